@@ -1,0 +1,1 @@
+"""The plant: model, values, commands. Pure Python, no protocol."""

@@ -1,0 +1,190 @@
+"""From a client's write to the device: authorise, range, route, verify, audit."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from server.plant.convert import ConversionError, fit
+from server.plant.model import Property, Role
+from server.plant.values import Point, ValueStore
+from sources.batch import Batch
+from sources.errors import ConnectionLost, Unreachable
+from sources.quality import (
+    BAD_DEVICE_FAILURE,
+    BAD_NOT_CONNECTED,
+    BAD_NOT_WRITABLE,
+    BAD_OUT_OF_RANGE,
+    BAD_OUT_OF_SERVICE,
+    BAD_TYPE_MISMATCH,
+    BAD_USER_ACCESS_DENIED,
+    GOOD,
+    GOOD_CLAMPED,
+    GOOD_COMPLETES_ASYNCHRONOUSLY,
+    Quality,
+    is_good,
+    quality_name,
+)
+from sources.tag import INTEGER_LIMITS, Tag, Value, ValueType
+
+log = logging.getLogger(__name__)
+audit = logging.getLogger("isthmus.audit")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: the user's name, the roles granted, and where the client sits."""
+
+    user: str
+    roles: frozenset[Role]
+    client: str = ""
+
+
+class Device(Protocol):
+    """The way to one source's device while it is connected."""
+
+    async def read(self, tags: Sequence[Tag[Any]]) -> Batch:
+        """Raises ConnectionLost, or Unreachable where there is no connection."""
+        ...
+
+    async def write(self, pairs: Sequence[tuple[Tag[Any], Value]]) -> list[Quality]:
+        """Raises ConnectionLost when the outcome is unknown, Unreachable when nothing was sent."""
+        ...
+
+
+class Commands:
+    """Governs every write: ``enabled`` false refuses all; ``keep`` stores a constant for the next start."""
+
+    def __init__(
+        self,
+        store: ValueStore,
+        devices: Mapping[str, Device],
+        *,
+        enabled: bool,
+        keep: Callable[[str, Value], None],
+    ) -> None:
+        self._store = store
+        self._devices = devices
+        self._enabled = enabled
+        self._keep = keep
+
+    def may_write(self, caller: Caller, prop: Property) -> bool:
+        """Whether this caller's roles allow writing this property (serves UserAccessLevel)."""
+        rule = prop.type.write
+        return self._enabled and rule is not None and not rule.roles.isdisjoint(caller.roles)
+
+    async def write(self, caller: Caller, key: str, value: Value) -> Quality:
+        """Write a property's value, in engineering units. Never raises for what a client or device can cause.
+
+        The answer is the StatusCode of OPC 10000-4 §5.10.4: BadNotWritable,
+        BadUserAccessDenied, BadTypeMismatch, BadOutOfRange, the device's own refusal, Good
+        when the device was read back and holds the value, GoodClamped when it holds one on
+        the way there, BadDeviceFailure when it holds another, GoodCompletesAsynchronously
+        when it took the value and could not be read back.
+        """
+        point = self._store.points[key]
+        old = point.value
+        quality = self._refusal(caller, point.property, value)
+        if quality is None:
+            quality = await self._carry_out(point, value)
+        audit.info(
+            "write %s by %s: %r -> %r: %s",
+            key,
+            caller.user,
+            old,
+            value,
+            quality_name(quality),
+            extra={
+                "event": "write",
+                "node": key,
+                "user": caller.user,
+                "client": caller.client,
+                "old": old,
+                "new": value,
+                "held": point.value,
+                "status": quality_name(quality),
+            },
+        )
+        return quality
+
+    def _refusal(self, caller: Caller, prop: Property, value: Value) -> Quality | None:
+        rule = prop.type.write
+        if rule is None or not self._enabled:
+            return BAD_NOT_WRITABLE
+        if rule.roles.isdisjoint(caller.roles):
+            return BAD_USER_ACCESS_DENIED
+        if not _has_type(value, prop.type.type):
+            return BAD_TYPE_MISMATCH
+        if prop.type.enumeration is not None and value not in prop.type.enumeration.members:
+            return BAD_OUT_OF_RANGE
+        if isinstance(value, float) and not math.isfinite(value):
+            return BAD_OUT_OF_RANGE
+        limits = rule.limits or prop.type.range
+        if limits is not None and isinstance(value, int | float) and not limits.low <= value <= limits.high:
+            return BAD_OUT_OF_RANGE
+        if prop.binding is not None and not prop.binding.enabled:
+            return BAD_OUT_OF_SERVICE
+        return None
+
+    async def _carry_out(self, point: Point, value: Value) -> Quality:
+        binding = point.property.binding
+        if binding is None:
+            self._store.set(point.property.key, value)
+            self._keep(point.property.key, value)
+            return GOOD
+        device = self._devices.get(binding.source)
+        if device is None:
+            return BAD_NOT_CONNECTED
+        try:
+            convert = binding.conversion
+            raw = fit(value if convert is None else convert.to_raw(value), binding.tag.type)
+        except ConversionError as error:
+            log.info("write to %s refused: %s", point.property.key, error)
+            return BAD_OUT_OF_RANGE
+        try:
+            (quality,) = await device.write([(binding.tag, raw)])
+        except Unreachable:
+            return BAD_NOT_CONNECTED
+        except ConnectionLost as error:
+            return error.quality
+        if not is_good(quality):
+            return quality
+        return await self._verify(device, binding.tag, raw, quality)
+
+    async def _verify(self, device: Device, tag: Tag[Any], raw: Value, quality: Quality) -> Quality:
+        try:
+            batch = await device.read([tag])
+        except (ConnectionLost, Unreachable):
+            return GOOD_COMPLETES_ASYNCHRONOUSLY
+        self._store.ingest(batch)
+        read_quality = batch.qualities if isinstance(batch.qualities, int) else batch.qualities[0]
+        if batch.values is None or not is_good(read_quality):
+            return GOOD_COMPLETES_ASYNCHRONOUSLY
+        held = batch.values[0]
+        if _same(held, raw, tag.type):
+            return quality
+        if tag.type.is_number and isinstance(held, int | float):
+            return GOOD_CLAMPED
+        return BAD_DEVICE_FAILURE
+
+
+def _has_type(value: Value, kind: ValueType) -> bool:
+    if kind is ValueType.Boolean:
+        return isinstance(value, bool)
+    if kind is ValueType.String:
+        return isinstance(value, str)
+    if isinstance(value, bool):
+        return False
+    limits = INTEGER_LIMITS.get(kind)
+    if limits is None:
+        return isinstance(value, float)
+    return isinstance(value, int) and limits[0] <= value <= limits[1]
+
+
+def _same(held: Value, asked: Value, kind: ValueType) -> bool:
+    if kind in {ValueType.Float, ValueType.Double} and isinstance(held, float) and isinstance(asked, float):
+        return math.isclose(held, asked, rel_tol=1e-6, abs_tol=1e-30)
+    return held == asked

@@ -1,0 +1,138 @@
+"""From a device's raw value to engineering units, and back for a write."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from sources.tag import INTEGER_LIMITS, Value, ValueType
+
+
+class ConversionError(ValueError):
+    """A value that has no counterpart on the other side; the text says which."""
+
+
+class Conversion(Protocol):
+    """Both directions of one conversion. Values are those of one tag and one property."""
+
+    def to_engineering(self, raw: Value) -> Value:
+        """The served value. Raises ConversionError where there is none."""
+        ...
+
+    def to_raw(self, value: Value) -> Value:
+        """What to write to the device. Raises ConversionError where there is nothing."""
+        ...
+
+
+def _number(value: Value) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ConversionError(f"{value!r} is not a number")
+    return value
+
+
+def fit(value: Value, kind: ValueType) -> Value:
+    """The value as plain Python of that type. Raises ConversionError where it does not fit.
+
+    A float becomes an integer by rounding half to even, never by cutting; NaN and the
+    infinities have no integer.
+    """
+    if value is None:
+        raise ConversionError("there is no value")
+    if kind is ValueType.Boolean:
+        if isinstance(value, str):
+            raise ConversionError(f"{value!r} is not a Boolean")
+        return bool(value)
+    if kind is ValueType.String:
+        if not isinstance(value, str):
+            raise ConversionError(f"{value!r} is not a String")
+        return value
+    number = int(value) if isinstance(value, bool) else _number(value)
+    limits = INTEGER_LIMITS.get(kind)
+    if limits is None:
+        return float(number)
+    if isinstance(number, float):
+        if not math.isfinite(number):
+            raise ConversionError(f"{number!r} has no {kind.name}")
+        number = round(number)
+    if not limits[0] <= number <= limits[1]:
+        raise ConversionError(f"{number} is outside {kind.name} ({limits[0]}…{limits[1]})")
+    return number
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """A change of type alone: the tag's to the property's."""
+
+    raw_type: ValueType
+    type: ValueType
+
+    def to_engineering(self, raw: Value) -> Value:
+        """See Conversion."""
+        return fit(raw, self.type)
+
+    def to_raw(self, value: Value) -> Value:
+        """See Conversion."""
+        return fit(value, self.raw_type)
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """``engineering = raw * gain + offset``; ``gain`` is not zero."""
+
+    raw_type: ValueType
+    type: ValueType
+    gain: float
+    offset: float
+
+    @classmethod
+    def through(
+        cls, raw_type: ValueType, type_: ValueType, raw: tuple[float, float], eu: tuple[float, float]
+    ) -> Linear:
+        """The line through two points. Raises ValueError where they do not make one."""
+        if raw[0] == raw[1] or eu[0] == eu[1]:
+            raise ValueError("a scale needs two different raw values and two different engineering values")
+        gain = (eu[1] - eu[0]) / (raw[1] - raw[0])
+        return cls(raw_type, type_, gain, eu[0] - raw[0] * gain)
+
+    def to_engineering(self, raw: Value) -> Value:
+        """See Conversion."""
+        return fit(_number(raw) * self.gain + self.offset, self.type)
+
+    def to_raw(self, value: Value) -> Value:
+        """See Conversion."""
+        return fit((_number(value) - self.offset) / self.gain, self.raw_type)
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """A table from raw integers to served ones; a raw value outside it has no counterpart."""
+
+    table: Mapping[int, int]
+    inverse: Mapping[int, int]
+
+    @classmethod
+    def of(cls, table: Mapping[int, int]) -> Lookup:
+        """Where several raw values give one served value, a write takes the first of the table."""
+        inverse: dict[int, int] = {}
+        for raw, served in table.items():
+            inverse.setdefault(served, raw)
+        return cls(dict(table), inverse)
+
+    def to_engineering(self, raw: Value) -> Value:
+        """See Conversion."""
+        return self._look(self.table, raw, "the lookup table has no entry for")
+
+    def to_raw(self, value: Value) -> Value:
+        """See Conversion."""
+        return self._look(self.inverse, value, "the lookup table yields nothing like")
+
+    @staticmethod
+    def _look(table: Mapping[int, int], value: Value, complaint: str) -> int:
+        number = int(value) if isinstance(value, bool) else _number(value)
+        whole = number if isinstance(number, int) else int(number) if number.is_integer() else None
+        found = None if whole is None else table.get(whole)
+        if found is None:
+            raise ConversionError(f"{complaint} {value!r}")
+        return found

@@ -1,0 +1,174 @@
+"""The value store: the live cell of every property. Values enter once, in batches; all readers look here."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
+
+from server.plant.convert import Conversion, ConversionError
+from server.plant.model import Plant, Property
+from sources.batch import Batch
+from sources.clock import now
+from sources.quality import (
+    BAD_DECODING_ERROR,
+    BAD_NO_COMMUNICATION,
+    BAD_OUT_OF_SERVICE,
+    BAD_WAITING_FOR_INITIAL_DATA,
+    GOOD,
+    Quality,
+    is_bad,
+)
+from sources.tag import Tag, Value
+
+log = logging.getLogger(__name__)
+
+_UNSET: Final = object()
+
+
+class ScanBlock:
+    """What the points of one block read share: when the device was last heard (ticks)."""
+
+    __slots__ = ("time",)
+
+    def __init__(self, time: int) -> None:
+        self.time = time
+
+
+class Point:
+    """The live cell of one property.
+
+    ``value`` is None whenever ``status`` is Bad (OPC 10000-4 §7.11.1). ``source_time`` is
+    the device's own time where it has one, else when value or status last changed
+    (§7.11.3); ``server_time`` advances with every successful poll (§7.11.4). Times are ticks.
+    """
+
+    __slots__ = ("block", "conversion", "property", "raw", "source_time", "status", "value")
+
+    def __init__(self, prop: Property, time: int) -> None:
+        self.property = prop
+        self.block = ScanBlock(time)
+        self.conversion: Conversion | None = prop.binding.conversion if prop.binding else None
+        self.raw: object = _UNSET
+        self.value: Value = None
+        self.status: Quality = BAD_WAITING_FOR_INITIAL_DATA
+        self.source_time = time
+
+    @property
+    def server_time(self) -> int:
+        """When this value was last known to be so."""
+        return self.block.time
+
+
+Listener: TypeAlias = Callable[[Sequence[Point]], None]
+"""Takes the points whose value or status changed. Synchronous; must neither block nor raise."""
+
+
+class ValueStore:
+    """All points of a plant, and who wants to hear of their changes."""
+
+    def __init__(self, plant: Plant, time: int | None = None) -> None:
+        """Every bound point starts as BadWaitingForInitialData, a disabled one as BadOutOfService."""
+        start = now() if time is None else time
+        self.points: Mapping[str, Point] = {p.key: Point(p, start) for p in plant.properties()}
+        self._by_tag: dict[int, tuple[Tag[Any], Point]] = {}
+        self._blocks: dict[int, tuple[tuple[Tag[Any], ...], list[Point], ScanBlock]] = {}
+        self._listeners: list[Listener] = []
+        for point in self.points.values():
+            binding = point.property.binding
+            if binding is None:
+                self._store(point, point.property.constant, GOOD, start)
+            elif not binding.enabled:
+                point.status = BAD_OUT_OF_SERVICE
+            else:
+                self._by_tag[id(binding.tag)] = (binding.tag, point)
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Have every change told; returns what ends that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def ingest(self, batch: Batch) -> None:
+        """Take a batch in and tell the listeners what it changed.
+
+        Without values an Uncertain quality keeps each point's last value; a point that
+        has none becomes BadNoCommunication. A Bad quality empties the point.
+        """
+        points, block = self._block(batch.tags)
+        one = batch.qualities if isinstance(batch.qualities, int) else None
+        if batch.values is not None and (one is None or not is_bad(one)):
+            block.time = batch.received
+        times = batch.device_times
+        changed: list[Point] = []
+        for index, point in enumerate(points):
+            quality = batch.qualities[index] if not isinstance(batch.qualities, int) else batch.qualities
+            time = times[index] if times is not None else batch.received
+            if point.block is not block:
+                point.block = block
+            if batch.values is None or is_bad(quality):
+                if self._mark(point, quality, time):
+                    changed.append(point)
+                continue
+            raw = batch.values[index]
+            if raw == point.raw and quality == point.status and type(raw) is type(point.raw):
+                if times is not None:
+                    point.source_time = time
+                continue
+            if self._convert(point, raw, quality, time):
+                changed.append(point)
+        self._tell(changed)
+
+    def set(self, key: str, value: Value, time: int | None = None) -> None:
+        """Give a constant another value."""
+        point = self.points[key]
+        moment = now() if time is None else time
+        point.block.time = moment
+        if self._store(point, value, GOOD, moment):
+            self._tell([point])
+
+    def _block(self, tags: tuple[Tag[Any], ...]) -> tuple[list[Point], ScanBlock]:
+        known = self._blocks.get(id(tags))
+        if known is not None and known[0] is tags:
+            return known[1], known[2]
+        points = [self._by_tag[id(tag)][1] for tag in tags]
+        block = ScanBlock(0)
+        block.time = max((p.block.time for p in points), default=0)
+        self._blocks[id(tags)] = (tags, points, block)
+        return points, block
+
+    def _convert(self, point: Point, raw: Value, quality: Quality, time: int) -> bool:
+        value = raw
+        if point.conversion is not None:
+            try:
+                value = point.conversion.to_engineering(raw)
+            except ConversionError as error:
+                if point.status != BAD_DECODING_ERROR:
+                    log.warning("%s: %s", point.property.key, error)
+                point.raw = _UNSET
+                return self._mark(point, BAD_DECODING_ERROR, time)
+        point.raw = raw
+        return self._store(point, value, quality, time)
+
+    @staticmethod
+    def _mark(point: Point, quality: Quality, time: int) -> bool:
+        if not is_bad(quality) and point.value is None:
+            quality = BAD_NO_COMMUNICATION
+        if is_bad(quality):
+            point.value, point.raw = None, _UNSET
+        if point.status == quality:
+            return False
+        point.raw = _UNSET
+        point.status, point.source_time = quality, time
+        return True
+
+    @staticmethod
+    def _store(point: Point, value: Value, quality: Quality, time: int) -> bool:
+        if point.value == value and point.status == quality and type(point.value) is type(value):
+            return False
+        point.value, point.status, point.source_time = value, quality, time
+        return True
+
+    def _tell(self, changed: list[Point]) -> None:
+        if changed:
+            for listener in self._listeners:
+                listener(changed)

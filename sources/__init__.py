@@ -1,0 +1,1 @@
+"""How a device is read and written. Knows nothing of plants, OPC UA nodes or MQTT."""

@@ -1,0 +1,39 @@
+"""What can go wrong with a device.
+
+SourceError
+├── Unreachable        nobody answered the call: dial again later
+├── Refused            the device answered and said no (credentials, identity): a person must act
+├── ConnectionLost     it was there and is no longer, or stopped making sense: dial again
+└── AddressError       an address or type the driver cannot mean: a configuration error
+"""
+
+from __future__ import annotations
+
+from sources.quality import BAD_COMMUNICATION_ERROR, Quality
+
+
+class SourceError(Exception):
+    """Base of all errors a source raises; its text is meant for people."""
+
+
+class Unreachable(SourceError):
+    """The device could not be reached; dialling again may help."""
+
+
+class Refused(SourceError):
+    """The device refused for a reason that dialling again will not change soon."""
+
+
+class ConnectionLost(SourceError):
+    """A live connection ended or broke its protocol.
+
+    ``quality`` is the StatusCode that says why (timeout, framing, closed).
+    """
+
+    def __init__(self, message: str, quality: Quality = BAD_COMMUNICATION_ERROR) -> None:
+        super().__init__(message)
+        self.quality = quality
+
+
+class AddressError(SourceError):
+    """An address, type or option that cannot be meant; the text says what would be right."""

@@ -1,0 +1,1 @@
+"""Modbus: config, codec, decode, plan, driver."""

@@ -1,0 +1,35 @@
+"""Every driver there is, by its kind. Adding one means adding a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from sources.modbus.config import ModbusSettings, parse_tag
+from sources.modbus.driver import ModbusSource
+from sources.source import Source
+from sources.spec import TagSpec
+from sources.tag import Tag
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """One protocol.
+
+    ``settings`` is the model of a source's own keys in the configuration; it has a
+    literal field ``driver``. ``tag`` turns what a binding says into a Tag and raises
+    AddressError with advice. ``source`` makes the source: no I/O happens there.
+    """
+
+    kind: str
+    settings: type[BaseModel]
+    tag: Callable[[TagSpec, Any], Tag[Any]]
+    source: Callable[[str, Any, Sequence[Tag[Any]]], Source]
+
+
+DRIVERS: Final[Mapping[str, Driver]] = {
+    driver.kind: driver for driver in (Driver("modbus", ModbusSettings, parse_tag, ModbusSource),)
+}

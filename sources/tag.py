@@ -1,0 +1,77 @@
+"""Tag: one value of one device, its address already parsed by the driver that reads it."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Final, Generic, TypeAlias, TypeVar
+
+Value: TypeAlias = bool | int | float | str | None
+"""A scalar as a driver hands it up: plain Python, typed by its tag; None means no value."""
+
+AddressT_co = TypeVar("AddressT_co", covariant=True)
+
+
+class ValueType(enum.Enum):
+    """The scalar built-in types of OPC UA a value may have (OPC 10000-6 §5.1.2).
+
+    The enum's value is the type's number, which is also its NodeId in namespace 0.
+    """
+
+    Boolean = 1
+    SByte = 2
+    Byte = 3
+    Int16 = 4
+    UInt16 = 5
+    Int32 = 6
+    UInt32 = 7
+    Int64 = 8
+    UInt64 = 9
+    Float = 10
+    Double = 11
+    String = 12
+
+    @property
+    def is_integer(self) -> bool:
+        """True for the eight integer types (not for Boolean)."""
+        return self in INTEGER_LIMITS
+
+    @property
+    def is_number(self) -> bool:
+        """True for the integer types, Float and Double."""
+        return self.is_integer or self in {ValueType.Float, ValueType.Double}
+
+
+INTEGER_LIMITS: Final[dict[ValueType, tuple[int, int]]] = {
+    ValueType.SByte: (-(2**7), 2**7 - 1),
+    ValueType.Byte: (0, 2**8 - 1),
+    ValueType.Int16: (-(2**15), 2**15 - 1),
+    ValueType.UInt16: (0, 2**16 - 1),
+    ValueType.Int32: (-(2**31), 2**31 - 1),
+    ValueType.UInt32: (0, 2**32 - 1),
+    ValueType.Int64: (-(2**63), 2**63 - 1),
+    ValueType.UInt64: (0, 2**64 - 1),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ScanClass:
+    """How often a tag is read: a name and a period in seconds."""
+
+    name: str
+    period: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tag(Generic[AddressT_co]):
+    """One value of one device.
+
+    ``name`` is unique within its source; ``type`` is that of the values the driver hands
+    up and takes for writing: the device's own, before any scaling.
+    """
+
+    name: str
+    address: AddressT_co
+    type: ValueType
+    scan: ScanClass
+    writable: bool = False
