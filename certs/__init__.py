@@ -1,0 +1,1 @@
+"""Keys, certificates, trust lists. Code only: generated material lives in the data directory."""
