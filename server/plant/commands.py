@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ from sources.quality import (
     BAD_NOT_WRITABLE,
     BAD_OUT_OF_RANGE,
     BAD_OUT_OF_SERVICE,
+    BAD_RESOURCE_UNAVAILABLE,
     BAD_TYPE_MISMATCH,
     BAD_USER_ACCESS_DENIED,
     GOOD,
@@ -56,7 +57,7 @@ class Device(Protocol):
 
 
 class Commands:
-    """Governs every write: ``enabled`` false refuses all; ``keep`` stores a constant for the next start."""
+    """Governs every write: ``enabled`` false refuses all; ``keep`` stores a constant for the next start (OSError: it cannot)."""
 
     def __init__(
         self,
@@ -64,7 +65,7 @@ class Commands:
         devices: Mapping[str, Device],
         *,
         enabled: bool,
-        keep: Callable[[str, Value], None],
+        keep: Callable[[str, Value], Awaitable[None]],
     ) -> None:
         self._store = store
         self._devices = devices
@@ -132,8 +133,13 @@ class Commands:
     async def _carry_out(self, point: Point, value: Value) -> Quality:
         binding = point.property.binding
         if binding is None:
+            # Kept first: a value that was acknowledged survives whatever comes next.
+            try:
+                await self._keep(point.property.key, value)
+            except OSError as error:
+                log.error("%s: written value not kept, so refused: %s", point.property.key, error)  # noqa: TRY400 - the text says it all
+                return BAD_RESOURCE_UNAVAILABLE
             self._store.set(point.property.key, value)
-            self._keep(point.property.key, value)
             return GOOD
         device = self._devices.get(binding.source)
         if device is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from math import isnan
 from typing import Any, Final, TypeAlias
 
 from server.plant.convert import Conversion, ConversionError
@@ -131,8 +132,10 @@ class ValueStore:
         if known is not None and known[0] is tags:
             return known[1], known[2]
         points = [self._by_tag[id(tag)][1] for tag in tags]
-        block = ScanBlock(0)
-        block.time = max((p.block.time for p in points), default=0)
+        block = ScanBlock(max((p.block.time for p in points), default=0))
+        if len(self._blocks) > 2 * len(self.points) + 100:
+            # Blocks of plans that are no more, and of single reads: the living come back at once.
+            self._blocks.clear()
         self._blocks[id(tags)] = (tags, points, block)
         return points, block
 
@@ -163,7 +166,7 @@ class ValueStore:
 
     @staticmethod
     def _store(point: Point, value: Value, quality: Quality, time: int) -> bool:
-        if point.value == value and point.status == quality and type(point.value) is type(value):
+        if point.status == quality and _same(point.value, value):
             return False
         point.value, point.status, point.source_time = value, quality, time
         return True
@@ -172,3 +175,10 @@ class ValueStore:
         if changed:
             for listener in self._listeners:
                 listener(changed)
+
+
+def _same(old: Value, new: Value) -> bool:
+    """Equal in type and value, where NaN equals NaN and True is not 1."""
+    if type(old) is not type(new):
+        return False
+    return old == new or (isinstance(old, float) and isinstance(new, float) and isnan(old) and isnan(new))

@@ -1,0 +1,48 @@
+# One command each. Every target makes the virtual environment it needs.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: demo test lint format bench clean help
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo    a bottling line: a simulated PLC, the OPC UA server, an MQTT broker"
+	@echo "make test    all tests (CI=true: nothing may be skipped)"
+	@echo "make lint    ruff, mypy, import-linter"
+	@echo "make bench   the measured claims of the README"
+	@echo "make clean   removes what the others made"
+
+demo: $(STAMP)
+	@$(BIN)/isthmus demo
+
+test: $(STAMP)
+	@$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(STAMP)
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(STAMP)
+	@$(BIN)/python -m bench
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Isthmus needs Python 3.11 or later; '$(PYTHON)' is older. Try: make PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo "Python's venv module is missing. On Debian or Ubuntu: apt install python3-venv"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Setting up $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache isthmus-data demo-data
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,55 @@
+"""Constant values that clients wrote: kept over restarts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from server.datadir import DataDirectory, DataDirectoryError
+from server.plant.convert import ConversionError, fit
+from server.plant.model import Plant
+from server.plant.values import ValueStore
+from sources.tag import Value
+
+log = logging.getLogger(__name__)
+
+_NAME = "constants"
+
+
+class KeptConstants:
+    """``state/constants.json``: the last written value of every writable constant, by the property's key."""
+
+    def __init__(self, data: DataDirectory) -> None:
+        """Raises DataDirectoryError where the file cannot be read."""
+        self._data = data
+        self._lock = asyncio.Lock()
+        content = data.read_json(_NAME, {"values": {}})
+        values = content.get("values") if isinstance(content, dict) else None
+        if not isinstance(values, dict):
+            raise DataDirectoryError(
+                f"{data.state / _NAME}.json: not a list of kept values; restore it from a backup, or delete "
+                "it to start again from the configuration's values"
+            )
+        self._values: dict[str, Any] = values
+
+    def restore(self, plant: Plant, store: ValueStore) -> None:
+        """Give the constants their kept values; one that no longer fits its property is named and left out."""
+        for prop in plant.properties():
+            if prop.binding is not None or prop.type.write is None or prop.key not in self._values:
+                continue
+            try:
+                store.set(prop.key, fit(self._values[prop.key], prop.type.type))
+            except ConversionError as error:
+                log.warning("%s: kept value dropped, the configuration's is used: %s", prop.key, error)
+
+    async def keep(self, key: str, value: Value) -> None:
+        """Store one value; returns when it is on the disk. Raises DataDirectoryError."""
+        async with self._lock:
+            before = dict(self._values)
+            self._values[key] = value
+            try:
+                await asyncio.to_thread(self._data.write_json, _NAME, {"values": dict(self._values)})
+            except DataDirectoryError:
+                self._values = before
+                raise
