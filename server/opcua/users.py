@@ -1,0 +1,282 @@
+"""The users who may log in: a file of names, argon2id hashes and roles, changed by the CLI.
+
+``users.yaml`` in the data directory::
+
+    version: 1
+    users:
+    - name: operator
+      hash: $argon2id$…
+      roles: [Operator]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import stat
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import yaml
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, field_validator
+
+from certs.files import write_atomically
+from server.plant.model import Role
+
+log = logging.getLogger(__name__)
+
+ASSIGNABLE: Final = tuple(r for r in Role if r not in {Role.Anonymous, Role.AuthenticatedUser})
+"""The roles a user can be given; the other two come with being there (OPC 10000-18 §4.2)."""
+
+MIN_PASSWORD: Final = 8
+MAX_PASSWORD: Final = 128
+"""Characters."""
+
+_MAX_FILE: Final = 1 << 20
+_WORKERS: Final = 2
+_MAX_WAITING: Final = 32
+_FREE_ATTEMPTS: Final = 3
+_MAX_DELAY: Final = 30.0
+_MAX_REMEMBERED: Final = 1000
+
+# OWASP's choice for argon2id: 19 MiB and two passes, bearable for a small gateway.
+_HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
+
+
+class UsersError(Exception):
+    """The users' file cannot be used, or a change to it makes no sense; the text says what to do."""
+
+
+class TooManyLogins(Exception):
+    """More passwords wait to be checked than this server is willing to keep waiting."""
+
+
+class UserRecord(BaseModel):
+    """One user."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, StringConstraints(pattern=r"^[^\s\x00-\x1f\x7f]+$", max_length=64)]
+    hash: Annotated[str, StringConstraints(pattern=r"^\$argon2id\$", max_length=512)]
+    roles: frozenset[Role] = frozenset()
+
+    @field_validator("roles")
+    @classmethod
+    def _assignable(cls, roles: frozenset[Role]) -> frozenset[Role]:
+        for role in roles:
+            if role not in ASSIGNABLE:
+                raise ValueError(f"{role.value} cannot be given; every user who logs in has it")
+        return roles
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1]
+    users: tuple[UserRecord, ...] = ()
+
+
+class UserStore:
+    """The users of one file. A missing file has none; a change on disk counts at the next login.
+
+    A file that breaks while the server runs lets nobody in until it is mended.
+    """
+
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path = path
+        self._clock = clock
+        self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="passwords")
+        self._waiting = 0
+        self._seen: object = None
+        self._users: Mapping[str, UserRecord] = {}
+        self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
+
+    def load(self) -> None:
+        """Read the file now. Raises UsersError where it is broken."""
+        self._seen = self._look()
+        self._users = {}
+        self._users = self._read()
+
+    def list(self) -> list[UserRecord]:
+        """All users, by name. Raises UsersError."""
+        return sorted(self._read().values(), key=lambda user: user.name)
+
+    def add(self, name: str, password: str, roles: Iterable[Role]) -> None:
+        """Add a user. Raises UsersError, also where there is one of that name."""
+        users = self._read()
+        if name in users:
+            raise UsersError(f"there is a user {name} already")
+        users[name] = _record(name, _hash(password), roles)
+        self._write(users)
+
+    def set_password(self, name: str, password: str) -> None:
+        """Give a user another password. Raises UsersError."""
+        users = self._read()
+        users[name] = _record(name, _hash(password), self._known(users, name).roles)
+        self._write(users)
+
+    def set_roles(self, name: str, roles: Iterable[Role]) -> None:
+        """Give a user these roles and no others. Raises UsersError."""
+        users = self._read()
+        users[name] = _record(name, self._known(users, name).hash, roles)
+        self._write(users)
+
+    def remove(self, name: str) -> None:
+        """Remove a user. Raises UsersError."""
+        users = self._read()
+        del users[self._known(users, name).name]
+        self._write(users)
+
+    def current(self, name: str) -> UserRecord | None:
+        """The user as last read; None where there is none any more."""
+        return self._users.get(name)
+
+    async def refresh(self) -> bool:
+        """Read the file again if it changed; True if it did."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._refresh)
+
+    async def verify(self, name: str, password: str) -> frozenset[Role] | None:
+        """The roles of the user of that name and password, None where there is no such one.
+
+        The hash is computed off the loop, and for unknown names too, so that time does not
+        tell who exists. After some failures a name has to wait, longer each time.
+        Raises TooManyLogins.
+        """
+        failures, until = self._failures.get(name, (0, 0.0))
+        if self._clock() < until:
+            log.warning(
+                "login of %r refused: wait %.0f s after %d failures", name, _delay(failures), failures
+            )
+            return None
+        if self._waiting >= _MAX_WAITING:
+            raise TooManyLogins(f"{self._waiting} logins are being checked already")
+        self._waiting += 1
+        try:
+            user = await asyncio.get_running_loop().run_in_executor(self._pool, self._check, name, password)
+        finally:
+            self._waiting -= 1
+        if user is None:
+            self._note_failure(name)
+            return None
+        self._failures.pop(name, None)
+        return user.roles
+
+    def close(self) -> None:
+        """End the threads; no login is checked any more."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _note_failure(self, name: str) -> None:
+        failures = self._failures.pop(name, (0, 0.0))[0] + 1
+        self._failures[name] = (failures, self._clock() + _delay(failures))
+        while len(self._failures) > _MAX_REMEMBERED:
+            self._failures.popitem(last=False)
+
+    def _check(self, name: str, password: str) -> UserRecord | None:
+        self._refresh()
+        user = self._users.get(name)
+        fits = _fits(user.hash if user else _no_ones_hash(), password)
+        return user if fits else None
+
+    def _refresh(self) -> bool:
+        if self._look() == self._seen:
+            return False
+        try:
+            self.load()
+        except UsersError as error:
+            log.error("%s; nobody can log in until it is mended", error)  # noqa: TRY400  # the text says all
+        return True
+
+    def _look(self) -> object:
+        try:
+            info = self._path.stat()
+        except OSError:
+            return None
+        return info.st_mtime_ns, info.st_size, info.st_ino
+
+    def _read(self) -> dict[str, UserRecord]:
+        try:
+            if self._path.stat().st_size > _MAX_FILE:
+                raise UsersError(f"{self._path} is too large to be a users' file")
+            text = self._path.read_text(encoding="utf-8")
+            mode = stat.S_IMODE(self._path.stat().st_mode)
+        except FileNotFoundError:
+            return {}
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsersError(f"{self._path} cannot be read: {error}") from error
+        if mode & 0o077:
+            log.warning("%s can be read by other users of this machine; chmod 600 it", self._path)
+        try:
+            users = _File.model_validate(yaml.safe_load(text)).users
+        except yaml.YAMLError as error:
+            where = getattr(error, "problem_mark", None)
+            line = f", line {where.line + 1}" if where else ""
+            raise UsersError(
+                f"{self._path}{line}: not YAML; mend it, or remove it and add the users anew"
+            ) from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            path = ".".join(str(part) for part in first["loc"]) or "the whole file"
+            raise UsersError(
+                f"{self._path}: {path}: {first['msg']}; mend it, or remove it and add the users anew"
+            ) from None
+        found = {user.name: user for user in users}
+        if len(found) != len(users):
+            raise UsersError(f"{self._path}: a user stands there twice; remove one of the entries")
+        return found
+
+    def _write(self, users: Mapping[str, UserRecord]) -> None:
+        entries = [
+            {"name": user.name, "hash": user.hash, "roles": sorted(role.value for role in user.roles)}
+            for user in users.values()
+        ]
+        text = yaml.safe_dump({"version": 1, "users": entries}, sort_keys=False, allow_unicode=True)
+        try:
+            write_atomically(self._path, text.encode("utf-8"), 0o600)
+        except OSError as error:
+            raise UsersError(f"{self._path} cannot be written: {error.strerror}") from error
+
+    @staticmethod
+    def _known(users: Mapping[str, UserRecord], name: str) -> UserRecord:
+        if name not in users:
+            raise UsersError(f"there is no user {name}")
+        return users[name]
+
+
+def _record(name: str, password_hash: str, roles: Iterable[Role]) -> UserRecord:
+    try:
+        return UserRecord(name=name, hash=password_hash, roles=frozenset(roles))
+    except ValidationError as error:
+        first = error.errors()[0]
+        if first["loc"][0] == "name":
+            raise UsersError(f"{name!r} is no user name: 1 to 64 characters without spaces") from None
+        raise UsersError(str(first["msg"]).removeprefix("Value error, ")) from None
+
+
+def _hash(password: str) -> str:
+    if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
+        raise UsersError(f"a password has {MIN_PASSWORD} to {MAX_PASSWORD} characters")
+    return _HASHER.hash(password)
+
+
+@cache
+def _no_ones_hash() -> str:
+    return _HASHER.hash("the password of nobody")
+
+
+def _fits(password_hash: str, password: str) -> bool:
+    try:
+        return len(password) <= MAX_PASSWORD and _HASHER.verify(password_hash, password)
+    except (VerificationError, InvalidHashError):
+        return False
+
+
+def _delay(failures: int) -> float:
+    """Seconds to wait after so many failures in a row."""
+    return 0.0 if failures < _FREE_ATTEMPTS else min(2.0 ** min(failures - _FREE_ATTEMPTS, 16), _MAX_DELAY)

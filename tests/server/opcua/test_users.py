@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import asyncio
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from server.opcua import users as users_module
+from server.opcua.users import TooManyLogins, UsersError, UserStore
+from server.plant.model import Role
+
+PASSWORD = "correct horse"
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.time = 1000.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(tmp_path: Path, clock: Clock) -> Iterator[UserStore]:
+    made = UserStore(tmp_path / "users.yaml", clock=clock)
+    yield made
+    made.close()
+
+
+async def test_a_user_is_known_by_name_and_password_only(store: UserStore) -> None:
+    store.add("ann", PASSWORD, [Role.Operator, Role.Engineer])
+    assert await store.verify("ann", PASSWORD) == frozenset({Role.Operator, Role.Engineer})
+    assert await store.verify("ann", "wrong horse") is None
+    assert await store.verify("bob", PASSWORD) is None
+    assert await store.verify("ann", "") is None
+    assert await store.verify("ann", PASSWORD + "\0") is None
+    assert await store.verify("ann", "x" * 10_000_000) is None
+
+
+async def test_without_a_file_nobody_gets_in(store: UserStore) -> None:
+    store.load()
+    assert store.list() == []
+    assert await store.verify("ann", PASSWORD) is None
+
+
+async def test_the_file_holds_no_password_and_is_for_the_owner_only(store: UserStore, tmp_path: Path) -> None:
+    store.add("ann", PASSWORD, [Role.Operator])
+    path = tmp_path / "users.yaml"
+    assert PASSWORD not in path.read_text()
+    assert "$argon2id$" in path.read_text()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+async def test_changes_on_disk_count_at_the_next_login(store: UserStore, tmp_path: Path) -> None:
+    other = UserStore(tmp_path / "users.yaml")
+    other.add("ann", PASSWORD, [Role.Operator])
+    assert await store.verify("ann", PASSWORD) == frozenset({Role.Operator})
+    other.set_roles("ann", [])
+    assert await store.verify("ann", PASSWORD) == frozenset()
+    other.set_password("ann", "another horse")
+    assert await store.refresh()
+    assert not await store.refresh()
+    assert await store.verify("ann", PASSWORD) is None
+    assert await store.verify("ann", "another horse") == frozenset()
+    other.remove("ann")
+    assert await store.verify("ann", "another horse") is None
+    assert store.current("ann") is None
+    other.close()
+
+
+async def test_after_some_failures_a_name_has_to_wait_even_with_the_right_password(
+    store: UserStore, clock: Clock
+) -> None:
+    store.add("ann", PASSWORD, [])
+    for _ in range(3):
+        assert await store.verify("ann", "wrong horse") is None
+    assert await store.verify("ann", PASSWORD) is None
+    clock.time += 1.0
+    assert await store.verify("ann", "wrong horse") is None  # the fourth: now two seconds
+    clock.time += 1.0
+    assert await store.verify("ann", PASSWORD) is None
+    clock.time += 1.0
+    assert await store.verify("ann", PASSWORD) == frozenset()
+    assert await store.verify("ann", "wrong horse") is None
+    assert await store.verify("ann", PASSWORD) == frozenset()
+
+
+async def test_the_memory_of_failures_is_bounded(store: UserStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(users_module, "_MAX_REMEMBERED", 3)
+    for index in range(5):
+        await store.verify(f"user{index}", PASSWORD)
+    assert list(store._failures) == ["user2", "user3", "user4"]
+
+
+async def test_only_so_many_logins_wait(store: UserStore) -> None:
+    answers = await asyncio.gather(
+        *(store.verify(f"user{index}", PASSWORD) for index in range(40)), return_exceptions=True
+    )
+    assert sum(isinstance(answer, TooManyLogins) for answer in answers) == 8
+    assert await store.verify("ann", PASSWORD) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("users: [", r"line 1: not YAML"),
+        ("{}", r"version: Field required"),
+        ("version: 2", r"version"),
+        ("version: 1\nusers: [{name: ann, hash: secret}]", r"users\.0\.hash"),
+        ("version: 1\nusers: [{name: ann, hash: $argon2id$x, roles: [King]}]", r"users\.0\.roles"),
+        (
+            "version: 1\nusers: [{name: ann, hash: $argon2id$x, roles: [Anonymous]}]",
+            r"Anonymous cannot be given",
+        ),
+        (
+            "version: 1\nusers: [{name: ann, hash: $argon2id$x}, {name: ann, hash: $argon2id$y}]",
+            r"stands there twice",
+        ),
+        ("just text", r"the whole file"),
+    ],
+)
+async def test_a_broken_file_says_where_and_lets_nobody_in(
+    store: UserStore, tmp_path: Path, text: str, complaint: str
+) -> None:
+    store.add("ann", PASSWORD, [])
+    assert await store.verify("ann", PASSWORD) == frozenset()
+    (tmp_path / "users.yaml").write_text(text)
+    with pytest.raises(UsersError, match=complaint):
+        store.list()
+    assert await store.verify("ann", PASSWORD) is None
+
+
+async def test_a_broken_hash_is_a_failed_login(store: UserStore, tmp_path: Path) -> None:
+    (tmp_path / "users.yaml").write_text("version: 1\nusers: [{name: ann, hash: $argon2id$x}]")
+    assert await store.verify("ann", PASSWORD) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "password", "roles", "complaint"),
+    [
+        ("ann", PASSWORD, [], "already"),
+        ("", PASSWORD, [], "no user name"),
+        ("two words", PASSWORD, [], "no user name"),
+        ("bob", "short", [], "8 to 128 characters"),
+        ("bob", "x" * 129, [], "8 to 128 characters"),
+        ("bob", PASSWORD, [Role.Anonymous], "cannot be given"),
+    ],
+)
+def test_senseless_users_are_refused(
+    store: UserStore, name: str, password: str, roles: list[Role], complaint: str
+) -> None:
+    store.add("ann", PASSWORD, [])
+    with pytest.raises(UsersError, match=complaint):
+        store.add(name, password, roles)
+    assert [user.name for user in store.list()] == ["ann"]
+
+
+def test_changing_who_is_not_there_is_refused(store: UserStore) -> None:
+    with pytest.raises(UsersError, match="no user bob"):
+        store.remove("bob")
+    with pytest.raises(UsersError, match="no user bob"):
+        store.set_roles("bob", [])
+    with pytest.raises(UsersError, match="no user bob"):
+        store.set_password("bob", PASSWORD)
