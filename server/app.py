@@ -1,0 +1,134 @@
+"""The composition root: what a running server is made of, and the order it starts and stops in.
+
+Started: state read, OPC UA port opened, broker, then sources and publisher together.
+Stopped in reverse: sources and publisher first (it says goodbye to the broker), the
+broker, and last the OPC UA port.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from sources.supervisor import Supervisor
+
+from certs.own import ApplicationIdentity, load_or_make
+from certs.store import TrustList
+from nodesets import isa95
+from server.config import Configuration
+from server.constants import KeptConstants
+from server.datadir import DataDirectory
+from server.mqtt.embedded import EmbeddedBroker
+from server.mqtt.publisher import MqttPublisher
+from server.mqtt.settings import EMBEDDED
+from server.opcua.adapter import OpcUaServer
+from server.opcua.users import UserStore
+from server.plant.build import build_nodes, namespaces, node_ids
+from server.plant.commands import Commands
+from server.plant.values import ValueStore
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What is up, for whoever shows it to a person."""
+
+    server: OpcUaServer
+    identity: ApplicationIdentity
+    store: ValueStore
+    supervisors: tuple[Supervisor, ...]
+    publisher: MqttPublisher | None
+
+
+async def run(config: Configuration, data: DataDirectory, ready: Callable[[Running], None]) -> None:
+    """Run a server until cancelled. ``ready`` is called once, when everything is up.
+
+    The data directory is prepared and locked by the caller. Raises what its parts raise
+    when they cannot start: each of those errors has a text for people.
+    """
+    plant = config.plant
+    store = ValueStore(plant)
+    kept = KeptConstants(data)
+    kept.restore(plant, store)
+    supervisors = {
+        entry.name: Supervisor(entry.driver.source(entry.name, entry.settings, entry.tags), store.ingest)
+        for entry in config.sources
+        if entry.enabled
+    }
+    commands = Commands(store, supervisors, enabled=config.opcua.writable, keep=kept.keep)
+    identity = await asyncio.to_thread(_identity, config, data)
+    trust = TrustList(data.pki)
+    await asyncio.to_thread(trust.prepare)
+    nodes = await asyncio.to_thread(lambda: [*isa95.load().nodes, *build_nodes(plant)])
+    spaces = (isa95.ISA95, *namespaces(plant))
+    points = node_ids(plant)
+
+    async with AsyncExitStack() as stack:
+        server = OpcUaServer(
+            config.opcua,
+            nodes=nodes,
+            namespaces=spaces,
+            store=store,
+            node_of=points,
+            commands=commands,
+            identity=identity,
+            trust=trust,
+            users=UserStore(data.users),
+        )
+        stack.push_async_callback(server.stop)
+        await server.start()
+        tell_stance(config)
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        publisher = None
+        if config.mqtt is not None:
+            url = config.mqtt.broker
+            if url == EMBEDDED:
+                broker = EmbeddedBroker(config.mqtt.embedded_port)
+                stack.push_async_callback(broker.stop)
+                await broker.start()
+                url = broker.url
+            publisher = MqttPublisher(
+                config.mqtt,
+                plant,
+                store,
+                state=data.state,
+                base=config.path.parent,
+                node_of=points,
+                namespaces=spaces,
+                broker=url,
+            )
+            group.create_task(publisher.run(), name="mqtt")
+        for supervisor in supervisors.values():
+            group.create_task(supervisor.run(), name=f"source {supervisor.status.name}")
+        ready(Running(server, identity, store, tuple(supervisors.values()), publisher))
+
+
+def _identity(config: Configuration, data: DataDirectory) -> ApplicationIdentity:
+    return load_or_make(
+        data.pki,
+        application_uri=config.opcua.application_uri,
+        common_name=config.opcua.application_name,
+        hosts=config.opcua.hostnames,
+    )
+
+
+def weak_lines(config: Configuration) -> list[str]:
+    """What the configuration allows beyond the safe defaults, a sentence each."""
+    opcua = config.opcua
+    sentences = {
+        "sign_only": "Sign is offered: values can be read on the wire",
+        "allow_none": "SecurityPolicy None is offered: no certificate is asked, nothing is encrypted",
+        "anonymous": "anonymous clients may browse and read",
+        "writable": "users with the right role may write to devices",
+    }
+    return [f"opcua.{key}: {sentence}" for key, sentence in sentences.items() if getattr(opcua, key)]
+
+
+def tell_stance(config: Configuration) -> None:
+    """Log every line that weakens the defaults, once at start."""
+    for line in weak_lines(config):
+        log.warning("allowed by %s: %s", config.path.name, line)

@@ -1,0 +1,68 @@
+"""From the errors of all rooms to one message and an exit code.
+
+0 fine; 1 a failure at run time; 2 a bad configuration or wrong usage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, Never
+
+import typer
+from nodesets.errors import NodesetError
+
+from certs.errors import CertificateError
+from server.config import ConfigurationError, format_problems
+from server.datadir import DataDirectoryError
+from server.mqtt.errors import MqttError
+from server.opcua.errors import ServerStartError, UserStoreError
+from server.process import ProcessError
+from sources.settings import SecretError
+
+RUNTIME_FAILURE: Final = 1
+BAD_CONFIGURATION: Final = 2
+
+_RUNTIME: Final = (
+    CertificateError,
+    DataDirectoryError,
+    MqttError,
+    NodesetError,
+    ProcessError,
+    SecretError,
+    ServerStartError,
+    UserStoreError,
+)
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Turn every error that is meant for people into its text and its exit code."""
+    try:
+        yield
+    except ConfigurationError as error:
+        typer.echo(format_problems(error.problems), err=True)
+        raise typer.Exit(BAD_CONFIGURATION) from error
+    except _RUNTIME as error:
+        fail(str(error))
+    except BaseExceptionGroup as group:
+        known, unknown = group.split(_RUNTIME)
+        if known is None or unknown is not None:
+            raise
+        for message in dict.fromkeys(str(error) for error in _leaves(known)):
+            typer.echo(f"isthmus: {message}", err=True)
+        raise typer.Exit(RUNTIME_FAILURE) from group
+
+
+def fail(message: str, code: int = RUNTIME_FAILURE) -> Never:
+    """Say one message on standard error and leave with the code."""
+    typer.echo(f"isthmus: {message}", err=True)
+    raise typer.Exit(code)
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
