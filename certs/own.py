@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from certs import files
 from certs.errors import CertificateError, CertificateFileError
-from certs.hosts import own_hosts
+from certs.hosts import default_application_uri, own_hosts
 from certs.issue import KEY_SIZE, make_key, self_signed
 
 log = logging.getLogger(__name__)
@@ -66,16 +66,18 @@ class ApplicationIdentity:
 def load_or_make(
     pki: Path,
     *,
-    application_uri: str,
-    name: str = "Isthmus",
-    hostnames: Iterable[str] = (),
+    application_uri: str | None = None,
+    common_name: str = "Isthmus",
+    hosts: Iterable[str] = (),
     key_size: int = KEY_SIZE,
     now: datetime | None = None,
 ) -> ApplicationIdentity:
     """The identity in ``pki/own``; makes key and certificate where both are missing.
 
+    The ApplicationUri is ``urn:<host name>:isthmus`` where none is given.
+
     A self-made certificate is replaced (keeping its key) when it names another
-    ApplicationUri, lacks one of ``hostnames``, or has expired: no client would accept it any
+    ApplicationUri, lacks one of ``hosts``, or has expired: no client would accept it any
     more. Names and addresses that this machine merely got in the meantime are told in the
     log and left alone, for every client must trust a new certificate anew.
 
@@ -84,25 +86,26 @@ def load_or_make(
     """
     moment = now or datetime.now(UTC)
     own = _Own(pki / "own")
-    wanted = tuple(dict.fromkeys(hostnames))
+    uri = application_uri or default_application_uri()
+    wanted = tuple(dict.fromkeys(hosts))
     found = own.certificates()
     if found is None:
         key = own.key() if own.has_key() else own.make_key(key_size)
-        return own.issue(key, application_uri, name, (*own_hosts(), *wanted), moment)
+        return own.issue(key, uri, common_name, (*own_hosts(), *wanted), moment)
     certificate, *issuers = found
     self_made = own.made(certificate)
     key = own.matching_key(certificate)
-    reason = _why_replace(certificate, application_uri, wanted, moment)
+    reason = _why_replace(certificate, uri, wanted, moment)
     if reason is not None and self_made:
         log.warning("%s; made a new one, which every client has to trust again", reason)
-        return own.issue(key, application_uri, name, (*own_hosts(), *wanted), moment)
+        return own.issue(key, uri, common_name, (*own_hosts(), *wanted), moment)
     if reason is not None:
         raise CertificateFileError(
             f"{own.certificate_path}: {reason}. It was not made by this program, so it is left alone: put a "
             f"fitting certificate there, or remove it and {PRIVATE_KEY} to have one made"
         )
     _tell_weaknesses(own.certificate_path, certificate, moment)
-    return ApplicationIdentity(application_uri, certificate, key, tuple(issuers), self_made)
+    return ApplicationIdentity(uri, certificate, key, tuple(issuers), self_made)
 
 
 def _why_replace(

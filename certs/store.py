@@ -67,6 +67,7 @@ class TrustList:
     """The folders of one trust list below ``pki``. All methods touch the disk: call them off the loop."""
 
     def __init__(self, pki: Path) -> None:
+        self._own = pki / "own"
         self._trusted = pki / "trusted" / "certs"
         self._trusted_crl = pki / "trusted" / "crl"
         self._issuers = pki / "issuers" / "certs"
@@ -109,12 +110,18 @@ class TrustList:
             self._seen = seen
         return self._snapshot
 
+    def own(self) -> list[StoredCertificate]:
+        """This application's own certificate, and the issuers' that follow it."""
+        return _list(self._own)  # the key that lies there too is no certificate and passed over
+
     def trusted(self) -> list[StoredCertificate]:
-        """The trusted certificates with their files."""
+        """The trusted certificates with their files; what cannot be read is in ``problems``."""
+        self.snapshot()
         return _list(self._trusted)
 
     def issuers(self) -> list[StoredCertificate]:
-        """The issuers' certificates with their files."""
+        """The issuers' certificates with their files; what cannot be read is in ``problems``."""
+        self.snapshot()
         return _list(self._issuers)
 
     def rejected(self) -> list[StoredCertificate]:
@@ -143,11 +150,13 @@ class TrustList:
         return path
 
     def trust(self, what: str | Path) -> StoredCertificate:
-        """Trust a refused certificate, named by its thumbprint (or how that begins), or one from a file.
+        """Trust a certificate: a file that holds one, or a refused one named by how its thumbprint begins.
 
         Raises CertificateError, whose text says what would do.
         """
-        chosen = _from_file(what) if isinstance(what, Path) else _by_thumbprint(self.rejected(), what)
+        file = Path(what)
+        is_file = isinstance(what, Path) or file.is_file()
+        chosen = _from_file(file) if is_file else _by_thumbprint(self.rejected(), str(what))
         path = self._move(chosen, self._trusted)
         for entry in self.rejected():
             if entry.certificate == chosen.certificate:

@@ -17,7 +17,6 @@ import stat
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -28,6 +27,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, field_validator
 
 from certs.files import write_atomically
+from server.opcua.errors import UserStoreError
 from server.plant.model import Role
 
 log = logging.getLogger(__name__)
@@ -48,10 +48,6 @@ _MAX_REMEMBERED: Final = 1000
 
 # OWASP's choice for argon2id: 19 MiB and two passes, bearable for a small gateway.
 _HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
-
-
-class UsersError(Exception):
-    """The users' file cannot be used, or a change to it makes no sense; the text says what to do."""
 
 
 class TooManyLogins(Exception):
@@ -92,44 +88,39 @@ class UserStore:
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
         self._clock = clock
-        self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="passwords")
+        self._workers = asyncio.Semaphore(_WORKERS)
         self._waiting = 0
         self._seen: object = None
         self._users: Mapping[str, UserRecord] = {}
         self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
     def load(self) -> None:
-        """Read the file now. Raises UsersError where it is broken."""
+        """Read the file now. Raises UserStoreError where it is broken."""
         self._seen = self._look()
         self._users = {}
         self._users = self._read()
 
-    def list(self) -> list[UserRecord]:
-        """All users, by name. Raises UsersError."""
-        return sorted(self._read().values(), key=lambda user: user.name)
+    def list(self) -> dict[str, frozenset[Role]]:
+        """All users and their roles. Raises UserStoreError."""
+        return {user.name: user.roles for user in self._read().values()}
 
-    def add(self, name: str, password: str, roles: Iterable[Role]) -> None:
-        """Add a user. Raises UsersError, also where there is one of that name."""
+    async def add(self, name: str, password: str, roles: Iterable[Role]) -> None:
+        """Add a user, or give one another password and other roles. Raises UserStoreError."""
+        await asyncio.to_thread(self._add, name, password, roles)
+
+    def _add(self, name: str, password: str, roles: Iterable[Role]) -> None:
         users = self._read()
-        if name in users:
-            raise UsersError(f"there is a user {name} already")
         users[name] = _record(name, _hash(password), roles)
         self._write(users)
 
-    def set_password(self, name: str, password: str) -> None:
-        """Give a user another password. Raises UsersError."""
-        users = self._read()
-        users[name] = _record(name, _hash(password), self._known(users, name).roles)
-        self._write(users)
-
     def set_roles(self, name: str, roles: Iterable[Role]) -> None:
-        """Give a user these roles and no others. Raises UsersError."""
+        """Give a user these roles and no others. Raises UserStoreError."""
         users = self._read()
         users[name] = _record(name, self._known(users, name).hash, roles)
         self._write(users)
 
     def remove(self, name: str) -> None:
-        """Remove a user. Raises UsersError."""
+        """Remove a user. Raises UserStoreError."""
         users = self._read()
         del users[self._known(users, name).name]
         self._write(users)
@@ -140,7 +131,7 @@ class UserStore:
 
     async def refresh(self) -> bool:
         """Read the file again if it changed; True if it did."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._refresh)
+        return await asyncio.to_thread(self._refresh)
 
     async def verify(self, name: str, password: str) -> frozenset[Role] | None:
         """The roles of the user of that name and password, None where there is no such one.
@@ -159,7 +150,8 @@ class UserStore:
             raise TooManyLogins(f"{self._waiting} logins are being checked already")
         self._waiting += 1
         try:
-            user = await asyncio.get_running_loop().run_in_executor(self._pool, self._check, name, password)
+            async with self._workers:
+                user = await asyncio.to_thread(self._check, name, password)
         finally:
             self._waiting -= 1
         if user is None:
@@ -167,10 +159,6 @@ class UserStore:
             return None
         self._failures.pop(name, None)
         return user.roles
-
-    def close(self) -> None:
-        """End the threads; no login is checked any more."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _note_failure(self, name: str) -> None:
         failures = self._failures.pop(name, (0, 0.0))[0] + 1
@@ -189,7 +177,7 @@ class UserStore:
             return False
         try:
             self.load()
-        except UsersError as error:
+        except UserStoreError as error:
             log.error("%s; nobody can log in until it is mended", error)  # noqa: TRY400  # the text says all
         return True
 
@@ -203,13 +191,13 @@ class UserStore:
     def _read(self) -> dict[str, UserRecord]:
         try:
             if self._path.stat().st_size > _MAX_FILE:
-                raise UsersError(f"{self._path} is too large to be a users' file")
+                raise UserStoreError(f"{self._path} is too large to be a users' file")
             text = self._path.read_text(encoding="utf-8")
             mode = stat.S_IMODE(self._path.stat().st_mode)
         except FileNotFoundError:
             return {}
         except (OSError, UnicodeDecodeError) as error:
-            raise UsersError(f"{self._path} cannot be read: {error}") from error
+            raise UserStoreError(f"{self._path} cannot be read: {error}") from error
         if mode & 0o077:
             log.warning("%s can be read by other users of this machine; chmod 600 it", self._path)
         try:
@@ -217,18 +205,18 @@ class UserStore:
         except yaml.YAMLError as error:
             where = getattr(error, "problem_mark", None)
             line = f", line {where.line + 1}" if where else ""
-            raise UsersError(
+            raise UserStoreError(
                 f"{self._path}{line}: not YAML; mend it, or remove it and add the users anew"
             ) from None
         except ValidationError as error:
             first = error.errors()[0]
             path = ".".join(str(part) for part in first["loc"]) or "the whole file"
-            raise UsersError(
+            raise UserStoreError(
                 f"{self._path}: {path}: {first['msg']}; mend it, or remove it and add the users anew"
             ) from None
         found = {user.name: user for user in users}
         if len(found) != len(users):
-            raise UsersError(f"{self._path}: a user stands there twice; remove one of the entries")
+            raise UserStoreError(f"{self._path}: a user stands there twice; remove one of the entries")
         return found
 
     def _write(self, users: Mapping[str, UserRecord]) -> None:
@@ -240,12 +228,12 @@ class UserStore:
         try:
             write_atomically(self._path, text.encode("utf-8"), 0o600)
         except OSError as error:
-            raise UsersError(f"{self._path} cannot be written: {error.strerror}") from error
+            raise UserStoreError(f"{self._path} cannot be written: {error.strerror}") from error
 
     @staticmethod
     def _known(users: Mapping[str, UserRecord], name: str) -> UserRecord:
         if name not in users:
-            raise UsersError(f"there is no user {name}")
+            raise UserStoreError(f"there is no user {name}")
         return users[name]
 
 
@@ -255,13 +243,13 @@ def _record(name: str, password_hash: str, roles: Iterable[Role]) -> UserRecord:
     except ValidationError as error:
         first = error.errors()[0]
         if first["loc"][0] == "name":
-            raise UsersError(f"{name!r} is no user name: 1 to 64 characters without spaces") from None
-        raise UsersError(str(first["msg"]).removeprefix("Value error, ")) from None
+            raise UserStoreError(f"{name!r} is no user name: 1 to 64 characters without spaces") from None
+        raise UserStoreError(str(first["msg"]).removeprefix("Value error, ")) from None
 
 
 def _hash(password: str) -> str:
     if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
-        raise UsersError(f"a password has {MIN_PASSWORD} to {MAX_PASSWORD} characters")
+        raise UserStoreError(f"a password has {MIN_PASSWORD} to {MAX_PASSWORD} characters")
     return _HASHER.hash(password)
 
 

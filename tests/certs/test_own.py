@@ -26,7 +26,7 @@ def load(pki_folder: Path, **changes: object) -> ApplicationIdentity:
 
 
 def test_the_certificate_is_what_opc_10000_6_wants(tmp_path: Path) -> None:
-    identity = load(tmp_path, hostnames=("gateway.acme.example", "10.1.2.3"))
+    identity = load(tmp_path, hosts=("gateway.acme.example", "10.1.2.3"))
     certificate = identity.certificate
     extensions = certificate.extensions
     names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -70,7 +70,7 @@ def test_the_same_identity_comes_back(tmp_path: Path) -> None:
     "changes",
     [
         {"application_uri": "urn:test:renamed"},
-        {"hostnames": ("new.acme.example",)},
+        {"hosts": ("new.acme.example",)},
         {"now": pki.NOW + VALIDITY + timedelta(days=1)},
     ],
 )
@@ -153,7 +153,7 @@ def test_a_key_without_certificate_gets_one(tmp_path: Path) -> None:
 
 def test_a_name_that_no_certificate_can_hold_is_said(tmp_path: Path) -> None:
     with pytest.raises(CertificateFileError, match="plain ASCII"):
-        load(tmp_path, hostnames=("füller",))
+        load(tmp_path, hosts=("füller",))
 
 
 def test_a_key_that_others_can_read_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -11,6 +11,8 @@ from support import pki
 
 from certs.errors import CertificateError
 from certs.files import file_name, thumbprint
+from certs.hosts import default_application_uri
+from certs.own import load_or_make
 from certs.store import MAX_REJECTED, TrustList
 
 CLIENT = pki.application("SCADA client")
@@ -46,7 +48,7 @@ def test_a_certificate_can_be_trusted_from_a_file_and_distrusted_again(
 ) -> None:
     file = tmp_path / "client.pem"
     file.write_bytes(pki.pem(CLIENT))
-    trust.trust(file)
+    trust.trust(str(file))
     assert trust.snapshot().trusted == (CLIENT,)
     trust.distrust(thumbprint(CLIENT))
     assert trust.snapshot().trusted == ()
@@ -118,3 +120,9 @@ def test_a_name_from_a_certificate_cannot_leave_the_folder(trust: TrustList, tmp
     assert path.parent == tmp_path / "rejected"
     assert "/" not in path.name
     assert "\n" not in path.name
+
+
+def test_our_own_certificate_is_listed_and_the_key_beside_it_is_not(trust: TrustList, tmp_path: Path) -> None:
+    identity = load_or_make(tmp_path, key_size=2048)
+    assert [entry.certificate for entry in trust.own()] == [identity.certificate]
+    assert identity.application_uri == default_application_uri()

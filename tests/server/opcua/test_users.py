@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import asyncio
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from server.opcua import users as users_module
-from server.opcua.users import TooManyLogins, UsersError, UserStore
+from server.opcua.errors import UserStoreError
+from server.opcua.users import TooManyLogins, UserStore
 from server.plant.model import Role
 
 PASSWORD = "correct horse"
@@ -28,14 +28,12 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def store(tmp_path: Path, clock: Clock) -> Iterator[UserStore]:
-    made = UserStore(tmp_path / "users.yaml", clock=clock)
-    yield made
-    made.close()
+def store(tmp_path: Path, clock: Clock) -> UserStore:
+    return UserStore(tmp_path / "users.yaml", clock=clock)
 
 
 async def test_a_user_is_known_by_name_and_password_only(store: UserStore) -> None:
-    store.add("ann", PASSWORD, [Role.Operator, Role.Engineer])
+    await store.add("ann", PASSWORD, [Role.Operator, Role.Engineer])
     assert await store.verify("ann", PASSWORD) == frozenset({Role.Operator, Role.Engineer})
     assert await store.verify("ann", "wrong horse") is None
     assert await store.verify("bob", PASSWORD) is None
@@ -46,12 +44,12 @@ async def test_a_user_is_known_by_name_and_password_only(store: UserStore) -> No
 
 async def test_without_a_file_nobody_gets_in(store: UserStore) -> None:
     store.load()
-    assert store.list() == []
+    assert store.list() == {}
     assert await store.verify("ann", PASSWORD) is None
 
 
 async def test_the_file_holds_no_password_and_is_for_the_owner_only(store: UserStore, tmp_path: Path) -> None:
-    store.add("ann", PASSWORD, [Role.Operator])
+    await store.add("ann", PASSWORD, [Role.Operator])
     path = tmp_path / "users.yaml"
     assert PASSWORD not in path.read_text()
     assert "$argon2id$" in path.read_text()
@@ -60,11 +58,11 @@ async def test_the_file_holds_no_password_and_is_for_the_owner_only(store: UserS
 
 async def test_changes_on_disk_count_at_the_next_login(store: UserStore, tmp_path: Path) -> None:
     other = UserStore(tmp_path / "users.yaml")
-    other.add("ann", PASSWORD, [Role.Operator])
+    await other.add("ann", PASSWORD, [Role.Operator])
     assert await store.verify("ann", PASSWORD) == frozenset({Role.Operator})
     other.set_roles("ann", [])
     assert await store.verify("ann", PASSWORD) == frozenset()
-    other.set_password("ann", "another horse")
+    await other.add("ann", "another horse", [])
     assert await store.refresh()
     assert not await store.refresh()
     assert await store.verify("ann", PASSWORD) is None
@@ -72,13 +70,12 @@ async def test_changes_on_disk_count_at_the_next_login(store: UserStore, tmp_pat
     other.remove("ann")
     assert await store.verify("ann", "another horse") is None
     assert store.current("ann") is None
-    other.close()
 
 
 async def test_after_some_failures_a_name_has_to_wait_even_with_the_right_password(
     store: UserStore, clock: Clock
 ) -> None:
-    store.add("ann", PASSWORD, [])
+    await store.add("ann", PASSWORD, [])
     for _ in range(3):
         assert await store.verify("ann", "wrong horse") is None
     assert await store.verify("ann", PASSWORD) is None
@@ -129,10 +126,10 @@ async def test_only_so_many_logins_wait(store: UserStore) -> None:
 async def test_a_broken_file_says_where_and_lets_nobody_in(
     store: UserStore, tmp_path: Path, text: str, complaint: str
 ) -> None:
-    store.add("ann", PASSWORD, [])
+    await store.add("ann", PASSWORD, [])
     assert await store.verify("ann", PASSWORD) == frozenset()
     (tmp_path / "users.yaml").write_text(text)
-    with pytest.raises(UsersError, match=complaint):
+    with pytest.raises(UserStoreError, match=complaint):
         store.list()
     assert await store.verify("ann", PASSWORD) is None
 
@@ -145,7 +142,6 @@ async def test_a_broken_hash_is_a_failed_login(store: UserStore, tmp_path: Path)
 @pytest.mark.parametrize(
     ("name", "password", "roles", "complaint"),
     [
-        ("ann", PASSWORD, [], "already"),
         ("", PASSWORD, [], "no user name"),
         ("two words", PASSWORD, [], "no user name"),
         ("bob", "short", [], "8 to 128 characters"),
@@ -153,19 +149,17 @@ async def test_a_broken_hash_is_a_failed_login(store: UserStore, tmp_path: Path)
         ("bob", PASSWORD, [Role.Anonymous], "cannot be given"),
     ],
 )
-def test_senseless_users_are_refused(
+async def test_senseless_users_are_refused(
     store: UserStore, name: str, password: str, roles: list[Role], complaint: str
 ) -> None:
-    store.add("ann", PASSWORD, [])
-    with pytest.raises(UsersError, match=complaint):
-        store.add(name, password, roles)
-    assert [user.name for user in store.list()] == ["ann"]
+    await store.add("ann", PASSWORD, [])
+    with pytest.raises(UserStoreError, match=complaint):
+        await store.add(name, password, roles)
+    assert store.list() == {"ann": frozenset()}
 
 
 def test_changing_who_is_not_there_is_refused(store: UserStore) -> None:
-    with pytest.raises(UsersError, match="no user bob"):
+    with pytest.raises(UserStoreError, match="no user bob"):
         store.remove("bob")
-    with pytest.raises(UsersError, match="no user bob"):
+    with pytest.raises(UserStoreError, match="no user bob"):
         store.set_roles("bob", [])
-    with pytest.raises(UsersError, match="no user bob"):
-        store.set_password("bob", PASSWORD)
