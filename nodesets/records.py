@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import enum
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -40,6 +41,9 @@ class NodeId(NamedTuple):
 
 BASE_DATA_TYPE: Final = NodeId(UA, 24)
 """What a variable's data type is where nothing is said."""
+
+NULL: Final = NodeId(UA, 0)
+"""The NodeId of no node."""
 
 
 class QualifiedName(NamedTuple):
@@ -104,27 +108,41 @@ class Structure:
     """An ExtensionObject's content by field name.
 
     ``type_id`` names the structure's DataType or one of its encodings, whichever the origin
-    named. A leaf read from XML is its text (None where the element is empty), a nested
-    element a dict, a repeated one a list; what the plant model builds uses plain Python values and
-    the types of this module.
+    named, `NULL` where it named none. A leaf read from XML is its text (None where the
+    element is empty), a nested element a dict, a repeated one a list; but what speaks of
+    namespaces is translated: NodeIds, QualifiedNames and nested Structures are of this module.
+    What the plant model builds uses plain Python values and the types of this module.
+    ``body`` holds the binary encoding where the origin gives only that; ``fields`` is then empty.
     """
 
     type_id: NodeId
     fields: dict[str, Any]
+    body: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
     """A typed value: a scalar, or a list for an array (``dimensions`` set when it has more than one).
 
-    Python types: bool, int, float, str, bytes, datetime, UUID, and those of this module
-    (StatusCode is an int; Structure for ExtensionObject).
+    Python types: bool, int, float, str, bytes, datetime (aware), UUID, and those of this module
+    (StatusCode is an int; Structure for ExtensionObject; NodeId for ExpandedNodeId; an
+    XmlElement is its text). A null value, or a null in an array, is None.
     """
 
     type: BuiltinType
     value: Any
     is_array: bool = False
     dimensions: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DataValue:
+    """A value with its status and times (OPC 10000-4 §7.11), where it is itself the content of a value."""
+
+    value: Variant | None = None
+    status: int = 0
+    source_timestamp: datetime | None = None
+    server_timestamp: datetime | None = None
 
 
 class Reference(NamedTuple):
@@ -198,6 +216,8 @@ class NodeRecord:
     definition: DataTypeDefinition | None = None
     # Object and View
     event_notifier: int = 0
+    # View
+    contains_no_loops: bool = False
     # Method
     executable: bool = True
     method_declaration: NodeId | None = None

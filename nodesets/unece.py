@@ -45,7 +45,7 @@ def lookup(code: str) -> UnitFact | None:
 
 
 def codes_for(text: str) -> list[str]:
-    """The codes of the units whose symbol or name is that text: exact symbols first, then whatever the case."""
+    """The codes of the units that have that symbol or name: exact symbols first, then in any case."""
     folded = text.strip().casefold()
     exact = [fact.code for fact in units.values() if fact.symbol == text.strip()]
     loose = [fact.code for fact in units.values() if folded in (fact.symbol.casefold(), fact.name.casefold())]
