@@ -1,0 +1,239 @@
+"""Properties: from what classes and equipment declare to property types, every rule checked once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from server.config.enumerations import Enumerations
+from server.config.errors import article, did_you_mean, listed
+from server.config.models import PropertyStanza
+from server.config.report import Report
+from server.config.tree import Loc
+from server.config.units import Units
+from server.config.validate import Damage
+from server.plant.model import DEFAULT_WRITERS, Enumeration, PropertyType, Range, Role, WriteRule
+from sources.tag import INTEGER_LIMITS, ScanClass, Value, ValueType
+
+DEFAULT_SCAN: Final = "normal"
+RESERVED: Final = frozenset({"EquipmentLevel"})
+"""Members an equipment has of its own (OPC 10030 §9.2)."""
+
+_FIXED: Final = ("type", "enum", "kind")
+"""What a refinement may not change: clients of the base would meet another kind of value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A property as a class or an equipment has it, what it inherits included.
+
+    ``sound`` is false where the type is in doubt: nothing that depends on it can be judged.
+    """
+
+    type: PropertyType
+    declared_by: str | None
+    scan: ScanClass
+    value: Value = None
+    sound: bool = True
+    stated: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The names a property may use."""
+
+    units: Units
+    enumerations: Enumerations
+    scans: Mapping[str, ScanClass]
+    report: Report
+    damage: Damage
+
+    def scan(self, name: str, loc: Loc) -> ScanClass | None:
+        """The scan class of that name. One that does not exist is told of at ``loc``."""
+        found = self.scans.get(name)
+        if found is None and not self.damage.at(("scan", name)):
+            self.report.error(loc, f"there is no scan class '{name}'", did_you_mean(name, self.scans))
+        return found
+
+
+def declare(
+    name: str, stanza: PropertyStanza, loc: Loc, base: Declared | None, words: Vocabulary, owner: str | None
+) -> Declared:
+    """What a stanza declares, on top of what is inherited. ``owner`` is the class, None for an equipment."""
+    return _Declaration(name, stanza, loc, base, words).make(owner)
+
+
+class _Declaration:
+    def __init__(
+        self, name: str, stanza: PropertyStanza, loc: Loc, base: Declared | None, words: Vocabulary
+    ) -> None:
+        self._name = name
+        self._loc = loc
+        self._base = base
+        self._words = words
+        self._report = words.report
+        doubtful = any(words.damage.at((*loc, key)) for key in ("type", "enum"))
+        self._sound = (base is None or base.sound) and not doubtful
+        self._given = {
+            key: getattr(stanza, key)
+            for key in PropertyStanza.model_fields
+            if key in stanza.model_fields_set and getattr(stanza, key) is not None
+        }
+        self._stated: dict[str, Any] = {**(base.stated if base else {}), **self._given}
+
+    def make(self, owner: str | None) -> Declared:
+        if self._name in RESERVED:
+            hint = "it is there already, from the key level; choose another name"
+            self._report.key_error(self._loc, f"{self._name} is a member of every equipment", hint)
+        if self._base is not None:
+            self._refuse_changes(self._base)
+        inherited = self._base.type if self._base else None
+        unit = inherited.unit if inherited else None
+        if "unit" in self._given:
+            unit = self._words.units.find(self._given["unit"], (*self._loc, "unit"))
+        enumeration = inherited.enumeration if inherited else None
+        if "enum" in self._given:
+            enumeration = self._words.enumerations.find(self._given["enum"], (*self._loc, "enum"))
+        scan = (
+            self._base.scan
+            if self._base
+            else self._words.scans.get(DEFAULT_SCAN, ScanClass(DEFAULT_SCAN, 1.0))
+        )
+        if "scan" in self._given:
+            scan = self._words.scan(self._given["scan"], (*self._loc, "scan")) or scan
+        kind = self._type()
+        if self._sound:
+            self._check_kind(kind)
+            self._check_ranges(kind)
+        made = PropertyType(
+            self._name,
+            kind,
+            description=self._stated.get("description", ""),
+            unit=unit,
+            range=self._stated.get("range"),
+            enumeration=enumeration,
+            kind=self._stated.get("kind", ""),
+            write=self._write_rule(),
+        )
+        value = self._value(made) if self._sound else None
+        by = owner if owner is not None else self._base.declared_by if self._base else None
+        return Declared(made, by, scan, value, self._sound, self._stated)
+
+    def _complain(self, key: str, message: str, hint: str = "") -> None:
+        loc = (*self._loc, key) if key in self._given else self._loc
+        self._report.error(loc, message, hint)
+
+    def _refuse_changes(self, base: Declared) -> None:
+        for key in _FIXED:
+            if key not in self._given:
+                continue
+            before = {"type": base.type.type.name, "kind": base.type.kind}.get(key, base.stated.get(key))
+            if self._given[key] != before and base.sound:
+                origin = base.declared_by or "its class"
+                message = (
+                    f"{self._name} comes from {origin}, and {key} may not change: it is {before or 'not set'}"
+                )
+                self._complain(key, message, "take the key out, or use another name")
+                self._sound = False
+
+    def _type(self) -> ValueType:
+        stated = self._stated.get("type")
+        if "enum" in self._stated:
+            if stated not in {None, "Int32"} and self._sound:
+                key = "type" if "type" in self._given else "enum"
+                message = f"an enumeration is an Int32, not {article(stated)}"
+                self._complain(key, message, "take the type out")
+                self._sound = False
+            return ValueType.Int32
+        return ValueType[stated or "Double"]
+
+    def _check_kind(self, kind: ValueType) -> None:
+        what = "an enumeration" if "enum" in self._stated else article(kind.name)
+        if kind.is_number and "enum" not in self._stated:
+            return
+        for key in ("unit", "range", "write_limits", "kind"):
+            if key in self._stated:
+                self._complain(
+                    key, f"{what} has no {key}: that is for numbers", "take it out, or change the type"
+                )
+
+    def _check_ranges(self, kind: ValueType) -> None:
+        limits = INTEGER_LIMITS.get(kind)
+        for key in ("range", "write_limits"):
+            given: Range | None = self._given.get(key)
+            if given and limits and not limits[0] <= given.low < given.high <= limits[1]:
+                span = f"{limits[0]} to {limits[1]}"
+                self._complain(key, f"{_shown(given)} is out of range for {kind.name} ({span})")
+        normal: Range | None = self._stated.get("range")
+        write: Range | None = self._given.get("write_limits")
+        if normal and write and not normal.low <= write.low < write.high <= normal.high:
+            message = f"clients may write {_shown(write)}, which is more than the range {_shown(normal)}"
+            self._report.warn((*self._loc, "write_limits"), message)
+
+    def _write_rule(self) -> WriteRule | None:
+        if self._stated.get("access") == "rw":
+            names = self._stated.get("writers")
+            roles = frozenset(Role(name) for name in names) if names else DEFAULT_WRITERS
+            return WriteRule(roles, self._stated.get("write_limits"))
+        for key in ("write_limits", "writers"):
+            if key in self._given and not self._words.damage.within((*self._loc, "access")):
+                self._complain(key, f"{key} on a property that cannot be written", "add access: rw")
+        return None
+
+    def _value(self, made: PropertyType) -> Value:
+        given = "value" in self._given
+        value: Value = self._given["value"] if given else self._base.value if self._base else None
+        if value is None:
+            return None
+        wrong = misfit(value, made)
+        if wrong is not None:
+            # An inherited value that no longer fits does so because of the range given here.
+            self._complain("value" if given else "range", *wrong)
+            return None
+        return float(value) if made.type in {ValueType.Float, ValueType.Double} else value
+
+
+def misfit(value: Value, made: PropertyType) -> tuple[str, str] | None:
+    """Why a constant is none of this property's values (message and hint), or None where it is one."""
+    kind = made.type
+    if made.enumeration is not None:
+        return _no_member(value, made.enumeration)
+    if kind is ValueType.Boolean:
+        return (
+            None if isinstance(value, bool) else (f"{_quoted(value)} is not a Boolean", "write true or false")
+        )
+    if kind is ValueType.String:
+        return None if isinstance(value, str) else (f"{_quoted(value)} is not a String", "put it in quotes")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return f"{_quoted(value)} is not {article(kind.name)}", "write a number"
+    limits = INTEGER_LIMITS.get(kind)
+    if limits is not None and not isinstance(value, int):
+        return f"{value} is not {article(kind.name)}", "write a whole number"
+    if limits is not None and not limits[0] <= value <= limits[1]:
+        return f"{value} is out of range for {kind.name} ({limits[0]} to {limits[1]})", ""
+    if kind is ValueType.Float and abs(value) > _FLOAT_MAX:
+        return f"{value} is out of range for Float", ""
+    if made.range is not None and not made.range.low <= value <= made.range.high:
+        return f"{value} is out of range {_shown(made.range)}", ""
+    return None
+
+
+_FLOAT_MAX: Final = 3.4028234663852886e38
+
+
+def _no_member(value: Value, enumeration: Enumeration) -> tuple[str, str] | None:
+    if isinstance(value, int) and not isinstance(value, bool) and value in enumeration.members:
+        return None
+    members = [f"{number} {label}" for number, label in enumeration.members.items()]
+    return f"{_quoted(value)} is no number of {enumeration.name}", f"it has {listed(members, 20)}"
+
+
+def _quoted(value: Value) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"'{value}'" if isinstance(value, str) else str(value)
+
+
+def _shown(limits: Range) -> str:
+    return f"[{limits.low:g}, {limits.high:g}]"

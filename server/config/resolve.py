@@ -1,0 +1,206 @@
+"""From a plant file to what the server runs on: every stanza read, every name looked up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from nodesets.records import UA
+from server.config.bindings import SourceDraft, Sources
+from server.config.classes import resolve_classes
+from server.config.devices import read_sources
+from server.config.enumerations import Enumerations
+from server.config.equipment import EquipmentPlan, Scope, check_count
+from server.config.errors import ConfigurationError, Problem, did_you_mean
+from server.config.files import read_files
+from server.config.hierarchy import arrange
+from server.config.models import PlantFile
+from server.config.properties import DEFAULT_SCAN, Vocabulary
+from server.config.report import Report
+from server.config.tree import Loc, find
+from server.config.tree import Mapping as Tree
+from server.config.units import Units
+from server.config.validate import Damage, validate
+from server.mqtt.settings import MqttSettings
+from server.opcua.settings import OpcUaSettings
+from server.plant.model import Asset, Equipment, Plant
+from sources.registry import Driver
+from sources.tag import ScanClass, Tag
+
+_FOUNDATION: Final = ("http://opcfoundation.org/", "http://www.opcfoundation.org/")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceEntry:
+    """One source: its driver, its settings, and the tags to read of it; none while it is disabled."""
+
+    name: str
+    driver: Driver
+    settings: BaseModel
+    tags: tuple[Tag[Any], ...]
+    enabled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """A plant file that is right. The tags of ``sources`` are the very objects of the plant's bindings."""
+
+    path: Path
+    plant: Plant
+    sources: tuple[SourceEntry, ...]
+    opcua: OpcUaSettings
+    mqtt: MqttSettings | None
+    warnings: tuple[Problem, ...]
+
+
+def resolve(path: Path, drivers: Mapping[str, Driver]) -> Configuration:
+    """Read a plant file with what it includes. Raises ConfigurationError with every problem there is."""
+    problems: list[Problem] = []
+    try:
+        tree = read_files(path, problems)
+    except ConfigurationError as error:
+        raise ConfigurationError(_sorted([*problems, *error.problems], path)) from None
+    report = Report(tree)
+    report.problems = problems
+    damage = Damage()
+    file = validate(PlantFile, (), report, damage)
+    if file is None:
+        raise ConfigurationError(_sorted(problems, path))
+    configuration = _Resolver(path, file, report, damage).resolve(drivers)
+    if problems:
+        raise ConfigurationError(_sorted(problems, path))
+    return configuration
+
+
+def _sorted(problems: list[Problem], path: Path) -> list[Problem]:
+    """By line, the plant file before those it includes."""
+    return sorted(set(problems), key=lambda p: (p.file != str(path), p.file, p.line, p.column, p.message))
+
+
+class _Resolver:
+    def __init__(self, path: Path, file: PlantFile, report: Report, damage: Damage) -> None:
+        self._path = path
+        self._file = file
+        self._report = report
+        self._damage = damage
+
+    def resolve(self, drivers: Mapping[str, Driver]) -> Configuration:
+        """The configuration; worth something only where no problem has been told of."""
+        file, report = self._file, self._report
+        self._check_namespaces()
+        drafts = read_sources(self._names("sources"), drivers, report, self._damage)
+        sources = Sources(drafts, self._names("sources"), report)
+        enumerations = Enumerations(file.enums, report)
+        words = Vocabulary(Units(file.units, report), enumerations, self._scans(), report, self._damage)
+        classes = resolve_classes(file.classes, self._names("classes"), words)
+        assets = self._assets()
+        scope = Scope(words, sources, classes, self._names("classes"), self._names("assets"))
+        equipment = self._equipment(scope)
+        plant = Plant(
+            file.namespaces.plant if file.namespaces else "",
+            file.namespaces.types if file.namespaces else "",
+            equipment,
+            {name: each.made for name, each in classes.items()},
+            assets,
+            enumerations.used(),
+        )
+        self._warn(plant, drafts)
+        entries = tuple(
+            SourceEntry(d.name, d.driver, d.settings, tuple(d.tags), d.enabled)
+            for d in drafts.values()
+            if d.driver is not None and d.settings is not None
+        )
+        return Configuration(self._path, plant, entries, file.opcua, self._mqtt(), tuple(report.warnings))
+
+    def _names(self, section: str) -> frozenset[str]:
+        """Every name of a section, that of a stanza with errors too."""
+        node = find(self._report.tree, (section,))[1]
+        return (
+            frozenset(node.entries)
+            if isinstance(node, Tree) and section in self._report.tree.entries
+            else frozenset()
+        )
+
+    def _scans(self) -> dict[str, ScanClass]:
+        periods = {DEFAULT_SCAN: 1.0, **self._file.scan}
+        return {name: ScanClass(name, period) for name, period in periods.items()}
+
+    def _check_namespaces(self) -> None:
+        named = self._file.namespaces
+        if named is None:
+            if not self._damage.within(("namespaces",)):
+                hint = 'add namespaces: {plant: "urn:<company>:plant", types: "urn:<company>:types"}'
+                self._report.error(("namespaces",), "the section 'namespaces' is missing", hint)
+            return
+        for key, uri in (("plant", named.plant), ("types", named.types)):
+            loc = ("namespaces", key)
+            if uri == UA or uri.lower().startswith(_FOUNDATION):
+                message = f"{uri} belongs to the OPC Foundation"
+                self._report.error(loc, message, "use a URI of your own, like urn:acme:plant")
+            if uri == self._file.opcua.application_uri:
+                message = "this is the server's application_uri, which is a namespace of its own"
+                self._report.error(loc, message, "use another URI")
+        if named.plant == named.types:
+            message = "plant and types have the same URI"
+            self._report.error(("namespaces", "types"), message, "give types another one")
+
+    def _assets(self) -> dict[str, Asset]:
+        found = {}
+        for key, stanza in self._file.assets.items():
+            if stanza.source is not None and stanza.source not in self._names("sources"):
+                hint = did_you_mean(stanza.source, self._names("sources"))
+                self._report.error(("assets", key, "source"), f"there is no source '{stanza.source}'", hint)
+            found[key] = Asset(
+                key, stanza.manufacturer, stanza.model, stanza.serial, stanza.description, stanza.source
+            )
+        return found
+
+    def _equipment(self, scope: Scope) -> tuple[Equipment, ...]:
+        stanzas = self._file.equipment
+        if not self._names("equipment") and not self._damage.within(("equipment",)):
+            message = "the section 'equipment' is missing or empty"
+            self._report.error(("equipment",), message, "add equipment: {Acme: {level: Enterprise}}")
+        if not check_count(stanzas, scope):
+            return ()
+        plans = [EquipmentPlan(key, stanza, scope) for key, stanza in stanzas.items()]
+        made = [item for plan in plans for item in plan.expand()]
+        unknown = [plan.key for plan in plans if not plan.readable]
+        unknown += self._names("equipment") - stanzas.keys()
+        return arrange(made, unknown, self._report)
+
+    def _mqtt(self) -> MqttSettings | None:
+        """With the paths of its files taken from the plant file's directory."""
+        settings = self._file.mqtt
+        if settings is None:
+            return None
+        files = {name: value for name, value in settings if isinstance(value, Path)}
+        for name, value in files.items():
+            files[name] = self._path.parent / value
+            self._check_file(files[name], ("mqtt", name))
+        return settings.model_copy(update=files)
+
+    def _check_file(self, file: Path, loc: Loc) -> None:
+        try:
+            with file.open("rb"):
+                return
+        except FileNotFoundError:
+            message, hint = f"there is no file {file}", "paths are relative to the plant file"
+        except OSError as error:
+            message, hint = f"{file} cannot be read: {error.strerror}", ""
+        self._report.error(loc, message, hint)
+
+    def _warn(self, plant: Plant, drafts: Mapping[str, SourceDraft]) -> None:
+        for draft in drafts.values():
+            if not draft.used:
+                self._report.warn(("sources", draft.name), "no equipment reads this source")
+        writable = sum(prop.type.write is not None for prop in plant.properties())
+        if writable and not self._file.opcua.writable:
+            subject = "1 property is" if writable == 1 else f"{writable:,} properties are"
+            message = f"{subject} access: rw, but nobody may write while opcua.writable is false"
+            self._report.warn(
+                ("opcua", "writable"), message, "write opcua: {writable: true} if clients shall"
+            )

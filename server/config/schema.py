@@ -1,0 +1,65 @@
+"""The JSON Schema of the file, for editors that complete and check while one types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from server.config.models import PlantFile
+from sources.registry import DRIVERS, Driver
+
+DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+
+_ENABLED: Final = {
+    "type": "boolean",
+    "default": True,
+    "description": "false: not dialled; all its values are BadOutOfService.",
+}
+
+
+def schema(drivers: Mapping[str, Driver] = DRIVERS) -> dict[str, Any]:
+    """JSON Schema 2020-12 of a plant file, sources discriminated by ``driver``.
+
+    It knows the form of every stanza, not the names in them: a file it accepts may still
+    have problems that only `load` finds.
+    """
+    models: list[type[BaseModel]] = [PlantFile, *(driver.settings for driver in drivers.values())]
+    refs, whole = models_json_schema([(model, "validation") for model in models])
+    definitions = whole["$defs"]
+    root = definitions.pop(PlantFile.__name__)
+    choices = []
+    for driver in drivers.values():
+        reference = refs[driver.settings, "validation"]["$ref"]
+        stanza = definitions[reference.rpartition("/")[2]]
+        stanza["properties"] = {**stanza["properties"], "enabled": _ENABLED}
+        stanza["required"] = sorted({*stanza.get("required", ()), "driver"})
+        choices.append({"$ref": reference})
+    sources = root["properties"]["sources"]
+    (names,) = sources["patternProperties"]
+    sources["patternProperties"] = {
+        names: {"type": "object", "discriminator": {"propertyName": "driver"}, "oneOf": choices}
+    }
+    result = {
+        "$schema": DIALECT,
+        "title": "Isthmus plant file",
+        **{key: value for key, value in root.items() if key != "title"},
+        "required": ["model"],
+        "$defs": definitions,
+    }
+    _close(result)
+    return result
+
+
+def _close(node: Any) -> None:
+    """Refuse names that match no pattern: pydantic leaves them open."""
+    if isinstance(node, dict):
+        if "patternProperties" in node:
+            node.setdefault("additionalProperties", False)
+        for child in node.values():
+            _close(child)
+    elif isinstance(node, list):
+        for child in node:
+            _close(child)
