@@ -1,0 +1,172 @@
+"""Modbus requests and replies on pymodbus's frames: what is asked, and whether the answer answers it.
+
+pymodbus frames, counts transactions and drops strangers' replies. It takes a reply's
+function code and length on trust and unpacks register by register, so replies are taken
+raw here and checked against their request. No I/O.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from pymodbus.pdu import DecodePDU, ModbusPDU
+
+from sources.modbus.config import Table
+from sources.quality import (
+    BAD_CONFIGURATION_ERROR,
+    BAD_DEVICE_FAILURE,
+    BAD_INVALID_STATE,
+    BAD_NO_COMMUNICATION,
+    BAD_NOT_SUPPORTED,
+    BAD_OUT_OF_RANGE,
+    BAD_RESOURCE_UNAVAILABLE,
+    BAD_TIMEOUT,
+    BAD_UNEXPECTED_ERROR,
+    GOOD_COMPLETES_ASYNCHRONOUSLY,
+    Quality,
+)
+
+WRITE_COIL: Final = 5
+WRITE_REGISTER: Final = 6
+WRITE_COILS: Final = 15
+WRITE_REGISTERS: Final = 16
+MASK_WRITE_REGISTER: Final = 22
+
+ILLEGAL_FUNCTION: Final = 1
+ILLEGAL_ADDRESS: Final = 2
+ILLEGAL_VALUE: Final = 3
+
+_EXCEPTIONS: Final[dict[int, tuple[str, Quality, Quality]]] = {
+    # code: name, quality of a read, quality of a write
+    1: ("illegal function", BAD_NOT_SUPPORTED, BAD_NOT_SUPPORTED),
+    2: ("illegal data address", BAD_CONFIGURATION_ERROR, BAD_OUT_OF_RANGE),
+    3: ("illegal data value", BAD_CONFIGURATION_ERROR, BAD_OUT_OF_RANGE),
+    4: ("device failure", BAD_DEVICE_FAILURE, BAD_DEVICE_FAILURE),
+    5: ("acknowledge", BAD_UNEXPECTED_ERROR, GOOD_COMPLETES_ASYNCHRONOUSLY),
+    6: ("device busy", BAD_RESOURCE_UNAVAILABLE, BAD_RESOURCE_UNAVAILABLE),
+    7: ("negative acknowledge", BAD_INVALID_STATE, BAD_INVALID_STATE),
+    8: ("memory parity error", BAD_DEVICE_FAILURE, BAD_DEVICE_FAILURE),
+    10: ("gateway path unavailable", BAD_NO_COMMUNICATION, BAD_NO_COMMUNICATION),
+    11: ("gateway target failed to respond", BAD_TIMEOUT, BAD_TIMEOUT),
+}
+
+
+class DeviceException(Exception):
+    """The device answered with a Modbus exception: it did not do what was asked."""
+
+    def __init__(self, code: int) -> None:
+        name, self.read_quality, self.write_quality = _EXCEPTIONS.get(
+            code, ("unknown", BAD_UNEXPECTED_ERROR, BAD_UNEXPECTED_ERROR)
+        )
+        super().__init__(f"exception {code} ({name})")
+        self.code = code
+
+
+class MalformedReply(Exception):
+    """A reply that does not answer its request: too short, too long, or to another question."""
+
+
+class Request(ModbusPDU):
+    """A request with its bytes made once; pymodbus gives it a new transaction id each time it is sent."""
+
+    def __init__(self, unit: int, function: int, body: bytes) -> None:
+        super().__init__(dev_id=unit)
+        self.function_code = function
+        self.body = body
+
+    def encode(self) -> bytes:
+        """What follows the function code."""
+        return self.body
+
+
+class Reply(ModbusPDU):
+    """A reply's function code and the bytes behind it, unread."""
+
+    def __init__(self, function: int, body: bytes) -> None:
+        super().__init__()
+        self.function_code = function
+        self.body = body
+
+
+class RawReplies(DecodePDU):
+    """Takes every frame as a `Reply`.
+
+    pymodbus's own raises from inside the transport on a malformed one, which ends the
+    connection with a traceback in the log.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(is_server=False)
+
+    def decode(self, frame: bytes) -> ModbusPDU:
+        """Never fails; `frame` is not empty."""
+        return Reply(frame[0], frame[1:])
+
+
+def read(unit: int, table: Table, start: int, count: int) -> Request:
+    """FC 1 to 4."""
+    return Request(unit, table.value, struct.pack(">HH", start, count))
+
+
+def write_coil(unit: int, address: int, value: bool) -> Request:
+    """FC 5."""
+    return Request(unit, WRITE_COIL, struct.pack(">HH", address, 0xFF00 if value else 0))
+
+
+def write_coils(unit: int, address: int, value: bool) -> Request:
+    """FC 15 for one coil, where a device has no FC 5."""
+    return Request(unit, WRITE_COILS, struct.pack(">HHBB", address, 1, 1, value))
+
+
+def write_register(unit: int, address: int, data: bytes) -> Request:
+    """FC 6; two bytes."""
+    return Request(unit, WRITE_REGISTER, struct.pack(">H", address) + data)
+
+
+def write_registers(unit: int, address: int, data: bytes) -> Request:
+    """FC 16; all registers at once, so a value is never half written."""
+    return Request(unit, WRITE_REGISTERS, struct.pack(">HHB", address, len(data) // 2, len(data)) + data)
+
+
+def mask_write(unit: int, address: int, mask: int, value: bool) -> Request:
+    """FC 22: set or clear the bits of the mask, within the device, in one step."""
+    return Request(
+        unit, MASK_WRITE_REGISTER, struct.pack(">HHH", address, 0xFFFF & ~mask, mask if value else 0)
+    )
+
+
+def check(request: Request, reply: ModbusPDU) -> bytes:
+    """The reply's bytes behind the function code. Raises DeviceException or MalformedReply."""
+    # pymodbus lets transaction 0 pass for any, so a late reply of a careless device would too.
+    if not isinstance(reply, Reply) or reply.transaction_id != request.transaction_id:
+        raise MalformedReply(
+            f"the reply is to transaction {reply.transaction_id}, not {request.transaction_id}"
+        )
+    if reply.function_code == request.function_code:
+        return reply.body
+    if reply.function_code == request.function_code | 0x80 and reply.body:
+        raise DeviceException(reply.body[0])
+    raise MalformedReply(f"the reply is of function {reply.function_code}, not {request.function_code}")
+
+
+def check_read(request: Request, reply: ModbusPDU, size: int) -> bytes:
+    """The ``size`` bytes of a table. Raises DeviceException or MalformedReply."""
+    body = check(request, reply)
+    if len(body) != size + 1 or body[0] != size:
+        raise MalformedReply(f"the reply brings {max(len(body) - 1, 0)} bytes where {size} were asked for")
+    return body[1:]
+
+
+def check_write(request: Request, reply: ModbusPDU) -> None:
+    """Whether a write was taken. Raises DeviceException or MalformedReply.
+
+    The echoed address (and quantity, of FC 15 and 16) must be ours. A value need not: a
+    device that limits what it is told may echo what it took, and reading back will tell.
+    """
+    body = check(request, reply)
+    if len(body) != (6 if request.function_code == MASK_WRITE_REGISTER else 4):
+        raise MalformedReply(f"the reply to a write is {len(body)} bytes long")
+    echoed = 4 if request.function_code in {WRITE_COILS, WRITE_REGISTERS} else 2
+    if body[:echoed] != request.body[:echoed]:
+        raise MalformedReply("the reply to a write names another place")

@@ -1,0 +1,86 @@
+"""What is known of one device over all connections: what to read, what it lacks, how the scanning went."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from sources.modbus.config import ModbusSettings
+from sources.modbus.decode import ModbusTag
+from sources.modbus.plan import Block, Hole
+from sources.statistics import ScanStatistics
+
+
+class Missing:
+    """What a device has shown not to have; it outlives a connection, so that each lack is named once."""
+
+    def __init__(self) -> None:
+        self.holes: set[Hole] = set()
+        """Places no request may read across."""
+        self.functions: set[int] = set()
+        """Function codes the device does not know."""
+        self._names: set[str] = set()
+
+    def __contains__(self, tag: ModbusTag) -> bool:
+        return tag.name in self._names
+
+    def add(self, tags: Iterable[ModbusTag]) -> list[ModbusTag]:
+        """Remember points the device refuses; returns those that were not known yet."""
+        new = [tag for tag in tags if tag.name not in self._names]
+        for tag in new:
+            self._names.add(tag.name)
+            self.holes.add(_hole(tag))
+        return new
+
+    def restore(self, tag: ModbusTag) -> None:
+        """The device answers for this point after all."""
+        self._names.discard(tag.name)
+        self.holes.discard(_hole(tag))
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One unit of one device. ``retry_missing`` is how often, in seconds, a missing point is tried."""
+
+    name: str
+    settings: ModbusSettings
+    tags: tuple[ModbusTag, ...]
+    retry_missing: float
+    missing: Missing = field(default_factory=Missing)
+    statistics: dict[str, ScanStatistics] = field(default_factory=dict)
+    """By the name of the scan class."""
+
+
+def _hole(tag: ModbusTag) -> Hole:
+    return Hole(tag.address.table, tag.address.start, tag.address.end)
+
+
+async def search(
+    refused: Block, answers: Callable[[Block], Awaitable[bool]]
+) -> tuple[list[ModbusTag], list[Hole]]:
+    """Halve a refused block until it is clear which points are missing, or where it may not be read across.
+
+    ``answers`` reads a block and says whether the device gave it. A block of one tag that
+    was refused is missing. Two halves that answer where the whole did not have a hole
+    between them. What both leave open, reading the remaining tags together will show.
+    """
+    tags = refused.tags
+    if len(tags) == 1:
+        return [tags[0]], []
+    missing: list[ModbusTag] = []
+    holes: list[Hole] = []
+    halves = _halves(tags)
+    for half in halves:
+        if not await answers(half):
+            its_missing, its_holes = await search(half, answers)
+            missing += its_missing
+            holes += its_holes
+    if not missing and not holes:
+        low, high = sorted((halves[0].end, halves[1].start))
+        holes.append(Hole(refused.table, low, high))
+    return missing, holes
+
+
+def _halves(tags: Sequence[ModbusTag]) -> tuple[Block, Block]:
+    middle = len(tags) // 2
+    return Block.around(tuple(tags[:middle])), Block.around(tuple(tags[middle:]))
