@@ -20,7 +20,7 @@ except ImportError:  # Windows
     fcntl = None
 
 
-class DataDirectoryError(Exception):
+class DataDirectoryError(OSError):
     """The data directory cannot be used; the text says why and what to do."""
 
 

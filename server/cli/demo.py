@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import json
 import logging
-import os
 import secrets
 import shlex
 import sys
@@ -26,12 +24,13 @@ from server import app
 from server import log as logs
 from server.cli.errors import BAD_CONFIGURATION, fail, told
 from server.cli.loop import run_until_stopped
+from server.cli.ready import write_ready_file
 from server.config import Configuration, load
 from server.datadir import DataDirectory
 from server.opcua.users import UserStore
 from server.plant.model import Role
 from server.plant.values import Point, ValueStore
-from server.simulate import Simulator, simulators
+from server.simulate import simulators
 from sources.quality import is_good, quality_name
 
 log = logging.getLogger(__name__)
@@ -109,21 +108,9 @@ async def _demo(
             mqtt = running.publisher.status.broker if running.publisher else ""
             screen = _Screen(running, directory.root, log_file, config.plant.plant_uri, password, mqtt)
             if ready_file is not None:
-                await asyncio.to_thread(_write_ready, ready_file, screen, devices)
+                pids = {name: device.pid for name, device in devices.items()}
+                await asyncio.to_thread(write_ready_file, ready_file, running, directory, pids)
             await _show(screen)
-
-
-def _write_ready(path: Path, screen: _Screen, devices: dict[str, Simulator]) -> None:
-    content = {
-        "pid": os.getpid(),
-        "opcua": screen.opcua,
-        "mqtt": screen.mqtt,
-        "data": str(screen.data.resolve()),
-        "sources": {name: {"address": device.address, "pid": device.pid} for name, device in devices.items()},
-    }
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(content), encoding="utf-8")
-    part.replace(path)
 
 
 async def _show(screen: _Screen) -> None:

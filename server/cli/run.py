@@ -11,6 +11,7 @@ import typer
 from server import app
 from server.cli.errors import told
 from server.cli.loop import run_until_stopped
+from server.cli.ready import write_ready_file
 from server.config import load
 from server.datadir import DataDirectory
 
@@ -23,7 +24,12 @@ DataOption = Annotated[
 DEFAULT_DATA = Path("isthmus-data")
 
 
-def run(plant: PlantFile, data: DataOption = DEFAULT_DATA) -> None:
+ReadyOption = Annotated[
+    Path | None, typer.Option("--ready-file", metavar="FILE", help="Write a JSON file here once all is up.")
+]
+
+
+def run(plant: PlantFile, data: DataOption = DEFAULT_DATA, ready_file: ReadyOption = None) -> None:
     """Run the server until Ctrl-C or SIGTERM."""
     with told():
         config = load(plant)
@@ -32,10 +38,14 @@ def run(plant: PlantFile, data: DataOption = DEFAULT_DATA) -> None:
         directory = DataDirectory(data)
         directory.prepare()
         with directory.lock():
-            run_until_stopped(lambda: app.run(config, directory, _ready))
+            run_until_stopped(
+                lambda: app.run(config, directory, lambda up: _ready(up, directory, ready_file))
+            )
 
 
-def _ready(running: app.Running) -> None:
+def _ready(running: app.Running, data: DataDirectory, ready_file: Path | None) -> None:
+    if ready_file is not None:
+        write_ready_file(ready_file, running, data)
     for url in dict.fromkeys(endpoint.url for endpoint in running.server.endpoints):
         log.info("OPC UA at %s", url)
     if running.publisher is not None:

@@ -57,7 +57,11 @@ class Device(Protocol):
 
 
 class Commands:
-    """Governs every write: ``enabled`` false refuses all; ``keep`` stores a constant for the next start (OSError: it cannot)."""
+    """Governs every write.
+
+    ``enabled`` false refuses all. ``keep`` stores a constant for the next start and raises
+    OSError where it cannot.
+    """
 
     def __init__(
         self,

@@ -47,6 +47,8 @@ def folder(node_id: NodeId, name: str) -> NodeRecord:
 
 def child_id(parent: NodeId, name: str) -> NodeId:
     """The NodeId of a member: the parent's string identifier, a dot, the name."""
+    if not isinstance(parent.identifier, str):
+        raise TypeError(f"{parent} is no node of the plant: those have strings for ids")
     return NodeId(parent.namespace, f"{parent.identifier}.{name}")
 
 
@@ -104,7 +106,7 @@ def enumeration_id(plant: Plant, name: str) -> NodeId:
     return NodeId(plant.types_uri, f"@enums/{name}")
 
 
-def property_nodes(
+def property_nodes(  # noqa: PLR0913 - each is one attribute of the node
     plant: Plant,
     kind: PropertyType,
     *,

@@ -1,0 +1,50 @@
+"""What the operating system says a process used."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_TICK: Final = os.sysconf("SC_CLK_TCK")
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process so far, from /proc (Linux)."""
+    # The command's name may hold blanks and brackets; the fields after the last one are regular.
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICK
+
+
+def rss_mb(pid: int) -> float:
+    """Resident memory of a process in MB (10⁶ bytes)."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+    return pages * _PAGE / 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Where a run took place."""
+
+    python: str
+    system: str
+    cpu: str
+    cores: int
+
+    @classmethod
+    def here(cls) -> Machine:
+        """This machine."""
+        names = [
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+            if line.startswith("model name")
+        ]
+        return cls(
+            f"{platform.python_implementation()} {platform.python_version()}",
+            f"{platform.system()} {platform.release()} {platform.machine()}",
+            names[0] if names else platform.processor(),
+            os.cpu_count() or 1,
+        )
