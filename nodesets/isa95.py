@@ -1,13 +1,25 @@
-"""The ISA-95 information model (OPC 10030): its namespace and its types by name."""
+"""The ISA-95 information model (OPC 10030): its namespace, its types by name, and its nodeset."""
 
 from __future__ import annotations
 
+from importlib import resources
 from typing import Final
 
-from nodesets.records import NodeId
+from nodesets.reader import read_nodeset
+from nodesets.records import NodeId, NodeSet
 
 ISA95: Final = "http://www.OPCFoundation.org/UA/2013/01/ISA95"
 """The namespace URI, spelled as the official nodeset spells it."""
+
+
+def load() -> NodeSet:
+    """Read the nodeset this package carries: every type of OPC 10030 with its instance declarations.
+
+    ``tools/isa95.txt`` says what it mends and leaves out.
+    """
+    with (resources.files("nodesets") / "isa95.xml").open("rb") as file:
+        return read_nodeset(file, name="isa95.xml")
+
 
 # Reference types (OPC 10030 §9)
 MADE_UP_OF: Final = NodeId(ISA95, 4714)

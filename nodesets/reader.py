@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Final, TypeAlias
+from typing import IO, Final, TypeAlias
 
 from nodesets.errors import BadTextError, NodesetError
 from nodesets.header import Header
@@ -23,7 +23,7 @@ from nodesets.nodes import NODE_CLASSES, NodeReader
 from nodesets.records import Model, NodeRecord, NodeSet
 from nodesets.tree import Element, elements
 
-Source: TypeAlias = str | os.PathLike[str] | BinaryIO
+Source: TypeAlias = str | os.PathLike[str] | IO[bytes]
 
 MAX_NODES: Final = 1_000_000
 
@@ -61,7 +61,7 @@ def stream_nodeset(source: Source, *, name: str | None = None) -> Iterator[Model
         raise NodesetError(shown, 0, f"cannot be read ({reason}); check the path and its rights") from None
 
 
-def _stream(stream: BinaryIO, name: str) -> Iterator[Model | NodeRecord]:
+def _stream(stream: IO[bytes], name: str) -> Iterator[Model | NodeRecord]:
     try:
         yield from _items(elements(stream, name))
     except BadTextError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import BinaryIO, Final
+from typing import IO, Final
 from xml.parsers import expat
 from xml.sax.saxutils import escape, quoteattr
 
@@ -74,7 +74,7 @@ def _attribute(index: int, name: str, value: str) -> str:
     return f" xmlns:a{index}={quoteattr(namespace)} a{index}:{local}={quoteattr(value)}"
 
 
-def elements(stream: BinaryIO, name: str) -> Iterator[Element]:
+def elements(stream: IO[bytes], name: str) -> Iterator[Element]:
     """The children of the root element UANodeSet, one after another, each complete.
 
     ``name`` is the file's in errors. NodesetError where the file is not well-formed XML, not a
@@ -101,7 +101,7 @@ class _Parser:
         parser.EndElementHandler = self._end
         parser.CharacterDataHandler = self._text
 
-    def run(self, stream: BinaryIO) -> Iterator[Element]:
+    def run(self, stream: IO[bytes]) -> Iterator[Element]:
         while chunk := stream.read(_CHUNK):
             at = 0
             # expat reads what it was given to the end even after a handler has refused the

@@ -1,0 +1,1 @@
+"""What a developer runs to write the files this package carries."""
