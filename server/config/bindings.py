@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -37,7 +38,7 @@ class SourceDraft:
 class Sources:
     """The sources a binding may name; ``names`` are all that stand in the file, readable or not."""
 
-    def __init__(self, drafts: Mapping[str, SourceDraft], names: frozenset[str], report: Report) -> None:
+    def __init__(self, drafts: Mapping[str, SourceDraft], names: AbstractSet[str], report: Report) -> None:
         self._drafts = drafts
         self._names = names
         self._report = report

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from server.config.errors import did_you_mean
@@ -25,7 +26,7 @@ class ResolvedClass:
 
 
 def resolve_classes(
-    stanzas: Mapping[str, ClassStanza], names: frozenset[str], words: Vocabulary
+    stanzas: Mapping[str, ClassStanza], names: AbstractSet[str], words: Vocabulary
 ) -> dict[str, ResolvedClass]:
     """Every class by name. ``names`` are all that stand in the file, readable or not."""
     resolver = _Resolver(stanzas, names, words)
@@ -35,7 +36,9 @@ def resolve_classes(
 
 
 class _Resolver:
-    def __init__(self, stanzas: Mapping[str, ClassStanza], names: frozenset[str], words: Vocabulary) -> None:
+    def __init__(
+        self, stanzas: Mapping[str, ClassStanza], names: AbstractSet[str], words: Vocabulary
+    ) -> None:
         self._stanzas = stanzas
         self._names = names
         self._words = words

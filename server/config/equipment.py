@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -28,8 +29,8 @@ class Scope:
     words: Vocabulary
     sources: Sources
     classes: Mapping[str, ResolvedClass]
-    class_names: frozenset[str]
-    asset_names: frozenset[str]
+    class_names: AbstractSet[str]
+    asset_names: AbstractSet[str]
 
 
 @dataclass(frozen=True, slots=True)

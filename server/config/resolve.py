@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import KeysView, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +21,7 @@ from server.config.hierarchy import arrange
 from server.config.models import PlantFile
 from server.config.properties import DEFAULT_SCAN, Vocabulary
 from server.config.report import Report
-from server.config.tree import Loc, find
+from server.config.tree import Entry, Loc
 from server.config.tree import Mapping as Tree
 from server.config.units import Units
 from server.config.validate import Damage, validate
@@ -116,14 +116,11 @@ class _Resolver:
         )
         return Configuration(self._path, plant, entries, file.opcua, self._mqtt(), tuple(report.warnings))
 
-    def _names(self, section: str) -> frozenset[str]:
-        """Every name of a section, that of a stanza with errors too."""
-        node = find(self._report.tree, (section,))[1]
-        return (
-            frozenset(node.entries)
-            if isinstance(node, Tree) and section in self._report.tree.entries
-            else frozenset()
-        )
+    def _names(self, section: str) -> KeysView[str]:
+        """Every name of a section in the order of the file, that of a stanza with errors too."""
+        entry = self._report.tree.entries.get(section)
+        entries: dict[str, Entry] = entry.node.entries if entry and isinstance(entry.node, Tree) else {}
+        return entries.keys()
 
     def _scans(self) -> dict[str, ScanClass]:
         periods = {DEFAULT_SCAN: 1.0, **self._file.scan}
