@@ -89,6 +89,10 @@ class OpcUaServer:
         self.endpoints: tuple[EndpointInfo, ...] = ()
         """What clients can connect to, the best protected first; there once the server is started."""
 
+    def namespace_index(self, uri: str) -> int:
+        """The index clients of this server see for a namespace. Raises UnknownNamespace."""
+        return self._names.index(uri)
+
     async def start(self) -> None:
         """Build the address space and open the port. Raises ServerStartError and UserStoreError."""
         guard.install()
