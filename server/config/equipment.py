@@ -258,9 +258,7 @@ class EquipmentPlan:
         if path is None:
             self.readable = False
             return None
-        if not _PATH.fullmatch(path):
-            odd = next((part for part in path.split("/") if not re.fullmatch(NAME, part)), path)
-            self._once("path", (), f"'{odd}' is not a name", variables, NAME_HINT)
+        if not _PATH.fullmatch(path) and not self._may_go_on(path, variables):
             self.readable = False
             return None
         text = {key: self._render(each, (key,), variables) or "" for key, each in self._texts.items()}
@@ -283,6 +281,15 @@ class EquipmentPlan:
             display_name=text["display_name"],
             pinned_id=pinned,
         )
+
+    def _may_go_on(self, path: str, variables: Variables) -> bool:
+        """Tell of a part that is no name; whether it stands further up, where its own stanza is told of."""
+        parts = path.split("/")
+        odd = "" if "" in parts else parts[-1]
+        if re.fullmatch(NAME, odd):
+            return True
+        self._once("path", (), f"'{odd}' is not a name", variables, NAME_HINT)
+        return False
 
     def _source(self, name: str, variables: Variables) -> SourceDraft | None:
         if not name:

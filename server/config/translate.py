@@ -16,7 +16,7 @@ from server.config.scalars import plain
 from server.config.tree import Loc, Mapping, Node, Scalar
 
 _SECRET: Final = re.compile(r"pass|secret|token|credential", re.IGNORECASE)
-_CREDENTIALS: Final = re.compile(r"://[^/\s]*@")
+_CREDENTIALS: Final = re.compile(r"://\S*@")
 
 _WANTED: Final = {
     "string_type": "text",
