@@ -117,10 +117,12 @@ def _point(prop: Property) -> PointSpec:
 
 def _address(address: Address) -> ModbusAddress:
     encoding = f"string({address.length})" if address.encoding.name == "string" else address.encoding.name
-    return ModbusAddress(
-        table=address.table.name,
-        offset=address.start,
-        bit=address.bit,
-        encoding=encoding,
-        words=address.order.name,
+    return ModbusAddress.model_validate(
+        {
+            "table": address.table.name,
+            "offset": address.start,
+            "bit": address.bit,
+            "encoding": encoding,
+            "words": address.order.name,
+        }
     )

@@ -27,6 +27,7 @@ from server.cli.loop import run_until_stopped
 from server.cli.ready import write_ready_file
 from server.config import Configuration, load
 from server.datadir import DataDirectory
+from server.opcua.endpoints import EndpointInfo
 from server.opcua.users import UserStore
 from server.plant.model import Role
 from server.plant.values import Point, ValueStore
@@ -100,7 +101,7 @@ async def _demo(
 ) -> None:
     password = secrets.token_urlsafe(9)
     await UserStore(directory.users).add(OPERATOR, password, frozenset({Role.Operator}))
-    async with simulators(config) as (devices, redirected):
+    async with simulators(config, any_port=True) as (devices, redirected):
         up: asyncio.Future[app.Running] = asyncio.get_running_loop().create_future()
         async with asyncio.TaskGroup() as group:
             group.create_task(app.run(redirected, directory, up.set_result), name="server")
@@ -152,7 +153,7 @@ def _render(screen: _Screen, points: list[Point]) -> Group:
     server = screen.running.server
     modes: dict[str, list[str]] = {}
     for endpoint in server.endpoints:
-        modes.setdefault(endpoint.url, []).append(f"{endpoint.policy} {endpoint.mode}".strip())
+        modes.setdefault(endpoint.url, []).append(_offer(endpoint))
     lines: list[Text | Table] = [
         Text("Isthmus: a bottling line on this machine. Ctrl-C ends it.", style="bold"),
         Text(),
@@ -173,10 +174,14 @@ def _render(screen: _Screen, points: list[Point]) -> Group:
     return Group(*lines)
 
 
+def _offer(endpoint: EndpointInfo) -> str:
+    return endpoint.policy if endpoint.policy == endpoint.mode else f"{endpoint.policy} {endpoint.mode}"
+
+
 def _values(points: list[Point]) -> Table:
     table = Table(box=None, pad_edge=False, show_header=False)
     for justify in ("left", "right", "left", "left"):
-        table.add_column(justify=justify)  # type: ignore[arg-type]  # a Literal, seen as str through the tuple
+        table.add_column(justify=justify)
     for point in points:
         kind = point.property.type
         value = (

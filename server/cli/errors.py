@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from typing import Final, Never
 
 import typer
-from nodesets.errors import NodesetError
 
 from certs.errors import CertificateError
+from nodesets.errors import NodesetError
 from server.config import ConfigurationError, format_problems
 from server.datadir import DataDirectoryError
 from server.mqtt.errors import MqttError
