@@ -13,8 +13,6 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-from sources.supervisor import Supervisor
-
 from certs.own import ApplicationIdentity, load_or_make
 from certs.store import TrustList
 from nodesets import isa95
@@ -29,6 +27,7 @@ from server.opcua.users import UserStore
 from server.plant.build import build_nodes, namespaces, node_ids
 from server.plant.commands import Commands
 from server.plant.values import ValueStore
+from sources.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 

@@ -34,7 +34,7 @@ class KeptConstants:
         self._values: dict[str, Any] = values
 
     def restore(self, plant: Plant, store: ValueStore) -> None:
-        """Give the constants their kept values; one that no longer fits its property is named and left out."""
+        """Give the constants their kept values; one that no longer fits is named and left out."""
         for prop in plant.properties():
             if prop.binding is not None or prop.type.write is None or prop.key not in self._values:
                 continue
