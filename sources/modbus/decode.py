@@ -202,7 +202,7 @@ def _encode_number(tag: ModbusTag, value: Value) -> bytes:
             f"{tag.name}: {value} is outside {tag.type.name} ({limits[0]}…{limits[1]})", BAD_OUT_OF_RANGE
         )
     try:
-        return struct.pack(_endian(tag.address.order) + letter, value)
+        return struct.pack(_endian(tag.address.order) + letter, float(value) if limits is None else value)
     except OverflowError:
         raise Unencodable(f"{tag.name}: {value} is too large for {tag.type.name}", BAD_OUT_OF_RANGE) from None
 
