@@ -1,0 +1,144 @@
+"""One DataSetWriter at run time: what it owes its subscribers, and the next message. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from server.mqtt.dataset import ConfigurationVersion, DataSet
+from server.mqtt.encode import DELTA_FRAME, KEEP_ALIVE, KEY_FRAME, Json, data_message, data_value
+from server.mqtt.state import WriterIdentity
+from server.plant.values import Point
+from sources.clock import to_iso
+from sources.quality import Quality
+from sources.tag import Value
+
+_SEQUENCE_END: Final = 1 << 32
+
+
+class DataSetWriter:
+    """Key frames, delta frames and keep-alives of one DataSet (OPC 10000-14 §5.3.3).
+
+    Time is counted in publishing intervals, which the caller numbers, and for keep-alives
+    in seconds of a monotonic clock. ``queued`` belongs to the caller: true while a message
+    of this writer waits to be made.
+    """
+
+    __slots__ = (
+        "_key_frame_every",
+        "_key_frame_turn",
+        "_last",
+        "_pending",
+        "_publisher_id",
+        "_sent_at",
+        "_sequence",
+        "dataset",
+        "identity",
+        "points",
+        "queued",
+    )
+
+    def __init__(
+        self,
+        dataset: DataSet,
+        identity: WriterIdentity,
+        points: Sequence[Point],
+        *,
+        publisher_id: str,
+        key_frame_every: int,
+    ) -> None:
+        """``points`` in the order of the DataSet's properties."""
+        self.dataset = dataset
+        self.identity = identity
+        self.points = points
+        self.queued = False
+        self._publisher_id = publisher_id
+        self._key_frame_every = key_frame_every
+        self._key_frame_turn = 0
+        self._sequence = 1
+        self._sent_at = 0.0
+        self._pending: set[int] = set()
+        self._last: list[tuple[Value, Quality] | None] = [None] * len(points)
+
+    @property
+    def name(self) -> str:
+        """The DataSetWriterName: its level in the topics."""
+        return self.dataset.writer_name
+
+    @property
+    def version(self) -> ConfigurationVersion:
+        """The version of its metadata."""
+        return self.identity.version
+
+    def changed(self, index: int) -> None:
+        """Note that a field has another value or status."""
+        self._pending.add(index)
+
+    def forget(self) -> bool:
+        """Drop what is pending: a key frame will tell it. True if there was something."""
+        had = bool(self._pending)
+        self._pending.clear()
+        return had
+
+    def restart(self, turn: int) -> None:
+        """Owe a key frame from that turn on."""
+        self._key_frame_turn = turn
+
+    def due(self, turn: int, quiet_since: float) -> bool:
+        """Whether a message is owed: a key frame, changes, or nothing was sent since that moment."""
+        return turn >= self._key_frame_turn or bool(self._pending) or self._sent_at <= quiet_since
+
+    def build(self, turn: int, quiet_since: float, *, monotonic: float, time: int) -> bytes | None:
+        """The message that is due; None where the changes turned out to be none. ``time`` in ticks."""
+        if turn >= self._key_frame_turn:
+            self._key_frame_turn = turn + self._key_frame_every
+            message = self._numbered(KEY_FRAME, self._payload(range(len(self.points))), time)
+        elif payload := self._payload(sorted(i for i in self._pending if self._differs(i))):
+            message = self._numbered(DELTA_FRAME, payload, time)
+        elif self._sent_at <= quiet_since:
+            message = self._message(KEEP_ALIVE, None, time)
+        else:
+            self._pending.clear()
+            return None
+        self._pending.clear()
+        self._sent_at = monotonic
+        return message
+
+    def _differs(self, index: int) -> bool:
+        last, point = self._last[index], self.points[index]
+        if last is None or last[1] != point.status:
+            return True
+        before, value = last[0], point.value
+        # A NaN differs from itself, but a NaN after a NaN is no change.
+        return before != value and not (before != before and value != value)  # noqa: PLR0124 (see above)
+
+    def _payload(self, indices: Sequence[int]) -> Json:
+        payload: Json = {}
+        times: dict[int, str] = {}
+        for index in indices:
+            point = self.points[index]
+            ticks = point.source_time
+            time = times.get(ticks)
+            if time is None:
+                time = times[ticks] = to_iso(ticks)
+            self._last[index] = (point.value, point.status)
+            payload[self.dataset.properties[index].name] = data_value(
+                self.dataset.encoders[index], point.value, point.status, time
+            )
+        return payload
+
+    def _numbered(self, kind: str, payload: Json, time: int) -> bytes:
+        message = self._message(kind, payload, time)
+        self._sequence = (self._sequence + 1) % _SEQUENCE_END
+        return message
+
+    def _message(self, kind: str, payload: Json | None, time: int) -> bytes:
+        return data_message(
+            self._publisher_id,
+            kind,
+            writer_id=self.identity.id,
+            sequence=self._sequence,
+            minor_version=self.identity.version.minor,
+            time=time,
+            payload=payload,
+        )
