@@ -49,7 +49,11 @@ class MqttSettings(SettingsModel):
     key_frame_every: int = Field(10, ge=1, description="KeyFrameCount: every n-th message holds every field.")
     keep_alive: Duration = Field(30.0, description="A message at least this often, changed or not.")
     qos: int = Field(1, ge=0, le=2)
-    queue_limit: int = Field(10_000, ge=100, description="Messages kept while the broker is away.")
+    queue_limit: int = Field(
+        10_000,
+        ge=100,
+        description="Messages that may wait for a slow broker; other equipment's changes add up meanwhile.",
+    )
     user: str | None = None
     password: SecretReference | None = None
     ca: Path | None = Field(
@@ -62,6 +66,8 @@ class MqttSettings(SettingsModel):
     def _consistent(self) -> Self:
         if (self.certificate is None) != (self.key is None):
             raise ValueError("certificate and key go together; give both or neither")
+        if self.keep_alive < self.publishing_interval:
+            raise ValueError("keep_alive is shorter than publishing_interval; make it as long or longer")
         if self.password is not None and self.user is None:
             raise ValueError("a password without a user; add the key user")
         if (self.ca or self.certificate) and not self.broker.startswith("mqtts://"):
