@@ -1,0 +1,383 @@
+"""The plant on MQTT: connects, announces itself, publishes every change, and comes back when cut off.
+
+At start and after every reconnect the order is: metadata, connection, status, then a key
+frame of every writer. While the broker is away nothing is queued: the key frames on return
+tell the present, and the turns missed are counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Never
+
+import aiomqtt
+from aiomqtt import ProtocolVersion
+
+from nodesets.records import NodeId
+from server.mqtt.connection import WINDOW, Client, Dialler, Will
+from server.mqtt.dataset import datasets
+from server.mqtt.discovery import EXPIRY, LARGE, Discovery
+from server.mqtt.errors import BrokerError, BrokerRefused
+from server.mqtt.sender import Outgoing, Sender
+from server.mqtt.settings import EMBEDDED, MqttSettings
+from server.mqtt.state import WriterBook
+from server.mqtt.topics import Topics
+from server.mqtt.writer import DataSetWriter
+from server.plant.model import Plant
+from server.plant.values import Point, ValueStore
+from sources.clock import now
+
+log = logging.getLogger(__name__)
+
+_FAREWELL: Final = 1.0
+"""Seconds the broker has for taking our last messages."""
+_RENEWAL: Final = EXPIRY / 3
+_SLICE: Final = 1000
+"""Writers looked at before others have their turn on the loop: less than a millisecond."""
+_BEHIND: Final = 5
+"""Turns in a row with a message still waiting before we speak of a slow broker."""
+
+
+@dataclass(frozen=True, slots=True)
+class MqttStatus:
+    """How the publisher is. ``since`` is when ``connected`` last changed, in ticks."""
+
+    connected: bool
+    broker: str
+    since: int
+    last_error: str
+    """Why there is no connection; empty while there is one."""
+    published: int
+    """Messages the broker has taken, of every type."""
+    dropped: int
+    """Messages that were due and did not go out: the broker was away or too slow, or never confirmed."""
+    queued: int
+    """Writers whose message waits for the broker now."""
+
+
+def _delays() -> Iterator[float]:
+    """1, 2, 4, … 30 s, each with up to a quarter more, so that many servers do not dial at once."""
+    delay = 1.0
+    while True:
+        yield delay * random.uniform(1.0, 1.25)  # noqa: S311 (nothing secret in a waiting time)
+        delay = min(delay * 2, 30.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """When to dial again: ``delays`` after a failure, ``refused`` seconds after a refusal."""
+
+    delays: Callable[[], Iterator[float]] = _delays
+    refused: float = 60.0
+    settled: float = 10.0
+    """Seconds a connection must have held for the next failure to count as the first."""
+
+
+class MqttPublisher:
+    """Mirrors a plant's values to a broker as PubSub JSON (OPC 10000-14)."""
+
+    def __init__(
+        self,
+        settings: MqttSettings,
+        plant: Plant,
+        store: ValueStore,
+        *,
+        state: Path,
+        base: Path,
+        node_of: Mapping[str, NodeId],
+        namespaces: Sequence[str],
+        broker: str | None = None,
+    ) -> None:
+        """Number the writers and read what subscribers know of them; nothing is dialled yet.
+
+        ``state`` is the directory that keeps writer ids and configuration versions;
+        ``base`` the folder relative paths of the settings start from; ``node_of`` gives the
+        variable of a property by its key; ``broker`` is the URL to dial, by default the settings'.
+        Reads and writes a file. Raises MqttStateError.
+        """
+        url = broker or settings.broker
+        if url == EMBEDDED:
+            raise ValueError("broker: embedded needs the URL of the embedded broker")
+        self.retry = Retry()
+        self._settings = settings
+        self._store = store
+        self._topics = Topics(settings.prefix, settings.publisher_id, settings.writer_group)
+        sets = datasets(plant, node_of)
+        identities = WriterBook(state).enrol(sets, namespaces, now())
+        self._writers = [
+            DataSetWriter(
+                dataset,
+                identities[dataset.key],
+                [store.points[prop.key] for prop in dataset.properties],
+                publisher_id=settings.publisher_id,
+                key_frame_every=settings.key_frame_every,
+            )
+            for dataset in sets
+        ]
+        self._where = {
+            id(point): (writer, index)
+            for writer in self._writers
+            for index, point in enumerate(writer.points)
+        }
+        self._discovery = Discovery(settings, self._topics, self._writers, namespaces)
+        self._dialler = Dialler(settings, url=url, base=base, will=self._will)
+        self._due: asyncio.Queue[DataSetWriter] = asyncio.Queue(settings.queue_limit)
+        self._turn = 0
+        self._behind = 0
+        self._swept = False
+        self._connected = False
+        self._since = now()
+        self._last_error = "not connected yet"
+        self._published = 0
+        self._dropped = 0
+        self._dropped_before = 0
+        self._sender: Sender | None = None
+        self._large: set[str] = set()
+
+    @property
+    def status(self) -> MqttStatus:
+        """How it is now."""
+        return MqttStatus(
+            connected=self._connected,
+            broker=self._dialler.url,
+            since=self._since,
+            last_error=self._last_error,
+            published=self._published + (self._sender.sent if self._sender else 0),
+            dropped=self._dropped,
+            queued=self._due.qsize(),
+        )
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """What to subscribe to: status, metadata and data."""
+        return self._topics.status, self._topics.all_metadata, self._topics.all_data
+
+    async def run(self) -> Never:
+        """Publish until cancelled; then say Disabled, wait for that at most a second, and disconnect."""
+        if self._settings.user and not self._dialler.url.startswith("mqtts://"):
+            log.warning(
+                "MQTT: user and password go to %s unencrypted; write the broker as mqtts://",
+                self._dialler.url,
+            )
+        unlisten = self._store.listen(self._changed)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._pace(), name="mqtt pace")
+                await self._stay_connected()
+        finally:
+            unlisten()
+
+    # The connection
+
+    async def _stay_connected(self) -> Never:
+        delays = self.retry.delays()
+        said = ""
+        while True:
+            dialled = time.monotonic()
+            try:
+                async with self._dialler.connect() as client:
+                    said = ""
+                    try:
+                        await self._serve(client)
+                    except asyncio.CancelledError:
+                        await self._farewell(client)
+                        self._disconnected("stopped")
+                        raise
+            except BrokerError as error:
+                lost, reason, refused = self._connected, str(error), isinstance(error, BrokerRefused)
+            self._disconnected(reason)
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                # The line broke in the very moment we were cancelled, and hid it.
+                raise asyncio.CancelledError
+            if time.monotonic() - dialled > self.retry.settled:
+                delays = self.retry.delays()
+            wait = self.retry.refused if refused else next(delays)
+            level = logging.WARNING if lost or reason != said else logging.DEBUG
+            what = "connection lost" if lost else "refused" if refused else "not connected"
+            log.log(level, "MQTT: %s: %s: %s; trying again in %.1f s", self._dialler.url, what, reason, wait)
+            said = reason
+            await asyncio.sleep(wait)
+
+    async def _serve(self, client: Client) -> Never:
+        """One connection's life. Raises BrokerError when it ends."""
+        sender = self._sender = Sender(client)
+        failures: list[aiomqtt.MqttError] = []
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._listen(client), name="mqtt listen")
+                await self._announce(client, sender)
+                await self._open(client)
+                for _ in range(WINDOW):
+                    group.create_task(self._work(sender), name="mqtt publish")
+                await self._renew(client, sender)
+        except* aiomqtt.MqttError as group_error:
+            failures = list(_leaves(group_error))
+        raise client.lost(failures[0])
+
+    async def _listen(self, client: Client) -> None:
+        """Take in what arrives, and be the first to know when the connection is gone."""
+        async for message in client.messages:
+            self._discovery.heard(message)
+
+    async def _announce(self, client: Client, sender: Sender) -> None:
+        if not self._swept:
+            # Once: a broker that hangs up on a subscription it forbids would do so for ever.
+            self._swept = True
+            await self._discovery.sweep(client, sender)
+        await sender.send_all(self._discovery.metadata())
+        connection = self._discovery.connection()
+        if connection is not None:
+            await sender.send(connection)
+        await sender.send(self._discovery.operational())
+
+    async def _renew(self, client: Client, sender: Sender) -> Never:
+        """Say again what the broker would forget (§7.3.4.8)."""
+        while True:
+            await asyncio.sleep(_RENEWAL)
+            if client.version is ProtocolVersion.V5:
+                await self._announce(client, sender)
+
+    async def _farewell(self, client: Client) -> None:
+        sender = Sender(client)
+        try:
+            async with asyncio.timeout(_FAREWELL):
+                await sender.send(self._discovery.disabled())
+                if client.version is not ProtocolVersion.V5:
+                    await sender.send_all(self._discovery.clearing())
+        except* (aiomqtt.MqttError, TimeoutError):
+            log.warning("MQTT: %s did not take our last status in time", self._dialler.url)
+        else:
+            log.info("MQTT: disconnected from %s", self._dialler.url)
+
+    async def _open(self, client: Client) -> None:
+        missed = self._dropped - self._dropped_before
+        log.info(
+            "MQTT: connected to %s (MQTT %s): %d data sets below %s/json/data/%s/%s%s",
+            self._dialler.url,
+            "5.0" if client.version is ProtocolVersion.V5 else "3.1.1",
+            len(self._writers),
+            self._settings.prefix,
+            self._settings.publisher_id,
+            self._settings.writer_group,
+            f"; {missed} messages did not go out meanwhile" if missed else "",
+        )
+        self._dropped_before = self._dropped
+        self._connected, self._since, self._last_error = True, now(), ""
+        for writer in self._writers:
+            writer.forget()
+            writer.restart(self._turn)
+        await self._tick()
+
+    def _disconnected(self, reason: str) -> None:
+        self._last_error = reason
+        if self._sender is not None:
+            self._published += self._sender.sent
+            self._sender = None
+        if self._connected:
+            self._connected, self._since = False, now()
+        while not self._due.empty():
+            self._due.get_nowait().queued = False
+            self._dropped += 1
+
+    # The data
+
+    def _changed(self, points: Sequence[Point]) -> None:
+        where = self._where
+        for point in points:
+            found = where.get(id(point))
+            if found is not None:
+                found[0].changed(found[1])
+
+    async def _pace(self) -> Never:
+        """Count the publishing intervals; one that is overrun is skipped, not made up for."""
+        interval = self._settings.publishing_interval
+        start = time.monotonic()
+        while True:
+            elapsed = time.monotonic() - start
+            turn = max(int(elapsed / interval), self._turn) + 1
+            await asyncio.sleep(turn * interval - elapsed)
+            self._turn = turn
+            await self._tick()
+
+    async def _tick(self) -> None:
+        """Line up every writer that owes a message."""
+        waiting = 0
+        quiet_since = self._quiet_since()
+        for index, writer in enumerate(self._writers):
+            if index % _SLICE == _SLICE - 1:
+                await asyncio.sleep(0)
+            if not self._connected:
+                self._dropped += writer.forget()
+            elif writer.due(self._turn, quiet_since):
+                if writer.queued or self._due.full():
+                    # What has changed goes out with its next message.
+                    waiting += 1
+                else:
+                    writer.queued = True
+                    self._due.put_nowait(writer)
+        self._dropped += waiting
+        self._tell_pace(waiting)
+
+    def _tell_pace(self, waiting: int) -> None:
+        if not waiting:
+            if self._behind >= _BEHIND:
+                log.info("MQTT: %s keeps up again", self._dialler.url)
+            self._behind = 0
+            return
+        self._behind += 1
+        if self._behind == _BEHIND:
+            log.warning(
+                "MQTT: %s is slower than the plant: %d messages still wait at their next turn; their changes "
+                "are put together",
+                self._dialler.url,
+                waiting,
+            )
+
+    def _quiet_since(self) -> float:
+        """A writer silent since then would be silent for longer than the keep-alive at the next turn."""
+        return time.monotonic() + self._settings.publishing_interval - self._settings.keep_alive
+
+    async def _work(self, sender: Sender) -> Never:
+        """Make and publish what is due. Each message is made when it can go: nothing encoded waits."""
+        while True:
+            writer = await self._due.get()
+            writer.queued = False
+            payload = writer.build(self._turn, self._quiet_since(), monotonic=time.monotonic(), time=now())
+            if payload is not None:
+                if len(payload) > LARGE:
+                    self._tell_size(writer, len(payload))
+                message = Outgoing(self._topics.data(writer.name), payload, "ua-data", self._settings.qos)
+                try:
+                    await sender.send(message)
+                except BaseException:
+                    self._dropped += 1
+                    raise
+            # A message of QoS 0 is sent without a pause; others have their turn in between.
+            await asyncio.sleep(0)
+
+    def _tell_size(self, writer: DataSetWriter, size: int) -> None:
+        if writer.name not in self._large:
+            self._large.add(writer.name)
+            log.warning(
+                "MQTT: a message of %s has %d kB, more than some brokers take; divide the equipment",
+                writer.dataset.name,
+                size // 1024,
+            )
+
+    def _will(self) -> Will:
+        return Will(self._topics.status, self._discovery.will())
+
+
+def _leaves(group: BaseExceptionGroup[aiomqtt.MqttError]) -> Iterator[aiomqtt.MqttError]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
