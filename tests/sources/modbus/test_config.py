@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from support.modbus_tags import FAST, settings, tag
 
 from sources.errors import AddressError
 from sources.modbus.config import Encoding, ModbusAddress, ModbusSettings, Table, WordOrder
 from sources.tag import ValueType
-from support.modbus_tags import FAST, settings, tag
 
 
 def test_settings_have_the_defaults_of_the_field() -> None:

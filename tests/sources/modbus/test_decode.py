@@ -3,12 +3,12 @@ from __future__ import annotations
 import math
 
 import pytest
+from support.modbus_tags import tag
 
 from sources.modbus.config import Table
 from sources.modbus.decode import Layout, Unencodable, encode, register_mask, to_bool
 from sources.quality import BAD_DECODING_ERROR, BAD_OUT_OF_RANGE, BAD_TYPE_MISMATCH, GOOD, Quality
 from sources.tag import Value
-from support.modbus_tags import tag
 
 
 @pytest.mark.parametrize(

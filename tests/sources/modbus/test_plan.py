@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+from support.modbus_tags import FAST, NORMAL, settings, tag
+
 from sources.modbus.config import Table
 from sources.modbus.plan import Block, Hole, Limits, plan
-from support.modbus_tags import FAST, NORMAL, settings, tag
 
 LIMITS = Limits.of(settings())
 
