@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -49,17 +49,37 @@ def schema(drivers: Mapping[str, Driver] = DRIVERS) -> dict[str, Any]:
         "required": ["model"],
         "$defs": definitions,
     }
-    _close(result)
+    _tidy(result)
+    used = set(_references(result))
+    result["$defs"] = {name: stanza for name, stanza in definitions.items() if name in used}
     return result
 
 
-def _close(node: Any) -> None:
-    """Refuse names that match no pattern: pydantic leaves them open."""
+def _tidy(node: Any) -> None:
+    """Refuse names that match no pattern, which pydantic leaves open, and write defaults as the file does."""
+    if isinstance(node, list):
+        for child in node:
+            _tidy(child)
+    if not isinstance(node, dict):
+        return
+    if "patternProperties" in node:
+        node.setdefault("additionalProperties", False)
+    default = node.get("default")
+    if isinstance(default, float) and node.get("type") == "string":
+        node["default"] = f"{default:g}s"
+    elif isinstance(default, dict) or ("default" in node and default is None):
+        del node["default"]
+    for child in node.values():
+        _tidy(child)
+
+
+def _references(node: Any) -> Iterator[str]:
+    """Names of the definitions that something refers to."""
     if isinstance(node, dict):
-        if "patternProperties" in node:
-            node.setdefault("additionalProperties", False)
+        if isinstance(reference := node.get("$ref"), str):
+            yield reference.rpartition("/")[2]
         for child in node.values():
-            _close(child)
+            yield from _references(child)
     elif isinstance(node, list):
         for child in node:
-            _close(child)
+            yield from _references(child)
