@@ -66,7 +66,7 @@ class Values:
             return None
         element = holder.children[0]
         if len(holder.children) > 1:
-            raise BadTextError("a Value holds one element; write an array as ListOf…", holder.line)
+            raise BadTextError("a Value holds one element; write an array as ListOf…", holder.children[1].line)
         if element.name == "Matrix":
             return self._matrix(element)
         if element.name.startswith(_LIST):
