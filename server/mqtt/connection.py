@@ -43,6 +43,11 @@ _REFUSALS: Final = {
     140: "it wants another way of authentication",
 }
 """CONNACK reason codes a person must act on (MQTT 5.0 §3.2.2.2); those of 3.1.1 arrive as these."""
+_CERTIFICATE_HINTS: Final = {
+    **dict.fromkeys((18, 19, 20, 21), "set ca to the authority that signed it"),
+    **dict.fromkeys((62, 64), "write the broker's host as its certificate does"),
+}
+"""What helps, by OpenSSL's number of the complaint: an unknown issuer, another host."""
 _SESSION_TAKEN_OVER: Final = 142
 _UNSPECIFIED: Final = 128
 
@@ -326,9 +331,9 @@ class Client(aiomqtt.Client):
             return BrokerRefused(said) if said else BrokerUnreachable(f"it answered {error}")
         cause = error.__context__
         if isinstance(cause, ssl.SSLCertVerificationError):
+            hint = _CERTIFICATE_HINTS.get(cause.verify_code)
             return BrokerRefused(
-                f"its certificate is not trusted: {cause.verify_message}; "
-                "set ca to the authority that signed it"
+                f"its certificate is not accepted: {cause.verify_message}{f'; {hint}' if hint else ''}"
             )
         if isinstance(cause, ssl.SSLError):
             return BrokerRefused(f"TLS failed: {cause.reason or cause}; is this the port for TLS?")

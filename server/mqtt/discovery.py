@@ -39,6 +39,8 @@ EXPIRY: Final = 24 * 3600
 LARGE: Final = 256 * 1024
 """Bytes of a message that some brokers and cloud services do not take."""
 
+_NAMED: Final = LARGE // 300
+"""Writers a connection message can name at most: each takes more than 300 bytes."""
 _GROUP_ID: Final = 0x8000
 _GUARANTEES: Final = {0: 3, 1: 2, 2: 4}
 """BrokerTransportQualityOfService of a QoS (§7.3.4.5)."""
@@ -81,15 +83,17 @@ class Discovery:
 
     def connection(self) -> Outgoing | None:
         """The configuration of this publisher; None where it would be too large for many brokers."""
-        message = connection_message(self._settings.publisher_id, time=now(), connection=self._connection())
-        if len(message) > LARGE:
-            log.info(
-                "MQTT: no connection message: with %d writers it would be %d kB, more than many brokers take",
-                len(self._writers),
-                len(message) // 1024,
-            )
-            return None
-        return self._retained(self._topics.connection, message, "ua-connection")
+        if len(self._writers) <= _NAMED:
+            connection = self._connection()
+            message = connection_message(self._settings.publisher_id, time=now(), connection=connection)
+            if len(message) <= LARGE:
+                return self._retained(self._topics.connection, message, "ua-connection")
+        log.info(
+            "MQTT: no connection message: %d writers make it larger than the %d kB many brokers take",
+            len(self._writers),
+            LARGE // 1024,
+        )
+        return None
 
     def operational(self) -> Outgoing:
         """The status while we publish."""
@@ -110,12 +114,17 @@ class Discovery:
         yield self._retained(self._topics.connection, b"", "ua-connection")
 
     def heard(self, message: aiomqtt.Message) -> None:
-        """Take in what the broker hands us of our own topics while we sweep."""
+        """Take in what the broker hands us while we sweep.
+
+        Only topics of our own count: amqtt hands out what others have subscribed to as well.
+        """
+        if self._fence is None:
+            return
         topic = str(message.topic)
         if topic == self._topics.status:
-            if self._fence is not None and message.payload == self._fence:
+            if message.payload == self._fence:
                 self._fenced.set()
-        elif message.retain and message.payload and topic not in self._own:
+        elif message.retain and message.payload and self._topics.is_metadata(topic):
             self._strays.add(topic)
 
     async def sweep(self, client: Client, sender: Sender) -> None:
@@ -126,6 +135,8 @@ class Discovery:
         client receives.
         """
         filters = [self._topics.all_metadata, self._topics.status]
+        fence = self._status(STATE_PRE_OPERATIONAL, EXPIRY)
+        self._fence = fence.payload
         codes = await client.subscribe([(name, 1) for name in filters])
         if any(isinstance(code, ReasonCode) and code.is_failure for code in codes):
             log.warning(
@@ -133,8 +144,6 @@ class Discovery:
                 self._topics.all_metadata,
             )
             return
-        fence = self._status(STATE_PRE_OPERATIONAL, EXPIRY)
-        self._fence = fence.payload
         await sender.send(fence)
         try:
             async with asyncio.timeout(_FENCE):
@@ -145,11 +154,12 @@ class Discovery:
                 "publish or subscribe below %s/json",
                 self._topics.prefix,
             )
+        self._fence = None
         await client.unsubscribe(filters)
-        if self._strays:
-            log.info("MQTT: clearing the retained metadata of %d removed writers", len(self._strays))
-            await sender.send_all(self._retained(topic, b"", "ua-metadata") for topic in sorted(self._strays))
-            self._strays.clear()
+        strays = sorted(self._strays - self._own)
+        if strays:
+            log.info("MQTT: clearing the retained metadata of %d removed writers", len(strays))
+            await sender.send_all(self._retained(topic, b"", "ua-metadata") for topic in strays)
 
     def _retained(self, topic: str, payload: bytes, message_type: str) -> Outgoing:
         # An empty payload clears the topic; there is nothing left that could expire.

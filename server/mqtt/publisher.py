@@ -132,6 +132,7 @@ class MqttPublisher:
         self._behind = 0
         self._swept = False
         self._connected = False
+        self._counting = False
         self._since = now()
         self._last_error = "not connected yet"
         self._published = 0
@@ -191,6 +192,7 @@ class MqttPublisher:
                         raise
             except BrokerError as error:
                 lost, reason, refused = self._connected, str(error), isinstance(error, BrokerRefused)
+                self._counting = True
             self._disconnected(reason)
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -314,7 +316,8 @@ class MqttPublisher:
             if index % _SLICE == _SLICE - 1:
                 await asyncio.sleep(0)
             if not self._connected:
-                self._dropped += writer.forget()
+                # Until the first attempt has failed nobody misses anything.
+                self._dropped += writer.forget() and self._counting
             elif writer.due(self._turn, quiet_since):
                 if writer.queued or self._due.full():
                     # What has changed goes out with its next message.

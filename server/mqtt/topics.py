@@ -57,6 +57,10 @@ class Topics:
         """A filter for the metadata of every writer, of groups that are no more too."""
         return f"{self.prefix}/json/metadata/{self.publisher_id}/#"
 
+    def is_metadata(self, topic: str) -> bool:
+        """Whether the topic is among those of `all_metadata`."""
+        return topic.startswith(self.all_metadata.removesuffix("#"))
+
     @property
     def all_data(self) -> str:
         """A filter for the data of every writer."""

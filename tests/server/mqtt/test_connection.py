@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 from aiomqtt import ProtocolVersion
 from cryptography.hazmat.primitives import serialization
-
-from server.mqtt.connection import Dialler, Will, keep_alive
-from server.mqtt.errors import BrokerError, BrokerRefused, BrokerUnreachable
 from support.mosquitto import Mosquitto, Pki, make_pki
 from support.mqtt_observer import observe
 from support.net import free_port, until
 from support.publishing import FILLER_DATA, FILLER_METADATA, STATUS, publishing, settings
+
+from server.mqtt.connection import Dialler, Will, keep_alive
+from server.mqtt.errors import BrokerError, BrokerRefused, BrokerUnreachable
 
 WILL = Will("t/will", b"gone")
 
@@ -96,8 +96,15 @@ async def test_a_broker_of_another_authority_is_refused(secure: Mosquitto, tmp_p
     other = make_pki(tmp_path / "other")
     error = await refusal(dialler(secure.url, tmp_path, **{**tls(pki), "ca": other.ca}))
     assert isinstance(error, BrokerRefused)
-    assert "its certificate is not trusted" in str(error)
+    assert "its certificate is not accepted" in str(error)
     assert "set ca" in str(error)
+
+
+@pytest.mark.interop
+async def test_a_broker_of_another_name_is_refused(secure: Mosquitto, tmp_path: Path, pki: Pki) -> None:
+    error = await refusal(dialler(f"mqtts://localhost:{secure.port}", tmp_path, **tls(pki)))
+    assert isinstance(error, BrokerRefused)
+    assert "write the broker's host as its certificate does" in str(error)
 
 
 @pytest.mark.interop

@@ -3,11 +3,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from support.pubsub_schema import validate
+from support.small_plant import FILLER, LINE, NAMESPACES, machine, node_of, small_plant
+
 from server.mqtt.dataset import ConfigurationVersion, DataSet, datasets
 from server.plant.model import Enumeration, Plant, PropertyType
 from sources.tag import ValueType
-from support.pubsub_schema import validate
-from support.small_plant import FILLER, LINE, NAMESPACES, machine, node_of, small_plant
 
 VERSION = ConfigurationVersion(7, 9)
 

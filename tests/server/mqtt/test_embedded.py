@@ -10,12 +10,9 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiomqtt
 import pytest
 from aiomqtt import ProtocolVersion
-
-from server.mqtt.embedded import EmbeddedBroker
-from server.mqtt.errors import EmbeddedBrokerError
-from server.process import ProcessError
 from support.mqtt_observer import observe
 from support.net import until
 from support.publishing import (
@@ -29,6 +26,10 @@ from support.publishing import (
 )
 from support.pubsub_schema import validate
 from support.small_plant import FILLER_VALUES, feed
+
+from server.mqtt.embedded import EmbeddedBroker
+from server.mqtt.errors import EmbeddedBrokerError
+from server.process import ProcessError
 
 pytest.importorskip("amqtt", reason="needs amqtt")
 
@@ -77,6 +78,26 @@ async def test_a_late_subscriber_finds_metadata_and_status(broker: EmbeddedBroke
                 CONNECTION,
                 STATUS,
             }
+
+
+async def test_what_others_retain_is_left_alone(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    version = ProtocolVersion.V311
+    others = ("site/alarm", "opcua/json/metadata/another/plant/Capper", "opcua/json/metadata/acme-lyon-2/p/W")
+    stray = "opcua/json/metadata/acme-lyon/plant/Gone"
+    async with aiomqtt.Client("127.0.0.1", broker.port, protocol=version) as client:
+        for topic in (*others, stray):
+            await client.publish(topic, b"{}", qos=1, retain=True)
+    # A client that has subscribed to everything makes amqtt hand all of it to those who connect.
+    async with (
+        observe(broker.port, protocol=version) as observer,
+        publishing(settings("embedded"), tmp_path, broker=broker.url) as rig,
+    ):
+        await observer.first("ua-keyframe", FILLER_DATA)
+        assert {s.topic for s in observer.seen if s.body is None} == {stray}
+        await rig.stop()
+    async with observe(broker.port, protocol=version) as late:
+        await until(lambda: len({s.topic for s in late.seen}) >= 4)
+        assert {s.topic for s in late.seen} == {*others, STATUS}
 
 
 async def test_a_broker_that_dies_is_started_again_on_its_port(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.pubsub_schema import validate
 
 from server.mqtt.encode import (
     DELTA_FRAME,
@@ -22,7 +23,6 @@ from server.mqtt.encode import (
 from server.plant.model import Enumeration
 from sources.quality import BAD_NO_COMMUNICATION, GOOD, GOOD_CLAMPED, UNCERTAIN
 from sources.tag import INTEGER_LIMITS, Value, ValueType
-from support.pubsub_schema import validate
 
 TIME = "2025-01-01T00:00:00.000000Z"
 STATES = Enumeration("state", {2: "Stopped", 6: "Execute"})

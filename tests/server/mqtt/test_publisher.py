@@ -10,11 +10,6 @@ from pathlib import Path
 
 import aiomqtt
 import pytest
-
-import server
-from server.plant.model import PropertyType
-from sources.quality import BAD_NO_COMMUNICATION
-from sources.tag import ValueType
 from support import publishing as script
 from support.mosquitto import Mosquitto
 from support.mqtt_observer import Seen, observe
@@ -32,6 +27,11 @@ from support.publishing import (
 )
 from support.pubsub_schema import validate, validate_data
 from support.small_plant import FILLER, FILLER_VALUES, LINE, feed, machine, small_plant
+
+import server
+from server.plant.model import PropertyType
+from sources.quality import BAD_NO_COMMUNICATION
+from sources.tag import ValueType
 
 pytestmark = pytest.mark.interop
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
 from support.pubsub_schema import validate
 
 DATA: dict[str, Any] = {

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.small_plant import FILLER, LINE, NAMESPACES, machine, node_of, small_plant
 
 from server.mqtt.dataset import DataSet, datasets
 from server.mqtt.errors import MqttStateError
@@ -14,7 +15,6 @@ from server.mqtt.state import WriterBook, WriterIdentity
 from server.plant.model import Equipment, Plant, PropertyType
 from sources.clock import TICKS_PER_SECOND, from_datetime, now
 from sources.tag import ValueType
-from support.small_plant import FILLER, LINE, NAMESPACES, machine, node_of, small_plant
 
 START = now()
 MORE = PropertyType("More", ValueType.Double)

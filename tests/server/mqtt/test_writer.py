@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from support.pubsub_schema import validate
+from support.small_plant import FILLER, FILLER_VALUES, feed, node_of, small_plant
 
 from server.mqtt.dataset import ConfigurationVersion, datasets
 from server.mqtt.state import WriterIdentity
 from server.mqtt.writer import DataSetWriter
 from server.plant.values import Point, ValueStore
 from sources.quality import BAD_NO_COMMUNICATION, GOOD, UNCERTAIN_NO_COMMUNICATION_LAST_USABLE_VALUE
-from support.pubsub_schema import validate
-from support.small_plant import FILLER, FILLER_VALUES, feed, node_of, small_plant
 
 KEEP_ALIVE = 10.0
 
