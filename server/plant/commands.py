@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from server.plant.convert import ConversionError, fit
 from server.plant.model import Property, Role
 from server.plant.values import Point, ValueStore
 from sources.batch import Batch
+from sources.clock import now
 from sources.errors import ConnectionLost, Unreachable
 from sources.quality import (
     BAD_DEVICE_FAILURE,
@@ -81,8 +82,11 @@ class Commands:
         rule = prop.type.write
         return self._enabled and rule is not None and not rule.roles.isdisjoint(caller.roles)
 
-    async def write(self, caller: Caller, key: str, value: Value) -> Quality:
+    async def write(self, caller: Caller, key: str, value: Value, source_time: int | None = None) -> Quality:
         """Write a property's value, in engineering units. Never raises for what a client or device can cause.
+
+        ``source_time`` (ticks) is when the client says the value was so; it becomes the
+        point's source time, unless it lies in the future.
 
         The answer is the StatusCode of OPC 10000-4 §5.10.4: BadNotWritable,
         BadUserAccessDenied, BadTypeMismatch, BadOutOfRange, the device's own refusal, Good
@@ -94,7 +98,8 @@ class Commands:
         old = point.value
         quality = self._refusal(caller, point.property, value)
         if quality is None:
-            quality = await self._carry_out(point, value)
+            time = None if source_time is None else min(source_time, now())
+            quality = await self._carry_out(point, value, time)
         audit.info(
             "write %s by %s: %r -> %r: %s",
             key,
@@ -134,7 +139,7 @@ class Commands:
             return BAD_OUT_OF_SERVICE
         return None
 
-    async def _carry_out(self, point: Point, value: Value) -> Quality:
+    async def _carry_out(self, point: Point, value: Value, time: int | None) -> Quality:
         binding = point.property.binding
         if binding is None:
             # Kept first: a value that was acknowledged survives whatever comes next.
@@ -143,7 +148,7 @@ class Commands:
             except OSError as error:
                 log.error("%s: written value not kept, so refused: %s", point.property.key, error)  # noqa: TRY400 - the text says it all
                 return BAD_RESOURCE_UNAVAILABLE
-            self._store.set(point.property.key, value)
+            self._store.set(point.property.key, value, source_time=time)
             return GOOD
         device = self._devices.get(binding.source)
         if device is None:
@@ -162,19 +167,23 @@ class Commands:
             return error.quality
         if not is_good(quality):
             return quality
-        return await self._verify(device, binding.tag, raw, quality)
+        return await self._verify(device, binding.tag, raw, quality, time)
 
-    async def _verify(self, device: Device, tag: Tag[Any], raw: Value, quality: Quality) -> Quality:
+    async def _verify(
+        self, device: Device, tag: Tag[Any], raw: Value, quality: Quality, time: int | None
+    ) -> Quality:
         try:
             batch = await device.read([tag])
         except (ConnectionLost, Unreachable):
             return GOOD_COMPLETES_ASYNCHRONOUSLY
-        self._store.ingest(batch)
         read_quality = batch.qualities if isinstance(batch.qualities, int) else batch.qualities[0]
         if batch.values is None or not is_good(read_quality):
+            self._store.ingest(batch)
             return GOOD_COMPLETES_ASYNCHRONOUSLY
         held = batch.values[0]
-        if _same(held, raw, tag.type):
+        taken = _same(held, raw, tag.type)
+        self._store.ingest(replace(batch, device_times=[time]) if taken and time is not None else batch)
+        if taken:
             return quality
         if tag.type.is_number and isinstance(held, int | float):
             return GOOD_CLAMPED

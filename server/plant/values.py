@@ -119,12 +119,12 @@ class ValueStore:
                 changed.append(point)
         self._tell(changed)
 
-    def set(self, key: str, value: Value, time: int | None = None) -> None:
-        """Give a constant another value."""
+    def set(self, key: str, value: Value, time: int | None = None, source_time: int | None = None) -> None:
+        """Give a constant another value, known at ``time`` (now) and so since ``source_time`` (the same)."""
         point = self.points[key]
         moment = now() if time is None else time
         point.block.time = moment
-        if self._store(point, value, GOOD, moment):
+        if self._store(point, value, GOOD, moment if source_time is None else source_time):
             self._tell([point])
 
     def _block(self, tags: tuple[Tag[Any], ...]) -> tuple[list[Point], ScanBlock]:

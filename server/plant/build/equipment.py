@@ -14,16 +14,14 @@ from nodesets.isa95 import (
 from nodesets.records import NodeClass, NodeId, NodeRecord, QualifiedName, Reference
 from server.plant.build.assets import asset_id
 from server.plant.build.classes import class_object_id, object_type_id
-from server.plant.build.records import child_id, level_attribute, property_nodes, text
+from server.plant.build.records import level_attribute, property_nodes, text
 from server.plant.model import Equipment, Plant, Property
 
 
 def node_ids(plant: Plant) -> dict[str, NodeId]:
     """The NodeId of every property's variable, by the property's key."""
     return {
-        prop.key: child_id(_equipment_id(plant, equipment), prop.name)
-        for equipment in plant.equipment
-        for prop in equipment.properties
+        prop.key: _property_id(plant, prop) for equipment in plant.equipment for prop in equipment.properties
     }
 
 
@@ -38,6 +36,10 @@ def equipment_nodes(plant: Plant) -> list[NodeRecord]:
 
 def _equipment_id(plant: Plant, equipment: Equipment) -> NodeId:
     return NodeId(plant.plant_uri, equipment.node_id)
+
+
+def _property_id(plant: Plant, prop: Property) -> NodeId:
+    return NodeId(plant.plant_uri, prop.node_id)
 
 
 def _equipment(plant: Plant, equipment: Equipment, by_path: dict[str, Equipment]) -> list[NodeRecord]:
@@ -72,6 +74,7 @@ def _equipment(plant: Plant, equipment: Equipment, by_path: dict[str, Equipment]
         records += property_nodes(
             plant,
             prop.type,
+            node_id=_property_id(plant, prop),
             parent=node_id,
             reference=HAS_ISA95_PROPERTY,
             type_definition=EQUIPMENT_PROPERTY_TYPE,

@@ -117,12 +117,14 @@ def property_nodes(  # noqa: PLR0913 - each is one attribute of the node
     mandatory: bool = False,
     value: Value = None,
     sampling: float | None = None,
+    node_id: NodeId | None = None,
 ) -> list[NodeRecord]:
     """A property's variable and, where it has them, its EngineeringUnits and EURange.
 
-    ``namespace`` is that of the BrowseName; ``sampling`` the scan period in milliseconds.
+    ``namespace`` is that of the BrowseName; ``sampling`` the scan period in milliseconds;
+    ``node_id`` is made of the parent's where none is given.
     """
-    node_id = child_id(parent, kind.name)
+    node_id = node_id or child_id(parent, kind.name)
     builtin = BuiltinType(kind.type.value)
     data_type = (
         enumeration_id(plant, kind.enumeration.name) if kind.enumeration else NodeId(UA, kind.type.value)

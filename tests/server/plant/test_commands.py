@@ -11,6 +11,7 @@ from server.plant.commands import Caller, Commands
 from server.plant.model import Role
 from server.plant.values import ValueStore
 from sources.batch import Batch
+from sources.clock import now
 from sources.errors import ConnectionLost, Unreachable
 from sources.quality import (
     BAD_DEVICE_FAILURE,
@@ -193,3 +194,12 @@ async def test_every_attempt_is_audited(bench: Bench, caplog: pytest.LogCaptureF
 async def test_a_text_that_the_device_changed_is_a_failure(bench: Bench) -> None:
     bench.device.holds = "other"
     assert await bench.write("Recipe", "A-7") == BAD_DEVICE_FAILURE
+
+
+async def test_the_time_a_client_gives_is_kept_unless_it_lies_ahead(bench: Bench) -> None:
+    for name, value in (("SpeedSP", 450.0), ("Target", 600)):
+        await bench.commands.write(OPERATOR, f"{MACHINE}.{name}", value, source_time=150)
+        assert bench.store.points[f"{MACHINE}.{name}"].source_time == 150
+    ahead = now() + 10**10
+    await bench.commands.write(OPERATOR, f"{MACHINE}.Target", 601, source_time=ahead)
+    assert bench.store.points[f"{MACHINE}.Target"].source_time < ahead
