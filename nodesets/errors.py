@@ -19,6 +19,11 @@ class NodesetError(Exception):
         self.line = line
         self.problem = problem
 
+    @classmethod
+    def unreadable(cls, file: str, error: OSError) -> NodesetError:
+        """For a file that the operating system does not give."""
+        return cls(file, 0, f"cannot be read ({error.strerror or error}); check the path and its rights")
+
 
 class BadTextError(ValueError):
     """Text that is not what its place asks for; the reader makes a `NodesetError` of it.

@@ -8,7 +8,7 @@ from typing import Final
 from nodesets.attributes import access_restrictions, role_permissions
 from nodesets.errors import BadTextError
 from nodesets.records import Model, RequiredModel
-from nodesets.text import Names
+from nodesets.text import XML_SPACE, Names
 from nodesets.tree import Element
 
 _IGNORED: Final = frozenset({"ServerUris", "Extensions"})
@@ -41,7 +41,7 @@ class Header:
             )
         match element.name:
             case "NamespaceUris":
-                self._uris += [child.text.strip() for child in element.children]
+                self._uris += [child.text.strip(XML_SPACE) for child in element.children]
             case "Models":
                 self._models += element.children
             case _:
@@ -53,7 +53,7 @@ class Header:
             self._names = Names(self._uris)
             for alias in self._aliases:
                 try:
-                    self._names.add_alias(alias.attributes.get("Alias", "").strip(), alias.text)
+                    self._names.add_alias(alias.attributes.get("Alias", "").strip(XML_SPACE), alias.text)
                 except BadTextError as error:
                     raise error.at(alias.line) from None
         return self._names
@@ -75,7 +75,7 @@ class Header:
 
 def _model(element: Element) -> tuple[str, str, str]:
     attributes = element.attributes
-    uri = attributes.get("ModelUri", "").strip()
+    uri = attributes.get("ModelUri", "").strip(XML_SPACE)
     if not uri:
         raise BadTextError(f"<{element.name}> has no ModelUri; add it", element.line)
     return uri, attributes.get("Version", ""), attributes.get("PublicationDate", "")

@@ -57,8 +57,7 @@ def stream_nodeset(source: Source, *, name: str | None = None) -> Iterator[Model
         with Path(source).open("rb") as file:
             yield from _stream(file, shown)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise NodesetError(shown, 0, f"cannot be read ({reason}); check the path and its rights") from None
+        raise NodesetError.unreadable(shown, error) from None
 
 
 def _stream(stream: IO[bytes], name: str) -> Iterator[Model | NodeRecord]:

@@ -16,6 +16,9 @@ from nodesets.errors import BadTextError
 from nodesets.records import NULL, UA, BuiltinType, NodeId, QualifiedName
 from nodesets.uri import unescape_uri
 
+XML_SPACE: Final = " \t\r\n"
+"""What XML calls white space; other spaces may be part of a name."""
+
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,20}")
 _FLOAT: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)
 _SPECIAL_FLOATS: Final = {"INF": math.inf, "+INF": math.inf, "-INF": -math.inf, "NaN": math.nan}
@@ -44,7 +47,7 @@ RANGES: Final[Mapping[BuiltinType, tuple[int, int]]] = {
 
 def parse_boolean(text: str) -> bool:
     """An xs:boolean."""
-    match text.strip():
+    match text.strip(XML_SPACE):
         case "true" | "1":
             return True
         case "false" | "0":
@@ -55,7 +58,7 @@ def parse_boolean(text: str) -> bool:
 
 def parse_integer(text: str, kind: BuiltinType) -> int:
     """A number within the range of an integer type."""
-    stripped = text.strip()
+    stripped = text.strip(XML_SPACE)
     low, high = RANGES[kind]
     if not _INTEGER.fullmatch(stripped) or not low <= int(stripped) <= high:
         raise BadTextError(f"'{_short(text)}' is no {kind.name}; write a whole number from {low} to {high}")
@@ -64,7 +67,7 @@ def parse_integer(text: str, kind: BuiltinType) -> int:
 
 def parse_float(text: str, kind: BuiltinType = BuiltinType.Double) -> float:
     """An xs:float or xs:double; one too large for its type is refused, not made infinite."""
-    stripped = text.strip()
+    stripped = text.strip(XML_SPACE)
     if stripped in _SPECIAL_FLOATS:
         return _SPECIAL_FLOATS[stripped]
     if not _FLOAT.fullmatch(stripped):
@@ -77,9 +80,9 @@ def parse_float(text: str, kind: BuiltinType = BuiltinType.Double) -> float:
 
 def parse_guid(text: str) -> UUID:
     """A Guid in its hyphenated form."""
-    if not _GUID.fullmatch(text.strip()):
+    if not _GUID.fullmatch(text.strip(XML_SPACE)):
         raise BadTextError(f"'{_short(text)}' is no Guid, as 09087e75-8e5e-499b-954f-f2a9603db28a is one")
-    return UUID(text.strip())
+    return UUID(text.strip(XML_SPACE))
 
 
 def parse_bytes(text: str) -> bytes:
@@ -92,7 +95,7 @@ def parse_bytes(text: str) -> bytes:
 
 def parse_date_time(text: str) -> datetime:
     """An xs:dateTime, cut to microseconds; taken as UTC where it names no zone."""
-    found = _DATE_TIME.fullmatch(text.strip())
+    found = _DATE_TIME.fullmatch(text.strip(XML_SPACE))
     if found is None:
         raise BadTextError(f"'{_short(text)}' is no DateTime, as 2024-05-31T12:00:00Z is one")
     *numbers, fraction, _z, sign, hours, minutes = found.groups()
@@ -111,7 +114,11 @@ def parse_date_time(text: str) -> datetime:
 
 def parse_array_dimensions(text: str) -> tuple[int, ...]:
     """A list of lengths: ``3,0``."""
-    return tuple(parse_integer(part, BuiltinType.UInt32) for part in text.split(",")) if text.strip() else ()
+    return (
+        tuple(parse_integer(part, BuiltinType.UInt32) for part in text.split(","))
+        if text.strip(XML_SPACE)
+        else ()
+    )
 
 
 class Names:
@@ -132,7 +139,7 @@ class Names:
         found = self._aliases.get(text) or self._known.get(text)
         if found is not None:
             return found
-        stripped = text.strip()
+        stripped = text.strip(XML_SPACE)
         if "=" not in stripped:
             if stripped in self._aliases:
                 return self._aliases[stripped]
@@ -147,7 +154,7 @@ class Names:
 
     def node_id(self, text: str) -> NodeId:
         """The NodeId of a string; nothing written is the null NodeId."""
-        stripped = text.strip()
+        stripped = text.strip(XML_SPACE)
         if not stripped:
             return NULL
         found = _NODE_ID.fullmatch(stripped)
@@ -175,7 +182,7 @@ class Names:
 
     def namespace(self, index: str) -> str:
         """The URI of a namespace index."""
-        return self._namespace(index.strip() or "0", None, index)
+        return self._namespace(index.strip(XML_SPACE) or "0", None, index)
 
     def _namespace(self, index: str | None, uri: str | None, text: str) -> str:
         if uri is not None:

@@ -77,8 +77,8 @@ def _attribute(index: int, name: str, value: str) -> str:
 def elements(stream: IO[bytes], name: str) -> Iterator[Element]:
     """The children of the root element UANodeSet, one after another, each complete.
 
-    ``name`` is the file's in errors. NodesetError where the file is not well-formed XML, not a
-    NodeSet2 file, or beyond a limit; OSError as the stream raises it.
+    ``name`` is the file's in errors. NodesetError where the file cannot be read, is not
+    well-formed XML, not a NodeSet2 file, or beyond a limit.
     """
     return _Parser(name).run(stream)
 
@@ -102,7 +102,7 @@ class _Parser:
         parser.CharacterDataHandler = self._text
 
     def run(self, stream: IO[bytes]) -> Iterator[Element]:
-        while chunk := stream.read(_CHUNK):
+        while chunk := self._read(stream):
             at = 0
             # expat reads what it was given to the end even after a handler has refused the
             # DOCTYPE: so it gets too little at a time to hold both a bomb and its use.
@@ -114,6 +114,12 @@ class _Parser:
                 yield self._ready.popleft()
         self._feed(b"", final=True)
         yield from self._ready
+
+    def _read(self, stream: IO[bytes]) -> bytes:
+        try:
+            return stream.read(_CHUNK)
+        except OSError as error:
+            raise NodesetError.unreadable(self._name, error) from None
 
     def _feed(self, data: bytes, *, final: bool = False) -> None:
         self._fed += len(data)

@@ -19,6 +19,7 @@ from nodesets.records import (
 )
 from nodesets.text import (
     RANGES,
+    XML_SPACE,
     Names,
     parse_boolean,
     parse_bytes,
@@ -62,11 +63,16 @@ class Values:
 
     def variant(self, holder: Element | None) -> Variant | None:
         """What an element named Value holds: None where it is empty."""
-        if holder is None or not holder.children:
+        if holder is None:
+            return None
+        _no_text(holder)
+        if not holder.children:
             return None
         element = holder.children[0]
         if len(holder.children) > 1:
-            raise BadTextError("a Value holds one element; write an array as ListOf…", holder.children[1].line)
+            raise BadTextError(
+                "a Value holds one element; write an array as ListOf…", holder.children[1].line
+            )
         if element.name == "Matrix":
             return self._matrix(element)
         if element.name.startswith(_LIST):
@@ -128,6 +134,7 @@ class Values:
         )
 
     def _data_value(self, element: Element) -> DataValue:
+        _no_text(element)
         status, source, server = map(element.find, ("StatusCode", "SourceTimestamp", "ServerTimestamp"))
         return DataValue(
             self.variant(element.find("Value")),
@@ -138,6 +145,7 @@ class Values:
 
     def extension_object(self, element: Element) -> Structure | None:
         """An ExtensionObject; None where it has neither type nor body."""
+        _no_text(element)
         type_element, body = element.find("TypeId"), element.find("Body")
         type_id = NULL if type_element is None else self._node_id(type_element)
         content = body.children[0] if body is not None and body.children else None
@@ -188,13 +196,20 @@ _ZERO_GUID: Final = "00000000-0000-0000-0000-000000000000"
 
 def is_nil(element: Element) -> bool:
     """Whether the element says it stands for null (xsi:nil)."""
-    return element.attributes.get(_NIL, "").strip() in {"true", "1"}
+    return element.attributes.get(_NIL, "").strip(XML_SPACE) in {"true", "1"}
 
 
 def _inner(element: Element, name: str) -> str:
+    _no_text(element)
     child = element.find(name)
     return "" if child is None else child.text
 
 
+def _no_text(element: Element) -> None:
+    """Text where elements belong would be lost, and a null be read instead."""
+    if element.text.strip(XML_SPACE):
+        raise BadTextError(f"<{element.name}> holds text where elements belong", element.line)
+
+
 def _localized_text(element: Element) -> LocalizedText:
-    return LocalizedText(_inner(element, "Text"), _inner(element, "Locale").strip())
+    return LocalizedText(_inner(element, "Text"), _inner(element, "Locale").strip(XML_SPACE))

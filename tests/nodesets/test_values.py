@@ -226,6 +226,24 @@ def test_a_binary_body_is_kept_as_it_is() -> None:
     [
         ("<uax:Int32>x</uax:Int32>", "'x' is no Int32"),
         ("<uax:Int32/>", "is no Int32"),
+        ("5", "<Value> holds text where elements belong"),
+        *(
+            (f"<uax:{name}>i=5</uax:{name}>", f"<{name}> holds text where elements belong")
+            for name in (
+                "NodeId",
+                "ExpandedNodeId",
+                "QualifiedName",
+                "LocalizedText",
+                "Guid",
+                "StatusCode",
+                "ExtensionObject",
+                "DataValue",
+            )
+        ),
+        (
+            "<uax:ExtensionObject><uax:TypeId>i=5</uax:TypeId></uax:ExtensionObject>",
+            "<TypeId> holds text where elements belong",
+        ),
         ("<uax:Argument/>", "<Argument> cannot be a Value"),
         ("<uax:ListOfArgument/>", "<ListOfArgument> cannot be a Value"),
         ("<uax:DiagnosticInfo/>", "<DiagnosticInfo> cannot be a Value"),
@@ -262,4 +280,4 @@ def test_bad_values_are_told_with_their_line(xml: str, problem: str) -> None:
     with pytest.raises(NodesetError) as caught:
         value(f"\n{xml}")
     assert problem in str(caught.value)
-    assert str(caught.value).startswith("test.xml:6: ")
+    assert str(caught.value).startswith("test.xml:6: " if "<Value>" not in problem else "test.xml:5: ")
