@@ -10,6 +10,9 @@ from typing import Any, Final, Protocol, cast
 
 from asyncua import ua
 
+# ua.DataChangeFilter is a subclass of what the decoder makes.
+from asyncua.ua.uaprotocol_auto import DataChangeFilter
+
 from server.opcua import reading
 from server.opcua.access import PlantAccess, data_value
 from server.opcua.session import Session
@@ -167,11 +170,11 @@ class Services:
     # --- Method service set
 
     async def call(self, _session: Session, request: ua.CallParameters) -> list[ua.CallMethodResult]:
-        """OPC 10000-4 §5.12.2: no method of this version can be called."""
+        """OPC 10000-4 §5.12.2: no method of this version is executable."""
         return [
             ua.CallMethodResult(
                 StatusCode=status(
-                    StatusCodes.BadNotImplemented
+                    StatusCodes.BadNotExecutable
                     if call.ObjectId in self._space and call.MethodId in self._space
                     else StatusCodes.BadNodeIdUnknown
                 )
@@ -382,7 +385,7 @@ def _item_status(wanted: ua.ReadValueId, given: object) -> int:
         return StatusCodes.BadIndexRangeInvalid
     if is_null:
         return 0
-    if not isinstance(given, ua.DataChangeFilter):
+    if not isinstance(given, DataChangeFilter):
         return StatusCodes.BadMonitoredItemFilterInvalid
     if given.DeadbandType != ua.DeadbandType.None_:
         return StatusCodes.BadMonitoredItemFilterUnsupported
