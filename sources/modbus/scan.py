@@ -233,7 +233,7 @@ class Scan:
         new = self._missing.add(missing)
         if new:
             log.warning(
-                "%s: the device has no %s (%s); tried again every %g s; check the addresses",
+                "%s: the device has no %s: %s; tried again every %g s; check the addresses",
                 self._device.name,
                 ", no ".join(f"{tag.address} ({tag.name})" for tag in new),
                 error,
