@@ -8,13 +8,13 @@ from typing import Final
 from asyncua import ua
 
 from nodesets.records import NodeId
-from server.opcua.attributes import CURRENT_READ, CURRENT_WRITE
+from server.opcua.attributes import CURRENT_READ, WRITE
 from server.opcua.ids import Namespaces
 from server.opcua.types import AttributeIds, StatusCodes, status, ua_time
 from server.plant.commands import Caller, Commands
 from server.plant.model import Property
 from server.plant.values import Point, ValueStore
-from sources.clock import to_datetime
+from sources.clock import from_datetime, to_datetime
 from sources.quality import is_bad
 
 _NULL: Final = ua.Variant()
@@ -65,14 +65,20 @@ class PlantAccess:
 
     def user_access_level(self, caller: Caller, point: Point) -> ua.Variant:
         """UserAccessLevel (OPC 10000-3 §5.6.2)."""
-        may = self.is_writable(point.property) and self._commands.may_write(caller, point.property)
-        return ua.Variant(CURRENT_READ | (CURRENT_WRITE if may else 0), ua.VariantType.Byte)
+        may = self._may_write(caller, point.property)
+        return ua.Variant(CURRENT_READ | (WRITE if may else 0), ua.VariantType.Byte)
+
+    def _may_write(self, caller: Caller, prop: Property) -> bool:
+        return self.is_writable(prop) and self._commands.may_write(caller, prop)
 
     async def write(self, caller: Caller, request: ua.WriteValue) -> int:
         """Write one value (OPC 10000-4 §5.11.4). The node is known to exist."""
         point = self._points.get(request.NodeId)
         if point is None or request.AttributeId != AttributeIds.Value or not self.is_writable(point.property):
             return StatusCodes.BadNotWritable
+        if not self._may_write(caller, point.property):
+            # Refused there, so that the attempt is audited.
+            return await self._commands.write(caller, point.property.key, None)
         if request.IndexRange:
             return StatusCodes.BadWriteNotSupported  # every value is a scalar
         given = request.Value
@@ -82,14 +88,14 @@ class PlantAccess:
         wanted = point.property.type.type.value
         if content is None or content.Value is None or content.is_array or content.VariantType != wanted:
             return StatusCodes.BadTypeMismatch
-        return await self._commands.write(caller, point.property.key, content.Value)
+        time = None if given.SourceTimestamp is None else from_datetime(given.SourceTimestamp)
+        return await self._commands.write(caller, point.property.key, content.Value, time)
 
 
 def _says_more_than_the_value(given: ua.DataValue) -> bool:
-    """A status or a time cannot be written; Good is what leaving the status out means."""
+    """Status and ServerTimestamp cannot be written, the SourceTimestamp can (AccessLevel TimestampWrite)."""
     return (
-        (given.StatusCode is not None and given.StatusCode.value != 0)
-        or given.SourceTimestamp is not None
+        (given.StatusCode is not None and given.StatusCode.value != 0)  # Good is what leaving it out means
         or given.ServerTimestamp is not None
         or given.SourcePicoseconds is not None
         or given.ServerPicoseconds is not None

@@ -31,7 +31,8 @@ log = logging.getLogger(__name__)
 Attributes = dict[AttributeIds, ua.DataValue]
 
 CURRENT_READ: Final = 0x01
-CURRENT_WRITE: Final = 0x02
+WRITE: Final = 0x42
+"""CurrentWrite and TimestampWrite (OPC 10000-3 §8.57): with a value its SourceTimestamp may be given."""
 
 _A: Final = AttributeIds
 _T: Final = ua.VariantType
@@ -65,7 +66,7 @@ def display_name(record: NodeRecord) -> ua.LocalizedText:
 def _of_class(record: NodeRecord, namespaces: Namespaces, *, writable: bool) -> Attributes:
     match record.node_class:
         case NodeClass.Variable:
-            access = CURRENT_READ | (CURRENT_WRITE if writable else 0)
+            access = CURRENT_READ | (WRITE if writable else 0)
             found = _typed(record, namespaces) | {
                 _A.AccessLevel: _shared(access, _T.Byte),
                 _A.UserAccessLevel: _shared(access, _T.Byte),

@@ -154,13 +154,14 @@ def test_the_operator_writes_and_the_device_holds_it(
     (held,) = node("read", **me, nodes=[set_point])
     assert (held["value"], held["status"]) == (600, "Good")
     (access,) = node("read", **me, nodes=[set_point], attribute="UserAccessLevel")
-    assert access["value"] == 3
+    assert access["value"] == 0x43, "CurrentRead, CurrentWrite, TimestampWrite"
     assert node("write", **me, node=set_point, type="Double", value=801) == "BadOutOfRange"
     assert node("write", **me, node=set_point, type="Float", value=600) == "BadTypeMismatch"
     assert node("write", **me, node=set_point, type="Int32", value=600) == "BadTypeMismatch"
     time = "2026-01-01T00:00:00Z"
-    status = node("write", **me, node=set_point, type="Double", value=600, time=time)
-    assert status == "BadWriteNotSupported"
+    assert node("write", **me, node=set_point, type="Double", value=610, time=time) == "Good"
+    (timed,) = node("read", **me, nodes=[set_point])
+    assert (timed["value"], timed["source"][:19]) == (610, time[:19])
     speed = served.bench.node("Speed")
     assert node("write", **me, node=speed, type="Double", value=1) == "BadNotWritable"
     assert node("write", **me, node="i=2267", type="Byte", value=1) == "BadNotWritable"
@@ -181,7 +182,7 @@ def test_whoever_has_not_the_role_does_not_write(
     (access,) = node("read", **me, nodes=[set_point], attribute="UserAccessLevel")
     assert access["value"] == 1
     (access,) = node("read", **me, nodes=[set_point], attribute="AccessLevel")
-    assert access["value"] == 3
+    assert access["value"] == 0x43, "CurrentRead, CurrentWrite, TimestampWrite"
     node("disconnect", **me)
 
 

@@ -50,6 +50,16 @@ async def test_an_operators_write_reaches_the_device_and_is_audited(
     assert entry.__dict__["client"].startswith("127.0.0.1:")
 
 
+async def test_the_source_timestamp_of_a_write_is_taken(connect: Connect, served: Running) -> None:
+    when = datetime(2026, 1, 1, 12, 30, tzinfo=UTC)
+    async with connect(served, user=OPERATOR) as client:
+        node = served.bench.node("SpeedSP")
+        assert await write(client, node, ua.Variant(433.0, DOUBLE), SourceTimestamp=when) == GOOD
+        value = await client.get_node(node).read_data_value()
+        assert value.SourceTimestamp is not None
+        assert value.SourceTimestamp.replace(tzinfo=UTC) == when
+
+
 async def test_a_constant_is_written_and_kept(connect: Connect, served: Running) -> None:
     async with connect(served, user=OPERATOR) as client:
         target = served.bench.node("Target")
@@ -75,12 +85,6 @@ async def test_a_constant_is_written_and_kept(connect: Connect, served: Running)
         ("SpeedSP.EURange", ua.Variant(1.0, DOUBLE), {}, StatusCodes.BadNotWritable),
         ("Nothing", ua.Variant(1.0, DOUBLE), {}, StatusCodes.BadNodeIdUnknown),
         ("SpeedSP", ua.Variant(1.0, DOUBLE), {"index_range": "0"}, StatusCodes.BadWriteNotSupported),
-        (
-            "SpeedSP",
-            ua.Variant(1.0, DOUBLE),
-            {"SourceTimestamp": datetime.now(UTC)},
-            StatusCodes.BadWriteNotSupported,
-        ),
         (
             "SpeedSP",
             ua.Variant(1.0, DOUBLE),
@@ -141,14 +145,14 @@ async def levels(client: Client, node: str) -> tuple[int, int]:
 async def test_access_levels_are_the_callers_own(connect: Connect, served: Running) -> None:
     set_point, speed = served.bench.node("SpeedSP"), served.bench.node("Speed")
     async with connect(served, user=OPERATOR) as client:
-        assert await levels(client, set_point) == (3, 3)
+        assert await levels(client, set_point) == (0x43, 0x43)
         assert await levels(client, speed) == (1, 1)
     async with connect(served, user=OBSERVER, password=OBSERVER_PASSWORD) as client:
-        assert await levels(client, set_point) == (3, 1)
+        assert await levels(client, set_point) == (0x43, 1)
         code = await write(client, set_point, ua.Variant(1.0, DOUBLE))
         assert code == StatusCodes.BadUserAccessDenied
     async with connect(served) as client:
-        assert await levels(client, set_point) == (3, 1)
+        assert await levels(client, set_point) == (0x43, 1)
         code = await write(client, set_point, ua.Variant(1.0, DOUBLE))
         assert code == StatusCodes.BadUserAccessDenied
 
