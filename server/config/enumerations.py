@@ -10,7 +10,9 @@ from server.config.report import Report
 from server.config.tree import Loc
 from server.plant.model import Enumeration
 
+# From 0, so that they can be served as EnumStrings, which is what most clients show.
 _STATES: Final = (
+    "Undefined",
     "Clearing",
     "Stopped",
     "Starting",
@@ -31,8 +33,8 @@ _STATES: Final = (
 )
 
 BUILT_IN: Final[Mapping[str, Enumeration]] = {
-    "packml-state": Enumeration("packml-state", dict(enumerate(_STATES, start=1))),
-    "packml-mode": Enumeration("packml-mode", {1: "Produce", 2: "Maintenance", 3: "Manual"}),
+    "packml-state": Enumeration("packml-state", dict(enumerate(_STATES))),
+    "packml-mode": Enumeration("packml-mode", {0: "Invalid", 1: "Produce", 2: "Maintenance", 3: "Manual"}),
 }
 
 

@@ -91,7 +91,7 @@ def test_constants_and_enumerations(demo: Configuration) -> None:
     assert (pbt.constant, pbt.binding, pbt.declared_by) == (28800.0, None, None)
     assert set(demo.plant.enumerations) == {"packml-state", "packml-mode"}
     states = demo.plant.enumerations["packml-state"].members
-    assert (states[6], states[17], len(states)) == ("Execute", "Complete", 17)
+    assert (states[6], states[17], len(states)) == ("Execute", "Complete", 18)
 
 
 def test_classes_are_flattened_with_the_base_first(demo: Configuration) -> None:
