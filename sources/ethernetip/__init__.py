@@ -1,0 +1,1 @@
+"""EtherNet/IP to Logix controllers: ControlLogix, CompactLogix, GuardLogix, Micro800."""

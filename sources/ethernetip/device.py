@@ -1,0 +1,76 @@
+"""What is known of one controller over all connections: what to read, who it was, how the scanning went."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from sources.ethernetip.bindings import Bindings
+from sources.ethernetip.config import LogixSettings
+from sources.ethernetip.decode import LogixTag
+from sources.ethernetip.link import Identity
+from sources.ethernetip.worker import Counters
+from sources.statistics import ScanStatistics
+
+log = logging.getLogger(__name__)
+
+_NAMED: Final = 5
+"""So many tags are named in one line of the log."""
+_TOLD: Final = 20
+"""So many wrong bindings get a line each; of more only their number is told."""
+
+
+@dataclass(slots=True)
+class Device:
+    """One controller. ``recheck`` is how often, in seconds, wrong bindings are looked at again."""
+
+    name: str
+    settings: LogixSettings
+    tags: tuple[LogixTag, ...]
+    recheck: float
+    statistics: dict[str, ScanStatistics] = field(default_factory=dict)
+    """By the name of the scan class."""
+    workers: Counters = field(default_factory=Counters)
+    identity: Identity | None = None
+    fingerprint: str | None = None
+    """Of the tags that were uploaded last."""
+    told: frozenset[str] = frozenset()
+    """What stands in the log of wrong bindings."""
+
+    def meet(self, identity: Identity) -> None:
+        """Take note of who answered, and tell when it is another one than before."""
+        if self.identity is None:
+            log.info("%s: the controller is a %s", self.name, identity)
+        elif identity != self.identity:
+            log.warning(
+                "%s: another controller answers: %s; before it was %s", self.name, identity, self.identity
+            )
+        self.identity = identity
+
+    def upload(self, fingerprint: str | None) -> None:
+        """Take note of an upload, and tell when the tags are not those of before."""
+        if None not in {fingerprint, self.fingerprint} and fingerprint != self.fingerprint:
+            log.warning("%s: the controller's tag list has changed; reading is planned anew", self.name)
+        self.fingerprint = fingerprint or self.fingerprint
+
+    def tell(self, bindings: Bindings) -> None:
+        """One line for each binding that is wrong, once; and one when all are right again."""
+        problems = [f"{name}: {why}; its value is Bad" for name, why in bindings.refused.items()]
+        problems += [f"{name}: {why}; writes are refused" for name, why in bindings.unwritable.items()]
+        new = [problem for problem in problems if problem not in self.told]
+        for problem in new[:_TOLD]:
+            log.warning("%s: %s", self.name, problem)
+        if len(new) > _TOLD:
+            log.warning("%s: and %d more bindings do not fit the controller", self.name, len(new) - _TOLD)
+        if self.told and not problems:
+            log.info("%s: all bindings fit the controller now", self.name)
+        self.told = frozenset(problems)
+
+
+def named(tags: Mapping[str, object] | tuple[LogixTag, ...]) -> str:
+    """Some names for the log: ``A, B and 10 more``."""
+    names = [tag if isinstance(tag, str) else tag.name for tag in tags]
+    shown = ", ".join(names[:_NAMED])
+    return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED} more"

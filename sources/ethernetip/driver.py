@@ -1,0 +1,183 @@
+"""LogixSource: one Logix controller, and the session while it is connected."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, Never
+
+from sources import clock
+from sources.batch import Batch, Emit
+from sources.errors import ConnectionLost, Unreachable
+from sources.ethernetip.config import LogixSettings
+from sources.ethernetip.decode import LogixTag
+from sources.ethernetip.device import Device
+from sources.ethernetip.line import Line, NothingSent
+from sources.ethernetip.plan import Packet
+from sources.ethernetip.scan import Plan, Scan
+from sources.ethernetip.writing import Command
+from sources.quality import (
+    BAD_CONFIGURATION_ERROR,
+    BAD_NOT_CONNECTED,
+    BAD_NOT_WRITABLE,
+    BAD_RESOURCE_UNAVAILABLE,
+    GOOD,
+    Quality,
+)
+from sources.statistics import ScanStatistics
+from sources.tag import Tag, Value
+from sources.turns import Busy
+
+log = logging.getLogger(__name__)
+
+RECHECK: Final = 60.0
+"""Seconds after which the controller's tags are looked at again, where a binding does not fit them."""
+
+
+class LogixSource:
+    """See `sources.source.Source`."""
+
+    def __init__(
+        self, name: str, settings: LogixSettings, tags: Sequence[LogixTag], *, recheck: float = RECHECK
+    ) -> None:
+        self._device = Device(name, settings, tuple(tags), recheck)
+
+    @property
+    def name(self) -> str:
+        """See Source."""
+        return self._device.name
+
+    @property
+    def address(self) -> str:
+        """See Source."""
+        host, port = self._device.settings.host, self._device.settings.port
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    @property
+    def tags(self) -> Sequence[LogixTag]:
+        """See Source."""
+        return self._device.tags
+
+    @property
+    def statistics(self) -> Mapping[str, ScanStatistics]:
+        """What was counted, by the name of the scan class, over all connections."""
+        return self._device.statistics
+
+    @property
+    def threads_cut(self) -> int:
+        """How many connections' threads were at work when they had to be ended from outside."""
+        return self._device.workers.cut
+
+    @property
+    def threads_abandoned(self) -> int:
+        """How many of these did not even end then."""
+        return self._device.workers.abandoned
+
+    def replace_tags(self, tags: Sequence[LogixTag]) -> None:
+        """Read other tags from the next connection on; what was counted and learnt is forgotten."""
+        device = self._device
+        self._device = Device(
+            device.name, device.settings, tuple(tags), device.recheck, workers=device.workers
+        )
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[LogixSession]:
+        """Dial, upload the tags, plan what to read. Raises Unreachable."""
+        device = self._device
+        line = Line(device)
+        try:
+            yield await _begin(device, line)
+        finally:
+            await line.hang_up()
+
+
+async def _begin(device: Device, line: Line) -> LogixSession:
+    try:
+        await line.dial()
+        table = None
+        if device.settings.validate_tags:
+            table = await line.upload()
+            device.upload(None if table is None else table.fingerprint)
+        made = Plan(device, line)
+        await made.rebind(table)
+    except ConnectionLost as error:
+        raise Unreachable(str(error)) from None
+    except BaseException:
+        # The thread may still be busy with it: nothing to wait for.
+        line.drop()
+        raise
+    return LogixSession(device, line, made)
+
+
+class LogixSession:
+    """See `sources.source.Session`."""
+
+    def __init__(self, device: Device, line: Line, made: Plan) -> None:
+        self._device = device
+        self._line = line
+        self._plan = made
+
+    async def scan(self, emit: Emit) -> Never:
+        """See Session."""
+        await Scan(self._device, self._line, self._plan, emit).run()
+
+    async def read(self, tags: Sequence[Tag[Any]]) -> Batch:
+        """See Session; goes before the next packet of the scan."""
+        wanted: tuple[LogixTag, ...] = tuple(tags)
+        packets = await self._line.plan(wanted, self._plan.bindings, self._plan.alone)
+        found: dict[int, tuple[Value, Quality]] = {}
+        received = 0
+        try:
+            for packet in packets:
+                received = await self._read(packet, found)
+        except Busy as busy:
+            log.warning("%s: a read was refused: %s", self._device.name, busy)
+            return Batch(wanted, None, BAD_RESOURCE_UNAVAILABLE, None, clock.now())
+        answers = [found.get(id(tag), (None, BAD_CONFIGURATION_ERROR)) for tag in wanted]
+        return Batch(wanted, [v for v, _ in answers], [q for _, q in answers], None, received or clock.now())
+
+    async def _read(self, packet: Packet, found: dict[int, tuple[Value, Quality]]) -> int:
+        async with self._line.turns.turn(urgent=True):
+            answer = await self._line.read(packet)
+        self._plan.learn(answer)
+        pairs = zip(answer.values, answer.qualities, strict=True)
+        found.update(zip(map(id, packet.tags), pairs, strict=True))
+        return answer.received
+
+    async def write(self, pairs: Sequence[tuple[Tag[Any], Value]]) -> list[Quality]:
+        """See Session; goes before the next packet of the scan.
+
+        What could not be sent is BadNotConnected, or BadResourceUnavailable where too many
+        commands wait already: then the controller has not seen it.
+        """
+        qualities: list[Quality] = [self._refusal(tag) for tag, _ in pairs]
+        places = self._plan.bindings.places
+        numbers = [number for number, quality in enumerate(qualities) if quality == GOOD]
+        commands: list[Command] = [(pairs[n][0], places[pairs[n][0].name], pairs[n][1]) for n in numbers]
+        if not commands:
+            return qualities
+        try:
+            async with self._line.turns.turn(urgent=True):
+                outcomes = await self._line.write(commands)
+        except Busy as busy:
+            log.warning("%s: a write was refused: %s", self._device.name, busy)
+            outcomes, instead = [], BAD_RESOURCE_UNAVAILABLE
+        except NothingSent:
+            outcomes, instead = [], BAD_NOT_CONNECTED
+        else:
+            instead = GOOD
+        for number in numbers:
+            qualities[number] = instead
+        for number, outcome in zip(numbers, outcomes, strict=False):
+            if outcome is not None:
+                log.info("%s: %s not written: %s", self._device.name, pairs[number][0].name, outcome)
+                qualities[number] = outcome.quality
+        return qualities
+
+    def _refusal(self, tag: LogixTag) -> Quality:
+        """Why a tag cannot be written at all; Good where it can."""
+        bindings = self._plan.bindings
+        if not tag.writable or tag.name in bindings.unwritable:
+            return BAD_NOT_WRITABLE
+        return GOOD if tag.name in bindings.places else BAD_CONFIGURATION_ERROR

@@ -1,0 +1,286 @@
+"""One connection to a controller, through pycomm3, for one thread.
+
+pycomm3 registers the session, opens the connection and uploads tags and templates. What
+is read and written goes through it as whole requests of our own (`codec`): its own reads
+and writes address tags by instance ids that a program download renumbers, send the
+payload of a single write twice and masks of the wrong size for a bit, and tell errors as
+text. Its private parts are used, hence the exact pin.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeVar
+
+from pycomm3 import LogixDriver
+from pycomm3.const import INSUFFICIENT_PACKETS, MICRO800_PREFIX
+from pycomm3.exceptions import PycommError, ResponseError
+from pycomm3.packets.ethernetip import SendUnitDataRequestPacket
+
+from sources.ethernetip import codec, status
+from sources.ethernetip.channel import Broken, Channel
+from sources.ethernetip.config import LogixSettings
+from sources.ethernetip.symbols import SymbolTable
+from sources.ethernetip.upload import symbol_table
+
+LARGE: Final = 4000
+SMALL: Final = 500
+
+_MESSAGE: Final = 46
+"""Where the service stands in a frame of SendUnitData."""
+_MESSAGE_LENGTH: Final = 42
+
+_T = TypeVar("_T")
+
+# Its annotations are few, and several say less than it takes: seen as it is, it is untyped.
+_PYCOMM3: Any = LogixDriver
+_PACKET: Any = SendUnitDataRequestPacket
+
+# pycomm3 logs each failure with a traceback. What a plant needs to know of a connection is
+# told once, by the supervisor; who wants more sets this logger's level first.
+if logging.getLogger("pycomm3").level == logging.NOTSET:
+    logging.getLogger("pycomm3").setLevel(logging.CRITICAL)
+
+
+class Rejected(Exception):
+    """The controller answered and said no; the connection still stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who answered."""
+
+    product: str
+    serial: str
+    revision: str
+
+    def __str__(self) -> str:
+        return f"{self.product}, revision {self.revision}, serial {self.serial}"
+
+
+class Link:
+    """A connection while it lasts. All of it but `abort` belongs to one thread."""
+
+    def __init__(self, settings: LogixSettings) -> None:
+        self._settings = settings
+        self._channel = Channel(settings.host, settings.port, settings.timeout)
+        self._driver = _Driver(settings, self._channel)
+
+    @property
+    def size(self) -> int:
+        """The most bytes of one packet, in either direction."""
+        return int(self._driver.connection_size)
+
+    @property
+    def multiple(self) -> bool:
+        """Whether the controller takes several services in one request; Micro800 do not."""
+        return not self._driver.is_micro800
+
+    @property
+    def until(self) -> float:
+        """Until when (of `time.monotonic`) what is under way may take."""
+        return self._channel.until
+
+    @property
+    def sent(self) -> int:
+        """How many requests were sent."""
+        return self._channel.sent
+
+    def open(self) -> Identity:
+        """Connect, register, open the connection. Raises Broken and Rejected, their texts for people."""
+        self._channel.allow(10 * self._settings.timeout)
+        if not self._run(self._driver.open):
+            raise Rejected("the device gave no session")
+        info = self._driver.info
+        revision = info.get("revision", {})
+        return Identity(
+            str(info.get("product_name", "?")),
+            str(info.get("serial", "?")),
+            f"{revision.get('major', 0)}.{revision.get('minor', 0)}",
+        )
+
+    def upload(self, wanted: Collection[str], programs: Collection[str]) -> SymbolTable:
+        """The tags of the controller and of these programs, with the types of those wanted.
+
+        Names are given in lower case. Raises Broken, and Rejected where the controller
+        gives no list or one that makes no sense.
+        """
+        self._channel.allow(self._settings.upload_timeout)
+        uploaded: tuple[list[dict[str, Any]], list[str]] = self._run(
+            lambda: self._driver.upload(wanted, programs)
+        )
+        return symbol_table(*uploaded)
+
+    def exchange(self, request: bytes) -> codec.Reply:
+        """One service. Raises Broken, also for a reply that is none to it."""
+        self._channel.allow(self._settings.timeout)
+        message = self._run(lambda: self._driver.exchange(request))
+        try:
+            return codec.parse_reply(message, request[0])
+        except codec.FramingError as error:
+            raise self.broken(str(error)) from None
+
+    def broken(self, reason: str) -> Broken:
+        """Count the connection as broken, for what a reply has in it; returns what to raise."""
+        return self._channel.fail(reason)
+
+    def ping(self) -> None:
+        """Show the controller that we are there, and see that it is. Raises Broken."""
+        self._channel.allow(self._settings.timeout)
+        self._run(self._driver.identify)
+
+    def farewell(self, within: float) -> None:
+        """Give the connection and the session back. Raises Broken, after ``within`` seconds at the latest."""
+        self._channel.allow(within)
+        self._run(self._driver.close)
+
+    def abort(self, reason: str) -> None:
+        """Make whoever uses it stop, from any thread."""
+        self._channel.abort(reason)
+
+    def close(self) -> None:
+        """Release the socket, without a word to the controller."""
+        self._channel.close()
+
+    def _run(self, work: Callable[[], _T]) -> _T:
+        """Run something of pycomm3's, and tell what it raises by what happened to the connection."""
+        try:
+            return work()
+        except Rejected:
+            raise
+        except Exception as error:
+            failure = self._channel.failure
+            if failure is not None:
+                raise failure from error
+            raise Rejected(_root(error)) from error
+
+
+def _root(error: BaseException) -> str:
+    """The first cause: pycomm3 wraps errors in others that say less."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error) if isinstance(error, PycommError | codec.FramingError) else repr(error)
+
+
+class _Driver(_PYCOMM3):  # type: ignore[misc] # untyped, as said above
+    """pycomm3's driver on our channel, with its endless loops ended."""
+
+    _auto_slot_cip_path = False
+
+    def __init__(self, settings: LogixSettings, channel: Channel) -> None:
+        super().__init__(f"controller/{settings.path}" if settings.path else "controller")
+        self._sock = channel
+        self._channel = channel
+        self._sizes = settings.connection
+        self._wanted: Collection[str] = ()
+        self._last_instance = 0
+        self._cfg["use_instance_ids"] = False
+
+    @property
+    def is_micro800(self) -> bool:
+        return bool(self._micro800)
+
+    def _initialize_driver(self, **_: object) -> None:
+        """What follows the session; without pycomm3's own upload, and the program's name."""
+        identity = self.identify()
+        self._micro800 = str(identity.get("product_name", "")).startswith(MICRO800_PREFIX)
+        if self._micro800:
+            self._cfg["cip_path"] = []
+        try:
+            self._info = self.get_plc_info()
+        except ResponseError:
+            if self._channel.failure is None and self._channel.conversation.refusal is not None:
+                why = status.describe(*self._channel.conversation.refusal)
+                raise Rejected(f"no controller answers over this route: {why}") from None
+            raise
+        self._open_connection(self._sizes)
+
+    def identify(self) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = self._list_identity()
+        return found
+
+    def _open_connection(self, sizes: Literal["auto", "large", "small"]) -> None:
+        for size in {"auto": (LARGE, SMALL), "large": (LARGE,), "small": (SMALL,)}[sizes]:
+            self._cfg["extended forward open"] = size == LARGE
+            self._cfg["connection_size"] = size
+            if self._forward_open():
+                return
+        refusal = self._channel.conversation.refusal
+        why = status.describe(*refusal) if refusal else "its reply made no sense"
+        raise Rejected(f"the controller refused the connection: {why}")
+
+    def generic_message(self, *args: Any, **kwargs: Any) -> Any:
+        """Without a route there is nothing to route through: not even an empty one."""
+        if not self._cfg["cip_path"] and not kwargs.get("connected", True) and "route_path" not in kwargs:
+            kwargs |= {"route_path": b"", "unconnected_send": False}
+        return super().generic_message(*args, **kwargs)
+
+    def send(self, request: Any) -> Any:
+        response = super().send(request)
+        # "There is more", and nothing of it: pycomm3 would ask again for ever.
+        if response.service_status == INSUFFICIENT_PACKETS and not response.data:
+            raise ResponseError("the controller says that there is more, and sends nothing")
+        return response
+
+    def exchange(self, request: bytes) -> bytes:
+        """Send one service; returns its reply, without what carried it."""
+        packet = _PACKET(self._sequence)
+        packet.add(request)
+        frame: bytes = super().send(packet).raw
+        length = int.from_bytes(frame[_MESSAGE_LENGTH : _MESSAGE_LENGTH + 2], "little") - 2
+        return frame[_MESSAGE : _MESSAGE + length]
+
+    def upload(
+        self, wanted: Collection[str], programs: Collection[str]
+    ) -> tuple[list[dict[str, Any]], list[str]]:
+        """pycomm3's descriptions of tags, and the names of all programs."""
+        self._wanted = wanted
+        self._cache: dict[str, dict[Any, Any]] = {
+            "tag_name:id": {},
+            "id:struct": {},
+            "handle:id": {},
+            "id:udt": {},
+        }
+        self._info |= {"programs": {}, "tasks": {}, "modules": {}}
+        tags: list[dict[str, Any]] = self._get_tag_list()
+        there: list[str] = list(self._info["programs"])
+        for program in there:
+            if program.casefold() in programs:
+                tags += self._get_tag_list(program)
+        return tags, there
+
+    def _get_instance_attribute_list_service(self, program: str | None = None) -> Any:
+        self._last_instance = 0
+        return super()._get_instance_attribute_list_service(program)
+
+    def _parse_instance_attribute_list(self, response: Any, tag_list: list[dict[str, Any]]) -> int:
+        following: int = super()._parse_instance_attribute_list(response, tag_list)
+        if following != -1 and following <= self._last_instance:
+            raise ResponseError("the controller's tag list goes round in circles")
+        self._last_instance = following
+        return following
+
+    def _create_tag(self, name: str, raw_tag: dict[str, Any]) -> dict[str, Any]:
+        """A tag's description; of a structure that nobody asks for, without its template."""
+        is_structure = raw_tag["symbol_type"] & 0x8000
+        if not is_structure or name.casefold() in self._wanted:
+            try:
+                made: dict[str, Any] = super()._create_tag(name, raw_tag)
+            except ResponseError:
+                # One template that pycomm3 cannot read must not cost all other tags.
+                if self._channel.failure is not None:
+                    raise
+            else:
+                return made
+        dimensions = (raw_tag["symbol_type"] >> 13) & 3
+        return {
+            "tag_name": name,
+            "dim": dimensions,
+            "dimensions": raw_tag["dimensions"],
+            "external_access": raw_tag["external_access"],
+            "tag_type": "struct" if is_structure else "atomic",
+            "data_type": None,
+            "data_type_name": "a structure" if is_structure else None,
+        }

@@ -1,0 +1,148 @@
+"""Values written over a link, each once and in order. Runs in the link's thread.
+
+Nothing here is ever sent twice: a write whose outcome is not known ends the connection
+instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, TypeAlias
+
+from sources.ethernetip import codec, status
+from sources.ethernetip.decode import LogixTag, Unencodable, encode, split_type, to_bool, type_code
+from sources.ethernetip.plan import Limits
+from sources.ethernetip.reading import Exchange, matches, type_named
+from sources.ethernetip.symbols import Place, Structure, Type
+from sources.quality import BAD_COMMUNICATION_ERROR, BAD_TYPE_MISMATCH, GOOD, Quality
+from sources.tag import Value
+
+Command: TypeAlias = tuple[LogixTag, Place, Value]
+
+STRING_HANDLE: Final = 0x0FCE
+STRING_CAPACITY: Final = 82
+_PADDING: Final = 3
+"""The most bytes that a string's size is rounded up by."""
+_SEQUENCE: Final = 2
+
+
+class Refusal(Exception):
+    """A write that was not carried out; ``quality`` and the text say why."""
+
+    def __init__(self, message: str, quality: Quality) -> None:
+        super().__init__(message)
+        self.quality = quality
+
+
+def write_all(link: Exchange, commands: Sequence[Command], limits: Limits) -> list[Refusal | None]:
+    """Write values in order; what was refused, or None where a value was taken.
+
+    Neighbours share a packet. Raises Broken where the outcome of one is not known.
+    """
+    answers: list[Refusal | None] = []
+    waiting: list[bytes] = []
+    for command in commands:
+        try:
+            parts = _requests(link, command, limits)
+        except (Unencodable, Refusal) as error:
+            answers += _send(link, waiting)
+            waiting = []
+            answers.append(Refusal(str(error), error.quality))
+            continue
+        if waiting and (len(parts) > 1 or not _fits([*waiting, *parts], limits)):
+            answers += _send(link, waiting)
+            waiting = []
+        if len(parts) > 1:
+            answers.append(_send_parts(link, parts))
+        else:
+            waiting += parts
+    return answers + _send(link, waiting)
+
+
+def _fits(requests: Sequence[bytes], limits: Limits) -> bool:
+    """Whether several writes may share a packet."""
+    asked = sum(map(len, requests)) + len(requests) * codec.MULTI_EACH + codec.MULTI_HEAD
+    answered = len(requests) * (codec.REPLY_HEAD + 2 + codec.MULTI_EACH) + codec.MULTI_REPLY_HEAD
+    return limits.multiple and max(asked, answered) + _SEQUENCE <= limits.size
+
+
+def _send(link: Exchange, requests: Sequence[bytes]) -> list[Refusal | None]:
+    """Send writes in one packet; what became of each."""
+    if not requests:
+        return []
+    if len(requests) == 1:
+        return [_outcome(link.exchange(requests[0]))]
+    reply = link.exchange(codec.multiple(requests))
+    if reply.status in {status.SUCCESS, status.EMBEDDED}:
+        try:
+            replies = codec.parse_multiple(reply.data, [request[0] for request in requests])
+        except codec.FramingError as error:
+            raise link.broken(str(error)) from None
+        return [_outcome(each) for each in replies]
+    if reply.status == status.NOT_SUPPORTED:
+        # The wrapping is what it does not know: nothing in it was looked at.
+        return [_outcome(link.exchange(request)) for request in requests]
+    return [_outcome(reply)] * len(requests)
+
+
+def _send_parts(link: Exchange, parts: Sequence[bytes]) -> Refusal | None:
+    """Send one value that is larger than a packet; the first refusal ends it."""
+    for part in parts:
+        refusal = _outcome(link.exchange(part))
+        if refusal is not None:
+            return refusal
+    return None
+
+
+def _outcome(reply: codec.Reply) -> Refusal | None:
+    if reply.status == status.SUCCESS:
+        return None
+    quality = status.quality_of(reply.status, reply.extended)
+    return Refusal(status.describe(reply.status, reply.extended), quality)
+
+
+def _requests(link: Exchange, command: Command, limits: Limits) -> list[bytes]:
+    """What to send for one value: one service, or several that carry it part by part.
+
+    Raises Unencodable, and Refusal where the controller's own type does not fit.
+    """
+    tag, place, value = command
+    path = codec.symbolic_path(place.segments)
+    kind = place.type or _learn(link, tag, place, path)
+    if place.bit is not None:
+        return [codec.write_bit(path, kind.size, place.bit, to=to_bool(tag, value))]
+    code, data = type_code(kind), encode(tag, kind, value)
+    whole = codec.write(path, code, data)
+    if len(whole) + _SEQUENCE <= limits.size:
+        return [whole]
+    # Parts end on a word, as the controller asks of structures.
+    room = (limits.size - _SEQUENCE - len(codec.write_fragment(path, code, 0, b""))) // 4 * 4
+    return [
+        codec.write_fragment(path, code, offset, data[offset : offset + room])
+        for offset in range(0, len(data), room)
+    ]
+
+
+def _learn(link: Exchange, tag: LogixTag, place: Place, path: bytes) -> Type:
+    """The type of a value, where nobody has said it yet: read it. Raises Refusal."""
+    reply = link.exchange(codec.read(path, 1))
+    if (refusal := _outcome(reply)) is not None:
+        raise refusal
+    try:
+        code, data = split_type(reply.data)
+    except ValueError as error:
+        raise Refusal(str(error), BAD_COMMUNICATION_ERROR) from None
+    kind = type_named(code, len(data))
+    if kind is None or not matches(tag, kind, place.bit):
+        name = kind.name if kind is not None else code.hex()
+        raise Refusal(f"{tag.address} is of type {name}, no {tag.address.encoding.value}", BAD_TYPE_MISMATCH)
+    if isinstance(kind, Structure):
+        # How many of its bytes are characters only the tag list would tell; never one too many.
+        capacity = STRING_CAPACITY if kind.handle == STRING_HANDLE else (kind.capacity or 0) - _PADDING
+        return Structure(kind.name, kind.handle, kind.size, (), max(capacity, 0))
+    return kind
+
+
+def qualities_of(outcomes: Sequence[Refusal | None]) -> list[Quality]:
+    """One quality for each write."""
+    return [GOOD if outcome is None else outcome.quality for outcome in outcomes]
