@@ -81,7 +81,6 @@ async def run(config: Configuration, data: DataDirectory, ready: Callable[[Runni
         stack.push_async_callback(server.stop)
         await server.start()
         tell_stance(config)
-        group = await stack.enter_async_context(asyncio.TaskGroup())
         publisher = None
         if config.mqtt is not None:
             url = config.mqtt.broker
@@ -100,10 +99,14 @@ async def run(config: Configuration, data: DataDirectory, ready: Callable[[Runni
                 namespaces=spaces,
                 broker=url,
             )
-            group.create_task(publisher.run(), name="mqtt")
-        for supervisor in supervisors.values():
-            group.create_task(supervisor.run(), name=f"source {supervisor.status.name}")
-        ready(Running(server, identity, store, tuple(supervisors.values()), publisher))
+        async with asyncio.TaskGroup() as group:
+            if publisher is not None:
+                group.create_task(publisher.run(), name="mqtt")
+            for supervisor in supervisors.values():
+                group.create_task(supervisor.run(), name=f"source {supervisor.status.name}")
+            ready(Running(server, identity, store, tuple(supervisors.values()), publisher))
+            if publisher is None and not supervisors:
+                await asyncio.Event().wait()
 
 
 def _identity(config: Configuration, data: DataDirectory) -> ApplicationIdentity:
