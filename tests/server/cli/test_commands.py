@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from asyncua import Client, ua
+from jsonschema.validators import Draft202012Validator
+from support.isthmus import isthmus, running
+from support.net import free_port, until
+
+from server import __version__
+
+ROOT = Path(__file__).parents[3]
+DEMO = ROOT / "server" / "demo" / "plant.yaml"
+FIVE = ROOT / "tests" / "cases" / "five_mistakes" / "plant.yaml"
+
+PLANT = """\
+model: 1
+namespaces: {plant: "urn:acme:plant", types: "urn:acme:types"}
+opcua: {port: PORT, anonymous: true, allow_none: true, writable: true}
+sources:
+  PLC: {driver: modbus, host: 127.0.0.1, port: MODBUS, timeout: 200ms}
+equipment:
+  Acme:
+    level: Enterprise
+    source: PLC
+    properties:
+      Speed: {range: [0, 900]}
+      Target: {type: UInt16, value: 500, access: rw}
+    map:
+      Speed: {addr: "holding:0", as: float32}
+"""
+
+
+@pytest.fixture
+def plant(tmp_path: Path) -> Path:
+    file = tmp_path / "plant.yaml"
+    text = PLANT.replace("MODBUS", str(free_port())).replace("PORT", "0")
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_the_version() -> None:
+    done = isthmus("--version")
+    assert (done.returncode, done.stdout) == (0, f"isthmus {__version__}\n")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("frobnicate",), ("run",), ("check", "a.yaml", "--bogus"), ("--log-format", "xml")]
+)
+def test_wrong_usage_exits_with_2(arguments: tuple[str, ...]) -> None:
+    done = isthmus(*arguments)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_check_of_a_sound_file_names_what_it_allows() -> None:
+    done = isthmus("check", DEMO)
+    assert done.returncode == 0, done.stderr
+    assert "fine" in done.stdout
+    for key in ("allow_none", "anonymous", "writable"):
+        assert f"allowed: opcua.{key}" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["check", "run", "sim"])
+def test_five_mistakes_are_told_at_once(command: str) -> None:
+    done = isthmus(command, FIVE)
+    assert done.returncode == 2
+    assert "5 problems" in done.stderr
+    for line in (4, 13, 20, 28, 33):
+        assert f"plant.yaml:{line}:" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_file_that_is_not_there_exits_with_2(tmp_path: Path) -> None:
+    done = isthmus("check", tmp_path / "none.yaml")
+    assert done.returncode == 2
+    assert "none.yaml" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_check_connect_prints_a_table_and_fails_where_a_source_does(plant: Path) -> None:
+    done = isthmus("check", plant, "--connect")
+    assert done.returncode == 1
+    assert "PLC" in done.stdout
+    assert "modbus" in done.stdout
+    assert "127.0.0.1" in done.stdout
+
+
+def test_the_schema_accepts_the_demo() -> None:
+    done = isthmus("schema")
+    assert done.returncode == 0
+    schema = json.loads(done.stdout)
+    Draft202012Validator.check_schema(schema)
+    Draft202012Validator(schema).validate(yaml.safe_load(DEMO.read_text(encoding="utf-8")))
+
+
+def test_users_are_added_listed_and_removed(tmp_path: Path) -> None:
+    data = ("--data", tmp_path / "data")
+    added = isthmus(
+        "users", "add", "anna", "--role", "operator", *data, "--password-stdin", stdin="correct horse\n"
+    )
+    assert added.returncode == 0, added.stderr
+    assert isthmus("users", "list", *data).stdout == "anna: Operator\n"
+    assert "correct horse" not in (tmp_path / "data" / "users.yaml").read_text(encoding="utf-8")
+    assert (tmp_path / "data" / "users.yaml").stat().st_mode & 0o077 == 0
+    assert isthmus("users", "remove", "anna", *data).returncode == 0
+    assert isthmus("users", "list", *data).stdout == ""
+    gone = isthmus("users", "remove", "anna", *data)
+    assert gone.returncode == 1
+    assert "anna" in gone.stderr
+
+
+def test_an_unknown_role_is_named(tmp_path: Path) -> None:
+    done = isthmus(
+        "users", "add", "anna", "--role", "king", "--data", tmp_path, "--password-stdin", stdin="x\n"
+    )
+    assert done.returncode == 2
+    assert "king" in done.stderr
+    assert "Operator" in done.stderr
+
+
+def test_a_port_in_use_is_told(plant: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        plant.write_text(
+            plant.read_text(encoding="utf-8").replace("port: 0", f"port: {port}"), encoding="utf-8"
+        )
+        done = isthmus("run", plant, "--data", tmp_path / "data")
+    assert done.returncode == 1
+    assert str(port) in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_broken_state_file_stops_the_start(plant: Path, tmp_path: Path) -> None:
+    state = tmp_path / "data" / "state"
+    state.mkdir(parents=True)
+    (state / "constants.json").write_text("{broken", encoding="utf-8")
+    done = isthmus("run", plant, "--data", tmp_path / "data")
+    assert done.returncode == 1
+    assert "constants.json" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_data_directory_of_a_newer_version_is_left_alone(plant: Path, tmp_path: Path) -> None:
+    state = tmp_path / "data" / "state"
+    state.mkdir(parents=True)
+    (state / "format.json").write_text('{"format": 99}', encoding="utf-8")
+    done = isthmus("run", plant, "--data", tmp_path / "data")
+    assert done.returncode == 1
+    assert "another version" in done.stderr
+    assert json.loads((state / "format.json").read_text(encoding="utf-8")) == {"format": 99}
+
+
+async def test_a_written_constant_survives_kill_9(plant: Path, tmp_path: Path) -> None:
+    data = ("--data", tmp_path / "data")
+    isthmus("users", "add", "anna", "--role", "Operator", *data, "--password-stdin", stdin="correct horse\n")
+    async with running(tmp_path / "first", "run", plant, *data) as process:
+        client = Client(process.ready["opcua"])
+        client.set_user("anna")
+        client.set_password("correct horse")
+        async with client:
+            index = await client.get_namespace_index("urn:acme:plant")
+            node = client.get_node(ua.NodeId("Acme.Target", index))
+            assert await node.read_value() == 500
+            await node.write_value(611, ua.VariantType.UInt16)
+            speed = await client.get_node(ua.NodeId("Acme.Speed", index)).read_data_value(
+                raise_on_bad_status=False
+            )
+            assert speed.Value.Value is None
+            assert not speed.StatusCode.is_good()
+        assert process.ready["mqtt"] is None
+        code, _ = await process.stop(signal.SIGKILL)
+        assert code == -signal.SIGKILL
+    async with running(tmp_path / "second", "run", plant, *data) as process:
+        async with Client(process.ready["opcua"]) as client:
+            index = await client.get_namespace_index("urn:acme:plant")
+            assert await client.get_node(ua.NodeId("Acme.Target", index)).read_value() == 611
+        code, seconds = await process.stop(signal.SIGTERM)
+        assert code == 0
+        assert seconds < 5
+
+
+async def test_sim_plays_the_sources_of_a_file(plant: Path, tmp_path: Path) -> None:
+    simulator = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "server.cli", "sim", str(plant), stdout=asyncio.subprocess.PIPE
+    )
+    assert simulator.stdout is not None
+    line = (await simulator.stdout.readline()).decode()
+    assert line.startswith("PLC: modbus on 127.0.0.1:")
+    try:
+        done = await asyncio.to_thread(isthmus, "check", plant, "--connect")
+        assert done.returncode == 0, done.stdout
+        async with (
+            running(tmp_path / "run", "run", plant, "--data", tmp_path / "data") as process,
+            Client(process.ready["opcua"]) as client,
+        ):
+            index = await client.get_namespace_index("urn:acme:plant")
+            node = client.get_node(ua.NodeId("Acme.Speed", index))
+
+            async def good() -> bool:
+                return (await node.read_data_value(raise_on_bad_status=False)).StatusCode.is_good()
+
+            await until(good, what="Speed Good")
+    finally:
+        simulator.send_signal(signal.SIGINT)
+        assert await simulator.wait() == 0
