@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Final
 
@@ -16,20 +17,30 @@ from server.plant.model import Property
 from server.plant.values import Point, ValueStore
 from sources.clock import from_datetime, to_datetime
 from sources.quality import is_bad
+from sources.tag import Value, ValueType
 
 _NULL: Final = ua.Variant()
+_MAX_FLOAT: Final = 3.4028235e38
 
 
 def data_value(point: Point) -> ua.DataValue:
     """What the store knows of a point now. A Bad status has no value (OPC 10000-4 §7.11.1)."""
     known = not is_bad(point.status) and point.value is not None
-    content = ua.Variant(point.value, ua.VariantType(point.property.type.type.value)) if known else _NULL
+    content = ua.Variant(_fitted(point), ua.VariantType(point.property.type.type.value)) if known else _NULL
     return ua.DataValue(
         content,
         status(point.status),
         SourceTimestamp=ua_time(to_datetime(point.source_time)),
         ServerTimestamp=ua_time(to_datetime(point.server_time)),
     )
+
+
+def _fitted(point: Point) -> Value:
+    """The value as its type holds it: what is too large for a Float is infinite there (IEEE 754)."""
+    value = point.value
+    if point.property.type.type is ValueType.Float and isinstance(value, float) and abs(value) > _MAX_FLOAT:
+        return math.copysign(math.inf, value)
+    return value
 
 
 class PlantAccess:

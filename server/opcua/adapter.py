@@ -84,6 +84,7 @@ class OpcUaServer:
         self._started = utc_now()
         self._stack: InternalServer | None = None
         self._listener: Listener | None = None
+        self._sessions: Sessions | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._ending = contextlib.ExitStack()
         self.endpoints: tuple[EndpointInfo, ...] = ()
@@ -92,6 +93,11 @@ class OpcUaServer:
     def namespace_index(self, uri: str) -> int:
         """The index clients of this server see for a namespace. Raises UnknownNamespace."""
         return self._names.index(uri)
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions there are now."""
+        return len(self._sessions) if self._sessions is not None else 0
 
     async def start(self) -> None:
         """Build the address space and open the port. Raises ServerStartError and UserStoreError."""
@@ -108,7 +114,7 @@ class OpcUaServer:
 
         subscriptions = stack.subscription_service
         services = Services(stack.aspace, _Views(stack.aspace), subscriptions, self._access)
-        sessions = Sessions(self._settings.max_sessions, services.end)
+        sessions = self._sessions = Sessions(self._settings.max_sessions, services.end)
         authenticator = Authenticator(
             self._users, self._identity.private_key, anonymous=self._settings.anonymous
         )

@@ -29,7 +29,7 @@ from server.opcua.channel import (
 from server.opcua.endpoints import NONE_URI
 from server.opcua.framing import MAX_CHUNK, TransportError
 from server.opcua.session import ChannelKey
-from server.opcua.types import ServiceFault, StatusCodes, utc_now
+from server.opcua.types import ServiceFault, StatusCodes, UaStatusCodeError, utc_now
 
 _WHOLE: Final = b"F"
 
@@ -199,6 +199,10 @@ class SecureChannel:
         try:
             header = header_from_binary(data)
             return self._stack.receive_from_header_and_body(header, data)
+        except UaStatusCodeError as error:
+            raise TransportError(
+                StatusCodes.BadTcpMessageTooLarge, f"too much for one request: {error}"
+            ) from error
         except Exception as error:  # bytes from a stranger, and asyncua raises what it likes
             raise TransportError(
                 StatusCodes.BadSecurityChecksFailed, f"a chunk that cannot be read: {error!r}"

@@ -174,7 +174,14 @@ def serving(data: Path, **settings: Any) -> Iterator[Running]:
     """A server with two users, from its start to its end; nothing of it may be left then."""
     bench = Bench(data, **settings)
     loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="opcua server")
+
+    def live() -> None:
+        asyncio.set_event_loop(loop)
+        loop.run_forever()
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+
+    thread = threading.Thread(target=live, name="opcua server")
     thread.start()
     try:
         asyncio.run_coroutine_threadsafe(bench.add_users(), loop).result(60)
@@ -189,8 +196,6 @@ def serving(data: Path, **settings: Any) -> Iterator[Running]:
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
-        loop.run_until_complete(loop.shutdown_default_executor())
-        loop.close()
 
 
 def trusted_client(running: Running, folder: Path, *, number: int = 11) -> tuple[Path, Path]:
@@ -224,5 +229,6 @@ async def prepared(
         client.set_password(password)
     if policy is not None:
         certificate, key = files or trusted_client(running, folder)
-        await client.set_security(policy, certificate, key, mode=mode)
+        server = running.bench.data / "pki" / "own" / "certificate.der"
+        await client.set_security(policy, certificate, key, server_certificate=server, mode=mode)
     return client
