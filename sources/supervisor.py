@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
+import operator
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -246,14 +247,15 @@ class Supervisor:
 
     def _classify(self, tags: Sequence[Tag[Any]]) -> None:
         """The tags may have been replaced since the last connection."""
-        if tags is self._tags:
+        known = self._tags
+        if known is not None and len(tags) == len(known) and all(map(operator.is_, tags, known)):
             return
         for its in self._classes.values():
             its.stop()
         groups: dict[ScanClass, list[Tag[Any]]] = defaultdict(list)
         for tag in tags:
             groups[tag.scan].append(tag)
-        self._tags = tags
+        self._tags = tuple(tags)
         self._classes = {scan: _Class(scan, tuple(members)) for scan, members in groups.items()}
         self._quiet = set(self._classes)
 
@@ -311,7 +313,7 @@ class Supervisor:
             "%s (%s) %s: %s",
             self._source.name,
             self._source.address,
-            "is lost" if self._answered else "cannot be reached",
+            "failed" if verdict.fault else "is lost" if self._answered else "cannot be reached",
             verdict.text,
             exc_info=error if verdict.fault and first else None,
             extra=self._extra("disconnected"),

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from sources.errors import AddressError
 from sources.settings import Duration, SettingsModel
@@ -118,6 +118,20 @@ _REGISTERS: Final[Mapping[Encoding, int]] = {
 }
 
 
+def _host(value: str) -> str:
+    """A host name or address as far as one can tell without asking the network."""
+    try:
+        value.encode("idna")
+    except UnicodeError:
+        pass
+    else:
+        if value and not any(letter.isspace() or letter in "/@[]" for letter in value):
+            return value
+    raise ValueError(
+        f"{value!r} is no host name or IP address; write one like plc1.acme.example or 10.20.1.11"
+    )
+
+
 class ModbusSettings(SettingsModel):
     """A source of ``driver: modbus``: one unit of one Modbus TCP device or gateway.
 
@@ -128,7 +142,7 @@ class ModbusSettings(SettingsModel):
     """
 
     driver: Literal["modbus"]
-    host: Annotated[str, Field(min_length=1)]
+    host: Annotated[str, AfterValidator(_host)]
     port: Annotated[int, Field(ge=1, le=65535)] = 502
     unit: Annotated[int, Field(ge=0, le=255)] = 1
     words: Literal["ABCD", "BADC", "CDAB", "DCBA"] = "ABCD"

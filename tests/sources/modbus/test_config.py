@@ -22,6 +22,10 @@ def test_settings_have_the_defaults_of_the_field() -> None:
     ("key", "value"),
     [
         ("host", ""),
+        ("host", "plc..local"),
+        ("host", "10.0.0.1 "),
+        ("host", "tcp://10.0.0.1"),
+        ("host", "x" * 64),
         ("port", 0),
         ("port", 65536),
         ("port", "502"),
@@ -42,6 +46,11 @@ def test_settings_the_protocol_cannot_mean_are_refused(key: str, value: Any) -> 
     with pytest.raises(ValidationError) as caught:
         settings(**{key: value}) if key != "port" else settings(value)
     assert [error["loc"][0] for error in caught.value.errors()] == [key]
+
+
+@pytest.mark.parametrize("host", ["10.20.1.11", "fe80::1", "plc1", "plc1.acme.example", "füller-1.local"])
+def test_hosts_are_names_or_addresses(host: str) -> None:
+    assert settings(host=host).host == host
 
 
 @pytest.mark.parametrize(

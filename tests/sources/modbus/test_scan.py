@@ -77,9 +77,13 @@ async def test_the_cause_of_a_refused_call_is_told() -> None:
             pass
 
 
-async def test_a_name_that_nobody_knows_is_told() -> None:
-    source = ModbusSource("PLC", settings(502, host="plc.invalid", timeout="20s"), [])
-    with pytest.raises(Unreachable, match="host name cannot be resolved"):
+async def test_a_name_that_nobody_knows_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", unknown)
+    source = ModbusSource("PLC", settings(502, host="plc.invalid"), [])
+    with pytest.raises(Unreachable, match="host name cannot be resolved: Name or service not known"):
         async with source.connect():
             pass
 
@@ -106,7 +110,7 @@ async def test_a_call_that_nobody_answers_ends_at_the_timeout() -> None:
 async def test_one_lost_reply_marks_its_block_and_the_next_heals_it() -> None:
     async with modbus_peer() as peer:
         one, other = tag("holding:0"), tag("coil:0", scan=SLOW)
-        async with scanning(ModbusSource("PLC", settings(peer.port, timeout="200ms"), [one, other])) as scan:
+        async with scanning(ModbusSource("PLC", settings(peer.port, timeout="500ms"), [one, other])) as scan:
             await scan.good(one, other)
 
             def once(_request: bytes, _reply: bytes) -> None:
@@ -156,12 +160,12 @@ async def test_a_late_reply_is_not_taken_for_the_next_one() -> None:
         def late(_request: bytes, reply: bytes) -> None:
             peer.spoil = honest
             (connection,) = peer.connections
-            loop.call_later(0.25, connection.transport.write, reply)
+            loop.call_later(0.55, connection.transport.write, reply)
 
-        source = ModbusSource("PLC", settings(peer.port, timeout="200ms", max_gap=0), [one, other])
+        source = ModbusSource("PLC", settings(peer.port, timeout="500ms", max_gap=0), [one, other])
         async with scanning(source) as scan:
             await scan.good(one, other)
-            for _ in range(5):
+            for _ in range(3):
                 peer.spoil = late
                 await until(lambda: peer.spoil is honest, every=0.005)
                 count = len(scan.listener.batches)
@@ -186,7 +190,7 @@ async def test_a_late_reply_in_one_segment_with_the_right_one_costs_nothing() ->
             peer.spoil = honest
             return kept.pop() + reply
 
-        async with scanning(ModbusSource("PLC", settings(peer.port, timeout="200ms"), tags)) as scan:
+        async with scanning(ModbusSource("PLC", settings(peer.port, timeout="500ms"), tags)) as scan:
             await scan.good(*tags)
             peer.spoil = hold_back
             await until(lambda: scan.listener.saw(tags[0], BAD_TIMEOUT))
@@ -215,6 +219,8 @@ async def test_a_peer_that_closes_between_two_scans_is_noticed_at_once() -> None
             await scan.good(its)
             peer.hang_up()
             assert (await scan.lost(within=10)).quality == BAD_CONNECTION_CLOSED
+            await asyncio.sleep(0.3)
+            assert peer.accepted == 1, "only the supervisor dials again"
 
 
 async def test_a_short_reply_is_no_value() -> None:
