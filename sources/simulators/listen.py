@@ -1,0 +1,20 @@
+"""A socket to listen on, or a word why not."""
+
+from __future__ import annotations
+
+import socket
+
+
+class ListenError(Exception):
+    """A port cannot be listened on; the text says which and why."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening TCP socket; port 0 takes a free one. Raises ListenError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        # The text of create_server names the address a second time.
+        why = (error.strerror or str(error)).partition(" (while")[0].lower()
+        raise ListenError(f"cannot listen on {host}:{port}: {why}") from error

@@ -1,0 +1,1 @@
+"""A Modbus TCP device that is not there."""
