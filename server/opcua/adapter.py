@@ -16,7 +16,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, cast
 
 from asyncua import ua
-from asyncua.crypto.security_policies import SecurityPolicyFactory
 from asyncua.server.address_space import AddressSpace, AttributeValue, NodeData, ViewService
 from asyncua.server.internal_server import InternalServer
 
@@ -29,7 +28,7 @@ from server.opcua.attributes import CURRENT_READ, attributes, definition
 from server.opcua.channel import Gatekeeper
 from server.opcua.connection import Listener
 from server.opcua.conversation import Conversation, Host
-from server.opcua.endpoints import LISTEN_HOST, EndpointInfo, Endpoints, offers
+from server.opcua.endpoints import LISTEN_HOST, EndpointInfo, Endpoints, factories, offers
 from server.opcua.errors import ServerStartError
 from server.opcua.ids import Namespaces, UnknownNamespace
 from server.opcua.publishing import PublishRequest
@@ -120,12 +119,9 @@ class OpcUaServer:
         )
         offered = offers(self._settings)
         numbers = itertools.count(1)
-        self._listener = listener = Listener(
-            lambda transport: Conversation(host, transport),
-            limit=self._settings.max_sessions + _SPARE_CONNECTIONS,
-        )
+        listener = self._listener = Listener(limit=self._settings.max_sessions + _SPARE_CONNECTIONS)
         try:
-            port = await listener.listen(LISTEN_HOST, self._settings.port)
+            port = listener.bind(LISTEN_HOST, self._settings.port)
         except OSError as error:
             raise ServerStartError(
                 f"port {self._settings.port} of {LISTEN_HOST} cannot be opened: {error.strerror}. Another "
@@ -135,16 +131,7 @@ class OpcUaServer:
         host = Host(
             endpoints=endpoints,
             gatekeeper=Gatekeeper(offered, self._identity, self._trust),
-            factories=tuple(
-                cast("Any", SecurityPolicyFactory)(
-                    offer.policy,
-                    offer.mode,
-                    self._identity.certificate,
-                    self._identity.private_key,
-                    certificate_chain=list(self._identity.issuers),
-                )
-                for offer in offered
-            ),
+            factories=factories(offered, self._identity),
             authenticator=authenticator,
             sessions=sessions,
             services=services,
@@ -152,6 +139,7 @@ class OpcUaServer:
             publish=lambda number, request: _publish(subscriptions, number, request),
             rebind=lambda session: _rebind(subscriptions, session),
         )
+        await listener.serve(lambda transport: Conversation(host, transport))
         changes = _Changes(cells)
         self._ending.callback(self._store.listen(changes.tell))
         self._tasks = [
@@ -190,7 +178,8 @@ class OpcUaServer:
             try:
                 await self._tell_status(ua.ServerState.Running)
                 listener.sweep()
-                await _end_sessions(sessions, authenticator, changed=await self._users.refresh())
+                changed = await self._users.refresh()
+                await sessions.end_unused(authenticator.refreshed if changed else None)
             except Exception:
                 log.exception("the server's upkeep failed: a fault of ours")
 
@@ -213,19 +202,6 @@ class OpcUaServer:
             node = self._stack.aspace.get(node_id(number))
             if node is not None and AttributeIds.Value in node.attributes:
                 node.attributes[cast("Any", AttributeIds.Value)].value = _stamped(value)
-
-
-async def _end_sessions(sessions: Sessions, authenticator: Authenticator, *, changed: bool) -> None:
-    """Close what has been idle for too long, and when the users changed, whoever is none any more."""
-    for session in sessions:
-        if session.idle:
-            log.info("session of %s closed: nothing heard for %.0f s", session.client, session.timeout)
-            await sessions.close(session)
-        elif changed and session.identity is not None:
-            session.identity = authenticator.refreshed(session.identity)
-            if session.identity is None:
-                log.info("session of %s closed: its user may no longer log in", session.client)
-                await sessions.close(session)
 
 
 def _stamped(value: ua.Variant) -> ua.DataValue:

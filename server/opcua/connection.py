@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import time
 from collections import deque
 from collections.abc import Callable
@@ -163,18 +164,30 @@ class Connection(asyncio.Protocol):
 class Listener:
     """The listening socket and the connections it made."""
 
-    def __init__(self, make_handler: HandlerFactory, *, limit: int) -> None:
-        self.make_handler = make_handler
+    def __init__(self, *, limit: int) -> None:
         self.limit = limit
         self.open: set[Connection] = set()
+        self._make_handler: HandlerFactory | None = None
+        self._socket: socket.socket | None = None
         self._server: asyncio.Server | None = None
         self._tasks: dict[Connection, asyncio.Task[None]] = {}
 
-    async def listen(self, host: str, port: int) -> int:
-        """Listen, and return the port. Raises OSError."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Connection(self), host, port)
-        return int(self._server.sockets[0].getsockname()[1])
+    def bind(self, host: str, port: int) -> int:
+        """Take the port, and return it; nobody is answered yet. Raises OSError."""
+        self._socket = socket.create_server((host, port), backlog=self.limit)
+        return int(self._socket.getsockname()[1])
+
+    async def serve(self, make_handler: HandlerFactory) -> None:
+        """Answer whoever connects."""
+        bound, self._socket = self._socket, None
+        assert bound is not None  # noqa: S101  # `bind` comes first
+        self._make_handler = make_handler
+        self._server = await asyncio.get_running_loop().create_server(lambda: Connection(self), sock=bound)
+
+    def make_handler(self, transport: asyncio.Transport) -> Handler:
+        """What answers a new connection."""
+        assert self._make_handler is not None  # noqa: S101  # there are no connections before `serve`
+        return self._make_handler(transport)
 
     def admit(self, connection: Connection) -> bool:
         """Whether there is room for one more."""
@@ -198,6 +211,8 @@ class Listener:
 
     async def close(self, *, within: float) -> None:
         """Stop listening, tell every client, and wait for their requests' end, or not much longer."""
+        if self._socket is not None:
+            self._socket.close()
         if self._server is not None:
             self._server.close()
         tasks = list(self._tasks.values())

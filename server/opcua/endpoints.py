@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple, cast
 from urllib.parse import urlsplit
 
 from asyncua import ua
@@ -66,6 +67,23 @@ def offers(settings: OpcUaSettings) -> tuple[Offer, ...]:
     if settings.allow_none:
         found.append(Offer("None", policies.SecurityPolicyNone, ua.MessageSecurityMode.None_, 0))
     return tuple(found)
+
+
+def factories(
+    offered: Iterable[Offer], identity: ApplicationIdentity
+) -> tuple[policies.SecurityPolicyFactory, ...]:
+    """What makes each offered policy for a client, with our certificate and key."""
+    make = cast("Any", policies.SecurityPolicyFactory)
+    return tuple(
+        make(
+            offer.policy,
+            offer.mode,
+            identity.certificate,
+            identity.private_key,
+            certificate_chain=list(identity.issuers),
+        )
+        for offer in offered
+    )
 
 
 class Endpoints:

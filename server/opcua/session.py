@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import secrets
 import time
@@ -14,6 +15,8 @@ from asyncua import ua
 from server.opcua.tokens import Identity
 from server.opcua.types import ServiceFault, StatusCodes, node_id, opaque_id
 from server.plant.commands import Caller
+
+log = logging.getLogger(__name__)
 
 MIN_TIMEOUT: Final = 10.0
 MAX_TIMEOUT: Final = 3600.0
@@ -116,6 +119,22 @@ class Sessions:
             session.continuation.clear()
             self._by_token.pop(session.token, None)
             await self._on_close(session)
+
+    async def end_unused(self, refreshed: Callable[[Identity], Identity | None] | None) -> None:
+        """Close what has been idle for too long.
+
+        ``refreshed`` gives each identity as it is today, None for one that may no longer log
+        in; leave it out where nothing changed.
+        """
+        for session in self:
+            if session.idle:
+                log.info("session of %s closed: nothing heard for %.0f s", session.client, session.timeout)
+                await self.close(session)
+            elif refreshed is not None and session.identity is not None:
+                session.identity = refreshed(session.identity)
+                if session.identity is None:
+                    log.info("session of %s closed: its user may no longer log in", session.client)
+                    await self.close(session)
 
 
 def revised_timeout(requested_ms: float) -> float:

@@ -6,6 +6,7 @@ import fcntl
 import json
 import queue
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -99,4 +100,4 @@ def node_client() -> Iterator[NodeClient]:
         finally:
             client.end()
             errors.seek(0)
-            print(errors.read())  # pytest shows it where a test failed
+            sys.stderr.write(errors.read())  # pytest shows it where a test failed

@@ -230,5 +230,5 @@ async def prepared(
     if policy is not None:
         certificate, key = files or trusted_client(running, folder)
         server = running.bench.data / "pki" / "own" / "certificate.der"
-        await client.set_security(policy, certificate, key, server_certificate=server, mode=mode)
+        await client.set_security(policy, certificate, key, server_certificate=str(server), mode=mode)
     return client
