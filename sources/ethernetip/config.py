@@ -224,7 +224,7 @@ def _parse_address(text: str) -> tuple[tuple[Segment, ...], int | None]:
 
 def _refuse_foreign(text: str) -> None:
     """Tell what other notations would be here."""
-    if "{" in text or ".." in text or re.search(r"\[\s*\d+\s*:\s*\d+\s*\]", text):
+    if "{" in text or re.search(r"\[\s*\d+\s*(\.\.|:)\s*\d+\s*\]", text):
         name = re.split(r"[\[{]", text, maxsplit=1)[0]
         raise AddressError(
             f"{text!r} is several values, and a binding is one; bind each element, as {name}[0] "

@@ -33,6 +33,9 @@ class Atomic:
         return self.format in "bhiqBHIQ" and self.code != BOOL_CODE
 
 
+_HINTS: Final = 20
+"""So many names are compared with all others for a hint: among thousands each takes a while."""
+
 BOOL_CODE: Final = 0xC1
 DWORD_CODE: Final = 0xD3
 
@@ -165,6 +168,7 @@ class SymbolTable:
     def __init__(self, symbols: Iterable[Symbol], programs: Iterable[str]) -> None:
         self._symbols = {symbol.name.casefold(): symbol for symbol in symbols}
         self._programs = {program.casefold(): program for program in programs}
+        self._hints = _HINTS
         self.fingerprint = self._fingerprint()
         """Changes when any name, type, dimension or access does; instance numbers do not count."""
 
@@ -205,6 +209,9 @@ class SymbolTable:
 
     def _near(self, name: str, prefix: str) -> str:
         """A hint: the same name in another scope, the nearest in this one, or the nearest in another."""
+        if self._hints == 0:
+            return ""
+        self._hints -= 1
         here: list[str] = []
         elsewhere: dict[str, str] = {}
         for symbol in self._symbols.values():

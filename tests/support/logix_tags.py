@@ -1,0 +1,158 @@
+"""Logix settings, tags and types in few words, and a session that scans."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Never
+
+from support.modbus_tags import Listener
+from support.net import until
+
+from sources.errors import ConnectionLost
+from sources.ethernetip.config import LogixAddress, LogixSettings, parse_tag
+from sources.ethernetip.driver import LogixSession, LogixSource
+from sources.ethernetip.symbols import ATOMICS, BOOL, DWORD, Member, Structure, Symbol, SymbolTable, Type
+from sources.quality import GOOD
+from sources.spec import TagSpec
+from sources.tag import ScanClass, Tag, ValueType
+
+FAST = ScanClass("fast", 0.05)
+NORMAL = ScanClass("normal", 0.2)
+SLOW = ScanClass("slow", 3600.0)
+
+BY_NAME = {kind.name: kind for kind in ATOMICS.values()}
+
+
+def settings(port: int = 44818, **more: Any) -> LogixSettings:
+    """Settings of a controller on loopback."""
+    return LogixSettings.model_validate({"driver": "logix", "host": "127.0.0.1", "port": port} | more)
+
+
+def tag(
+    address: str,
+    encoding: str | None = None,
+    scan: ScanClass = FAST,
+    *,
+    words: str | None = None,
+    writable: bool = False,
+    natural: ValueType = ValueType.Int32,
+    name: str | None = None,
+) -> Tag[LogixAddress]:
+    """A tag; its name is its address unless given."""
+    spec = TagSpec(name or address, address, natural, scan, encoding, words, writable)
+    return parse_tag(spec, settings())
+
+
+def text_type(name: str, capacity: int, handle: int = 0x0FCE) -> Structure:
+    """A string type of so many characters."""
+    size = (4 + capacity + 3) // 4 * 4
+    members = (Member("LEN", BY_NAME["DINT"], 0), Member("DATA", BY_NAME["SINT"], 4, capacity))
+    return Structure(name, handle, size, members, capacity)
+
+
+STRING = text_type("STRING", 82)
+TIMER = Structure(
+    "TIMER",
+    0x0F83,
+    12,
+    (
+        Member("CTL", BY_NAME["DINT"], 0, hidden=True),
+        Member("PRE", BY_NAME["DINT"], 4),
+        Member("ACC", BY_NAME["DINT"], 8),
+        Member("EN", BOOL, 0, bit=31),
+        Member("TT", BOOL, 0, bit=30),
+        Member("DN", BOOL, 3, bit=5),
+    ),
+)
+MOTOR = Structure(
+    "Motor",
+    0x1234,
+    120,
+    (
+        Member("ZZZZZZZZZZMotor0", BY_NAME["SINT"], 0, hidden=True),
+        Member("Running", BOOL, 0, bit=0),
+        Member("Faulted", BOOL, 0, bit=1),
+        Member("Speed", BY_NAME["REAL"], 4),
+        Member("Run", TIMER, 8),
+        Member("Name", STRING, 20),
+        Member("Alarms", DWORD, 108, 1),
+        Member("Word", BY_NAME["INT"], 112),
+        Member("Odd", None, 116),
+    ),
+)
+
+
+def symbol(name: str, kind: Type | None, *dimensions: int, access: str = "Read/Write") -> Symbol:
+    """A controller's tag."""
+    return Symbol(name, kind, kind.name if kind is not None else "LTIME", dimensions, access)
+
+
+def table() -> SymbolTable:
+    """A small controller."""
+    return SymbolTable(
+        [
+            symbol("Speed", BY_NAME["REAL"]),
+            symbol("Count", BY_NAME["DINT"]),
+            symbol("Word", BY_NAME["INT"]),
+            symbol("Counts", BY_NAME["DINT"], 100),
+            symbol("Grid", BY_NAME["INT"], 2, 3, 4),
+            symbol("Flags", DWORD, 2),
+            symbol("Recipe", STRING),
+            symbol("Recipes", STRING, 10),
+            symbol("Pump", MOTOR),
+            symbol("Motors", MOTOR, 20),
+            symbol("Cycle", TIMER),
+            symbol("Uptime", None),
+            symbol("Local:1:I", MOTOR),
+            symbol("Shown", BY_NAME["DINT"], access="Read Only"),
+            symbol("Secret", BY_NAME["DINT"], access="None"),
+            symbol("Program:Packer.Speed", BY_NAME["REAL"]),
+            symbol("Program:Packer.State", BY_NAME["DINT"]),
+        ],
+        ["Packer", "Palletizer"],
+    )
+
+
+@dataclass
+class Scanning:
+    """A session that scans, and what it brings."""
+
+    session: LogixSession
+    listener: Listener
+    task: asyncio.Task[Never]
+
+    async def good(self, *tags: Tag[Any]) -> None:
+        """Wait until these tags are Good."""
+        await until(lambda: all(self.listener.quality(its) == GOOD for its in tags), every=0.005, what="Good")
+
+    async def bad(self, quality: int, *tags: Tag[Any]) -> None:
+        """Wait until these tags have that quality."""
+        await until(
+            lambda: all(self.listener.quality(its) == quality for its in tags), every=0.005, what="Bad"
+        )
+
+    async def lost(self, within: float = 20.0) -> ConnectionLost:
+        """Wait until the scan ends with ConnectionLost."""
+        await asyncio.wait((self.task,), timeout=within)
+        assert self.task.done(), f"the scan still runs after {within} s"
+        error = self.task.exception()
+        assert isinstance(error, ConnectionLost), error
+        return error
+
+
+@asynccontextmanager
+async def scanning(source: LogixSource) -> AsyncIterator[Scanning]:
+    """Connect and scan for the time of the block."""
+    async with source.connect() as session:
+        listener = Listener()
+        task: asyncio.Task[Never] = asyncio.create_task(session.scan(listener))
+        try:
+            yield Scanning(session, listener, task)
+        finally:
+            task.cancel()
+            await asyncio.wait((task,))
+    if not task.cancelled() and not isinstance(error := task.exception(), ConnectionLost):
+        raise AssertionError("the scan ended with an error of its own") from error
