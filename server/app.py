@@ -11,7 +11,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 
 from certs.own import ApplicationIdentity, load_or_make
 from certs.store import TrustList
@@ -22,6 +21,9 @@ from server.datadir import DataDirectory
 from server.mqtt.embedded import EmbeddedBroker
 from server.mqtt.publisher import MqttPublisher
 from server.mqtt.settings import EMBEDDED
+from server.observe.control import ControlServer
+from server.observe.http import MetricsServer
+from server.observe.observer import Observer, Running
 from server.opcua.adapter import OpcUaServer
 from server.opcua.users import UserStore
 from server.plant.build import build_nodes, namespaces, node_ids
@@ -30,17 +32,6 @@ from server.plant.values import ValueStore
 from sources.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """What is up, for whoever shows it to a person."""
-
-    server: OpcUaServer
-    identity: ApplicationIdentity
-    store: ValueStore
-    supervisors: tuple[Supervisor, ...]
-    publisher: MqttPublisher | None
 
 
 async def run(config: Configuration, data: DataDirectory, ready: Callable[[Running], None]) -> None:
@@ -99,14 +90,22 @@ async def run(config: Configuration, data: DataDirectory, ready: Callable[[Runni
                 namespaces=spaces,
                 broker=url,
             )
+        running = Running(server, identity, store, tuple(supervisors.values()), publisher)
+        observer = Observer(running)
+        control = ControlServer(data.root, {"status": observer.status})
+        stack.push_async_callback(control.stop)
+        await control.start()
+        if config.metrics is not None:
+            metrics = MetricsServer(config.metrics, observer.exposition, config.path.parent)
+            stack.push_async_callback(metrics.stop)
+            await metrics.start()
         async with asyncio.TaskGroup() as group:
+            group.create_task(observer.meter.run(), name="meter")
             if publisher is not None:
                 group.create_task(publisher.run(), name="mqtt")
             for supervisor in supervisors.values():
                 group.create_task(supervisor.run(), name=f"source {supervisor.status.name}")
-            ready(Running(server, identity, store, tuple(supervisors.values()), publisher))
-            if publisher is None and not supervisors:
-                await asyncio.Event().wait()
+            ready(running)
 
 
 def _identity(config: Configuration, data: DataDirectory) -> ApplicationIdentity:

@@ -27,6 +27,7 @@ from server.cli.loop import run_until_stopped
 from server.cli.ready import write_ready_file
 from server.config import Configuration, load
 from server.datadir import DataDirectory
+from server.observe.observer import Running
 from server.opcua.endpoints import EndpointInfo
 from server.opcua.users import UserStore
 from server.plant.model import Role
@@ -45,7 +46,7 @@ _FIRST_VALUES_WITHIN: Final = 5.0
 class _Screen:
     """What the demo shows: set once, its values live."""
 
-    running: app.Running
+    running: Running
     data: Path
     log_file: Path
     plant_uri: str
@@ -102,7 +103,7 @@ async def _demo(
     password = secrets.token_urlsafe(9)
     await UserStore(directory.users).add(OPERATOR, password, frozenset({Role.Operator}))
     async with simulators(config, any_port=True) as (devices, redirected):
-        up: asyncio.Future[app.Running] = asyncio.get_running_loop().create_future()
+        up: asyncio.Future[Running] = asyncio.get_running_loop().create_future()
         async with asyncio.TaskGroup() as group:
             group.create_task(app.run(redirected, directory, up.set_result), name="server")
             running = await up

@@ -16,6 +16,8 @@ from nodesets.errors import NodesetError
 from server.config import ConfigurationError, format_problems
 from server.datadir import DataDirectoryError
 from server.mqtt.errors import MqttError
+from server.observe.control import ControlError
+from server.observe.http import MetricsError
 from server.opcua.errors import ServerStartError, UserStoreError
 from server.process import ProcessError
 from sources.settings import SecretError
@@ -25,7 +27,9 @@ BAD_CONFIGURATION: Final = 2
 
 _RUNTIME: Final = (
     CertificateError,
+    ControlError,
     DataDirectoryError,
+    MetricsError,
     MqttError,
     NodesetError,
     ProcessError,

@@ -7,8 +7,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from server.app import Running
 from server.datadir import DataDirectory
+from server.observe.observer import Running
 
 
 def write_ready_file(

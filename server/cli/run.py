@@ -14,6 +14,7 @@ from server.cli.loop import run_until_stopped
 from server.cli.ready import write_ready_file
 from server.config import load
 from server.datadir import DataDirectory
+from server.observe.observer import Running
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ def run(plant: PlantFile, data: DataOption = DEFAULT_DATA, ready_file: ReadyOpti
             )
 
 
-def _ready(running: app.Running, data: DataDirectory, ready_file: Path | None) -> None:
+def _ready(running: Running, data: DataDirectory, ready_file: Path | None) -> None:
     if ready_file is not None:
         write_ready_file(ready_file, running, data)
     for url in dict.fromkeys(endpoint.url for endpoint in running.server.endpoints):

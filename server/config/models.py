@@ -27,6 +27,7 @@ from server.config.fields import (
     Uri,
 )
 from server.mqtt.settings import MqttSettings
+from server.observe.settings import MetricsSettings
 from server.opcua.settings import OpcUaSettings
 from sources.settings import Duration, SettingsModel
 
@@ -231,6 +232,9 @@ class PlantFile(Stanza):
     namespaces: Namespaces | None = Field(None, description="Namespace URIs of the plant.")
     opcua: OpcUaSettings = Field(OpcUaSettings(), description="The OPC UA server.")
     mqtt: MqttSettings | None = Field(None, description="The MQTT publisher; left out, nothing is published.")
+    metrics: MetricsSettings | None = Field(
+        None, description="Prometheus metrics; left out, none are served. {} takes every default."
+    )
     units: dict[Key, UnitStanza] = Field({}, description="Units of measure of your own.")
     enums: dict[Name, Members] = Field({}, description="Enumerations of your own: {name: {0: Off, 1: Auto}}.")
     scan: dict[Name, Duration] = Field(

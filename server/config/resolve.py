@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import KeysView, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel
 
@@ -26,10 +26,13 @@ from server.config.tree import Mapping as Tree
 from server.config.units import Units
 from server.config.validate import Damage, validate
 from server.mqtt.settings import MqttSettings
+from server.observe.settings import MetricsSettings
 from server.opcua.settings import OpcUaSettings
 from server.plant.model import Asset, Equipment, Plant
 from sources.registry import Driver
 from sources.tag import ScanClass, Tag
+
+SectionT = TypeVar("SectionT", bound=BaseModel)
 
 _FOUNDATION: Final = ("http://opcfoundation.org/", "http://www.opcfoundation.org/")
 
@@ -54,6 +57,7 @@ class Configuration:
     sources: tuple[SourceEntry, ...]
     opcua: OpcUaSettings
     mqtt: MqttSettings | None
+    metrics: MetricsSettings | None
     warnings: tuple[Problem, ...]
 
 
@@ -114,7 +118,9 @@ class _Resolver:
             for d in drafts.values()
             if d.driver is not None and d.settings is not None
         )
-        return Configuration(self._path, plant, entries, file.opcua, self._mqtt(), tuple(report.warnings))
+        mqtt = self._with_files("mqtt", file.mqtt)
+        metrics = self._with_files("metrics", file.metrics)
+        return Configuration(self._path, plant, entries, file.opcua, mqtt, metrics, tuple(report.warnings))
 
     def _names(self, section: str) -> KeysView[str]:
         """Every name of a section in the order of the file, that of a stanza with errors too."""
@@ -169,15 +175,14 @@ class _Resolver:
         unknown += self._names("equipment") - stanzas.keys()
         return arrange(made, unknown, self._report)
 
-    def _mqtt(self) -> MqttSettings | None:
-        """With the paths of its files taken from the plant file's directory."""
-        settings = self._file.mqtt
+    def _with_files(self, section: str, settings: SectionT | None) -> SectionT | None:
+        """A section with the paths of its files taken from the plant file's directory."""
         if settings is None:
             return None
         files = {name: value for name, value in settings if isinstance(value, Path)}
         for name, value in files.items():
             files[name] = self._path.parent / value
-            self._check_file(files[name], ("mqtt", name))
+            self._check_file(files[name], (section, name))
         return settings.model_copy(update=files)
 
     def _check_file(self, file: Path, loc: Loc) -> None:

@@ -37,6 +37,7 @@ from server.opcua.server_nodes import constants, server_status
 from server.opcua.services import Services
 from server.opcua.session import Session, Sessions
 from server.opcua.settings import OpcUaSettings
+from server.opcua.statistics import OpcUaStatistics, Tally
 from server.opcua.tokens import Authenticator
 from server.opcua.types import AttributeIds, ObjectIds, node_id, ua_time, utc_now
 from server.opcua.users import UserStore
@@ -84,6 +85,7 @@ class OpcUaServer:
         self._stack: InternalServer | None = None
         self._listener: Listener | None = None
         self._sessions: Sessions | None = None
+        self._tally = Tally()
         self._tasks: list[asyncio.Task[None]] = []
         self._ending = contextlib.ExitStack()
         self.endpoints: tuple[EndpointInfo, ...] = ()
@@ -97,6 +99,20 @@ class OpcUaServer:
     def sessions(self) -> int:
         """How many sessions there are now."""
         return len(self._sessions) if self._sessions is not None else 0
+
+    @property
+    def statistics(self) -> OpcUaStatistics:
+        """What clients make of the server now."""
+        subscriptions = self._stack.subscription_service.subscriptions if self._stack else {}
+        return OpcUaStatistics(
+            sessions=self.sessions,
+            subscriptions=len(subscriptions),
+            monitored_items=sum(
+                len(subscription.monitored_item_srv._monitored_items)  # noqa: SLF001 (it has no other way to ask)
+                for subscription in subscriptions.values()
+            ),
+            notifications=self._tally.notifications,
+        )
 
     async def start(self) -> None:
         """Build the address space and open the port. Raises ServerStartError and UserStoreError."""
@@ -138,6 +154,7 @@ class OpcUaServer:
             next_channel=lambda: next(numbers),
             publish=lambda number, request: _publish(subscriptions, number, request),
             rebind=lambda session: _rebind(subscriptions, session),
+            tally=self._tally,
         )
         await listener.serve(lambda transport: Conversation(host, transport))
         changes = _Changes(cells)

@@ -26,6 +26,7 @@ from server.opcua.publishing import Publishing, PublishRequest
 from server.opcua.securechannel import Request, SecureChannel
 from server.opcua.services import Services
 from server.opcua.session import Session, Sessions
+from server.opcua.statistics import Tally
 from server.opcua.status import certificate_status
 from server.opcua.tokens import Authenticator, Identity
 from server.opcua.types import ObjectIds, ServiceFault, StatusCodes, UaStatusCodeError, error_code, status
@@ -52,6 +53,7 @@ class Host:
     """Has a subscription answer a Publish request; awaitable, true when it did."""
     rebind: Callable[[Session], None]
     """Points a session's subscriptions to its owner."""
+    tally: Tally
 
 
 class Conversation:
@@ -66,6 +68,7 @@ class Conversation:
         self._publishing = Publishing(
             lambda request, response: self._send(request.id, request.handle, response),
             lambda request, code: self._send(request.id, request.handle, _fault(code)),
+            host.tally,
         )
         self.get_publish_request = self._publishing.get_publish_request
         self.forward_publish_response = self._publishing.forward_publish_response

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from asyncua import ua
 
+from server.opcua.statistics import Tally
 from server.opcua.types import StatusCodes
 
 log = logging.getLogger(__name__)
@@ -38,10 +39,14 @@ class Publishing:
     """The waiting Publish requests of a connection, and the subscriptions that wait for one."""
 
     def __init__(
-        self, answer: Callable[[PublishRequest, Any], None], fault: Callable[[PublishRequest, int], None]
+        self,
+        answer: Callable[[PublishRequest, Any], None],
+        fault: Callable[[PublishRequest, int], None],
+        tally: Tally,
     ) -> None:
         self._answer = answer
         self._fault = fault
+        self._tally = tally
         self._requests: deque[PublishRequest] = deque()
         self._hungry: dict[int, None] = {}
 
@@ -83,6 +88,8 @@ class Publishing:
     async def forward_publish_response(self, result: ua.PublishResult, request: PublishRequest) -> None:
         """Answer a request with what a subscription has to tell."""
         result.Results = request.results
+        for part in result.NotificationMessage.NotificationData or ():
+            self._tally.notifications += len(getattr(part, "MonitoredItems", ()))
         response = ua.PublishResponse()
         response.Parameters = result
         self._answer(request, response)

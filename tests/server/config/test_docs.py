@@ -20,6 +20,7 @@ SECTIONS = {
     "namespaces": ["Namespaces"],
     "opcua": ["OpcUaSettings"],
     "mqtt": ["MqttSettings"],
+    "metrics": ["MetricsSettings"],
     "units": ["UnitStanza"],
     "driver: modbus": ["ModbusSettings"],
     "assets": ["AssetStanza"],

@@ -1,0 +1,133 @@
+"""The control socket: how a command on this machine speaks with a running server.
+
+A TCP port of the loopback interface, on every platform; ``control.json`` in the data
+directory, readable by its owner only, holds the port and a token. A request and its
+answer are one line of JSON each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import logging
+import os
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+log = logging.getLogger(__name__)
+
+_FILE: Final = "control.json"
+_HOST: Final = "127.0.0.1"
+_LIMIT: Final = 1 << 20
+_WITHIN: Final = 10.0
+_CONNECTIONS: Final = 20
+
+Handler = Callable[[dict[str, Any]], Awaitable[Any]]
+
+
+class ControlError(Exception):
+    """A running server cannot be spoken with; the text says why and what to do."""
+
+
+class ControlServer:
+    """Answers commands; each handler gets the request and returns what JSON can carry."""
+
+    def __init__(self, data: Path, handlers: Mapping[str, Handler]) -> None:
+        self._path = data / _FILE
+        self._handlers = handlers
+        self._token = secrets.token_urlsafe(32)
+        self._server: asyncio.Server | None = None
+        self._clients: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Open a free port and write the file. Raises ControlError."""
+        try:
+            self._server = await asyncio.start_server(self._client, _HOST, 0, limit=_LIMIT)
+            port = self._server.sockets[0].getsockname()[1]
+            content = json.dumps({"port": port, "token": self._token, "pid": os.getpid()})
+            await asyncio.to_thread(_write_private, self._path, content)
+        except OSError as error:
+            raise ControlError(f"{self._path}: the control socket cannot be opened: {error}") from error
+
+    async def stop(self) -> None:
+        """Close it and remove the file."""
+        if self._server is None:
+            return
+        self._server.close()
+        for task in self._clients:
+            task.cancel()
+        await asyncio.gather(*self._clients, return_exceptions=True)
+        await self._server.wait_closed()
+        self._server = None
+        await asyncio.to_thread(self._path.unlink, missing_ok=True)
+
+    async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is None or len(self._clients) >= _CONNECTIONS:
+            writer.close()
+            return
+        self._clients.add(task)
+        try:
+            async with asyncio.timeout(_WITHIN):
+                line = await reader.readline()
+                writer.write(json.dumps(await self._answer(line)).encode() + b"\n")
+                await writer.drain()
+        except (TimeoutError, OSError, ValueError) as error:
+            log.debug("control: a client went wrong: %r", error)
+        finally:
+            self._clients.discard(task)
+            writer.close()
+
+    async def _answer(self, line: bytes) -> dict[str, Any]:
+        try:
+            request = json.loads(line)
+        except ValueError:
+            request = None
+        if not isinstance(request, dict) or not self._knows(request.get("token")):
+            return {"error": "the token is wrong"}
+        handler = self._handlers.get(str(request.get("command")))
+        if handler is None:
+            return {"error": f"there is no command {request.get('command')!r}"}
+        return {"result": await handler(request)}
+
+    def _knows(self, token: object) -> bool:
+        return isinstance(token, str) and hmac.compare_digest(token.encode(), self._token.encode())
+
+
+async def ask(data: Path, command: str, **more: Any) -> Any:
+    """Have the server that uses this data directory do something. Raises ControlError."""
+    path = data / _FILE
+    try:
+        content = json.loads(await asyncio.to_thread(path.read_text, encoding="utf-8"))
+        port, token = int(content["port"]), str(content["token"])
+    except FileNotFoundError:
+        raise ControlError(f"{data}: no server runs on this data directory; name it with --data") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ControlError(
+            f"{path}: cannot be read: {error}; are you the user the server runs as?"
+        ) from error
+    try:
+        async with asyncio.timeout(_WITHIN):
+            reader, writer = await asyncio.open_connection(_HOST, port, limit=_LIMIT)
+            try:
+                request = {"token": token, "command": command, **more}
+                writer.write(json.dumps(request).encode() + b"\n")
+                answer = json.loads(await reader.readline() or b"{}")
+            finally:
+                writer.close()
+    except (TimeoutError, OSError, ValueError) as error:
+        raise ControlError(
+            f"{data}: the server does not answer ({error!r}); it may have been killed: start it again"
+        ) from error
+    if "result" not in answer:
+        raise ControlError(f"{data}: the server refused: {answer.get('error', 'no answer')}")
+    return answer["result"]
+
+
+def _write_private(path: Path, content: str) -> None:
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(content)

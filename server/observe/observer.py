@@ -1,0 +1,73 @@
+"""Takes the snapshots of a running server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from certs.own import ApplicationIdentity
+from server import __version__
+from server.mqtt.publisher import MqttPublisher
+from server.observe.meter import Meter
+from server.observe.prometheus import exposition, registry
+from server.observe.snapshot import Snapshot, resident_memory
+from server.opcua.adapter import OpcUaServer
+from server.plant.values import ValueStore
+from sources.clock import now
+from sources.quality import is_good
+from sources.supervisor import Supervisor
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What is up, for whoever shows it to a person."""
+
+    server: OpcUaServer
+    identity: ApplicationIdentity
+    store: ValueStore
+    supervisors: tuple[Supervisor, ...]
+    publisher: MqttPublisher | None
+
+
+class Observer:
+    """Looks at the parts when asked; only its meter looks by itself."""
+
+    def __init__(self, running: Running) -> None:
+        self._running = running
+        self._started = now()
+        self._registry = registry(self.snapshot)
+        self.meter = Meter(self._values)
+
+    def snapshot(self) -> Snapshot:
+        """How everything is now."""
+        running = self._running
+        points = running.store.points.values()
+        return Snapshot(
+            version=__version__,
+            pid=os.getpid(),
+            started=self._started,
+            endpoints=tuple(dict.fromkeys(endpoint.url for endpoint in running.server.endpoints)),
+            points=len(points),
+            not_good=sum(not is_good(point.status) for point in points),
+            sources=tuple(supervisor.status for supervisor in running.supervisors),
+            rates=dict(self.meter.rates),
+            opcua=running.server.statistics,
+            mqtt=running.publisher.status if running.publisher else None,
+            lag_p50=self.meter.lag(0.5),
+            lag_p99=self.meter.lag(0.99),
+            memory=resident_memory(),
+        )
+
+    def exposition(self) -> bytes:
+        """The snapshot in Prometheus' text format."""
+        return exposition(self._registry)
+
+    async def status(self, _request: dict[str, Any]) -> dict[str, Any]:
+        """The snapshot for the control socket."""
+        return self.snapshot().as_json()
+
+    def _values(self) -> Mapping[str, int]:
+        statuses = [supervisor.status for supervisor in self._running.supervisors]
+        return {status.name: status.values for status in statuses}

@@ -1,0 +1,107 @@
+"""A snapshot as Prometheus metrics. Names end in their unit; counters in ``_total``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from server.mqtt.publisher import MqttStatus
+from server.observe.snapshot import Snapshot
+from sources.clock import TICKS_PER_SECOND, UNIX_EPOCH_TICKS
+from sources.supervisor import SourceState, SourceStatus
+
+
+class SnapshotCollector(Collector):
+    """Takes a snapshot at every scrape."""
+
+    def __init__(self, take: Callable[[], Snapshot]) -> None:
+        self._take = take
+
+    def collect(self) -> Iterator[Metric]:
+        """See prometheus_client.registry.Collector."""
+        now = self._take()
+        yield _one("isthmus_info", "The server; always 1.", 1, {"version": now.version})
+        started = (now.started - UNIX_EPOCH_TICKS) / TICKS_PER_SECOND
+        yield _one("isthmus_start_time_seconds", "When the server started, in Unix time.", started)
+        yield _one("isthmus_memory_resident_bytes", "Memory the server holds.", now.memory)
+        lag = GaugeMetricFamily(
+            "isthmus_event_loop_lag_seconds", "How late the event loop was, last minute.", labels=["quantile"]
+        )
+        lag.add_metric(["0.5"], now.lag_p50)
+        lag.add_metric(["0.99"], now.lag_p99)
+        yield lag
+        yield _one("isthmus_points", "Properties of the plant.", now.points)
+        yield _one("isthmus_points_not_good", "Properties whose quality is not Good.", now.not_good)
+        yield _one("isthmus_opcua_sessions", "Sessions that are open.", now.opcua.sessions)
+        yield _one("isthmus_opcua_subscriptions", "Subscriptions.", now.opcua.subscriptions)
+        yield _one("isthmus_opcua_monitored_items", "MonitoredItems.", now.opcua.monitored_items)
+        yield _count(
+            "isthmus_opcua_notifications", "Notifications handed to clients.", now.opcua.notifications
+        )
+        yield from _sources(now.sources)
+        if now.mqtt is not None:
+            yield from _mqtt(now.mqtt)
+
+
+def registry(take: Callable[[], Snapshot]) -> CollectorRegistry:
+    """A registry of its own with the snapshot's metrics in it."""
+    own = CollectorRegistry(auto_describe=False)
+    own.register(SnapshotCollector(take))
+    return own
+
+
+def exposition(own: CollectorRegistry) -> bytes:
+    """The text format, version 0.0.4."""
+    return generate_latest(own)
+
+
+def _one(name: str, text: str, value: float, labels: dict[str, str] | None = None) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, text, labels=list(labels or ()))
+    family.add_metric(list((labels or {}).values()), value)
+    return family
+
+
+def _count(name: str, text: str, value: float) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, text)
+    family.add_metric([], value)
+    return family
+
+
+def _sources(sources: tuple[SourceStatus, ...]) -> Iterator[Metric]:
+    state = GaugeMetricFamily(
+        "isthmus_source_state", "1 for the state a source is in.", labels=["source", "state"]
+    )
+    connects = CounterMetricFamily("isthmus_source_connects", "Connections made.", labels=["source"])
+    reads = CounterMetricFamily("isthmus_source_reads", "Block reads that brought values.", labels=["source"])
+    values = CounterMetricFamily("isthmus_source_values", "Values read.", labels=["source"])
+    errors = CounterMetricFamily("isthmus_source_errors", "Failures by cause.", labels=["source", "cause"])
+    by_class = ["source", "scan_class"]
+    overruns = CounterMetricFamily(
+        "isthmus_scan_overruns", "Block reads skipped as too late.", labels=by_class
+    )
+    planned = GaugeMetricFamily("isthmus_scan_planned_seconds", "The scan class's period.", labels=by_class)
+    measured = GaugeMetricFamily("isthmus_scan_measured_seconds", "What one scan took.", labels=by_class)
+    for source in sources:
+        for each in SourceState:
+            state.add_metric([source.name, each.value], float(each is source.state))
+        connects.add_metric([source.name], source.connects)
+        reads.add_metric([source.name], source.reads)
+        values.add_metric([source.name], source.values)
+        for cause, count in source.errors.items():
+            errors.add_metric([source.name, cause], count)
+        for name, scan in source.scans.items():
+            overruns.add_metric([source.name, name], scan.overruns)
+            planned.add_metric([source.name, name], scan.planned)
+            measured.add_metric([source.name, name], scan.measured)
+    yield from (state, connects, reads, values, errors, overruns, planned, measured)
+
+
+def _mqtt(mqtt: MqttStatus) -> Iterator[Metric]:
+    yield _one("isthmus_mqtt_connected", "1 while the broker is connected.", float(mqtt.connected))
+    yield _one("isthmus_mqtt_queued", "Messages that wait for the broker.", mqtt.queued)
+    yield _count("isthmus_mqtt_published", "Messages the broker took.", mqtt.published)
+    yield _count("isthmus_mqtt_dropped", "Messages that were due and did not go out.", mqtt.dropped)
