@@ -53,9 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         asyncio.run(
             _run(spec, options.control_port, options.ready_file, with_parent=options.exit_with_parent)
         )
-    except* ListenError as errors:
-        code = _fail(f"{_leaf(errors)}; end what holds it, or choose another port", _FAILED)
-    except* ReadyFileError as errors:
+    except* (ListenError, ReadyFileError) as errors:
         code = _fail(str(_leaf(errors)), _FAILED)
     return code
 

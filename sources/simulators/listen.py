@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import socket
+from typing import Final
+
+_ADVICE: Final = {
+    errno.EADDRINUSE: "; end what holds the port, or choose another",
+    errno.EACCES: "; choose a port above 1023",
+}
 
 
 class ListenError(Exception):
@@ -17,4 +24,5 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         # The text of create_server names the address a second time.
         why = (error.strerror or str(error)).partition(" (while")[0].lower()
-        raise ListenError(f"cannot listen on {host}:{port}: {why}") from error
+        advice = _ADVICE.get(error.errno or 0, "")
+        raise ListenError(f"cannot listen on {host}:{port}: {why}{advice}") from error

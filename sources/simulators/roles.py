@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 import re
 from typing import Final
 
@@ -56,7 +57,12 @@ def role_of(point: PointSpec) -> Role:
     kind = point.address.raw_type.kind
     if kind == "text" or (kind == "bool" and point.lut is None):
         return Role.other
-    known = _NAMES.get(point.name.casefold())
+    return _named(point.name)
+
+
+@functools.lru_cache(maxsize=1024)
+def _named(name: str) -> Role:
+    known = _NAMES.get(name.casefold())
     if known is not None:
         return known
-    return next((role for pattern, role in _PATTERNS if pattern.search(point.name)), Role.other)
+    return next((role for pattern, role in _PATTERNS if pattern.search(name)), Role.other)

@@ -7,69 +7,80 @@ import time
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 from sources.simulators.machine import Machine
 from sources.simulators.spec import PointSpec, Scalar
 
 TICK: Final = 0.1
-"""Seconds between two states of the machines, at least: reads within one tick see the same."""
+"""Seconds between two states of a machine, at least: reads within one tick see the same."""
 _TICK_PER_POINT: Final = 2e-5
-"""Many points tick slower, so that moving them takes a small share of the CPU whoever reads."""
+"""A device of many points ticks slower, so that moving them leaves CPU for whoever reads."""
 _MOST_STEPS: Final = 20
 _LONGEST: Final = 300.0
 
-Key = tuple[str, str]
+Key: TypeAlias = tuple[str, str]
 """Machine path and point name."""
+
+
+class _Moving:
+    """A machine and when it last moved."""
+
+    __slots__ = ("last", "machine")
+
+    def __init__(self, machine: Machine, last: float) -> None:
+        self.machine = machine
+        self.last = last
 
 
 class Simulation:
     """Values by machine and name, in engineering units.
 
-    Time passes only in `advance`, when somebody looks: a simulator that nobody reads costs
-    nothing. What was missed is made up in at most a few, longer steps; of more than five
-    minutes unwatched only five pass. The same points give the same course every time.
+    Time passes for a machine only in `advance`, when somebody looks at it: what nobody
+    reads costs nothing. What was missed is made up in at most a few, longer steps; of more
+    than five minutes unwatched only five pass. The same points, looked at in the same way,
+    give the same course every time.
     """
 
     def __init__(self, points: Sequence[PointSpec], clock: Callable[[], float] = time.monotonic) -> None:
-        machines: defaultdict[str, list[PointSpec]] = defaultdict(list)
-        for point in points:
-            machines[point.machine].append(point)
-        self._machines = {
-            path: Machine(of_one, random.Random(zlib.crc32(path.encode())))  # noqa: S311  # wobble, not secrets
-            for path, of_one in machines.items()
-        }
-        self._frozen: dict[Key, Scalar] = {}
-        self._tick = max(TICK, len(points) * _TICK_PER_POINT)
         self._clock = clock
-        self._last = clock()
+        self._tick = max(TICK, len(points) * _TICK_PER_POINT)
+        of_machine: defaultdict[str, list[PointSpec]] = defaultdict(list)
+        for point in points:
+            of_machine[point.machine].append(point)
+        now = clock()
+        self._machines: dict[str, _Moving] = {}
+        for path, its in of_machine.items():
+            wobble = random.Random(zlib.crc32(path.encode()))  # noqa: S311  # no secrets in it
+            self._machines[path] = _Moving(Machine(its, wobble), now)
+        self._frozen: dict[Key, Scalar] = {}
 
-    def advance(self) -> bool:
-        """Let the machines catch up with the clock; False where not even a tick has passed."""
+    def advance(self, machine: str) -> bool:
+        """Let a machine catch up with the clock; False where not even a tick has passed. Raises KeyError."""
+        moving = self._machines[machine]
         now = self._clock()
-        missed = now - self._last
+        missed = now - moving.last
         if missed < self._tick:
             return False
-        self._last = now
+        moving.last = now
         missed = min(missed, _LONGEST)
         steps = min(_MOST_STEPS, max(1, round(missed / self._tick)))
-        for machine in self._machines.values():
-            for _ in range(steps):
-                machine.step(missed / steps)
+        for _ in range(steps):
+            moving.machine.step(missed / steps)
         return True
 
     def value(self, key: Key) -> Scalar:
-        """The point's value as of the last `advance`, or what it is frozen at. Raises KeyError."""
+        """The point's value as of its machine's last `advance`, or what it is frozen at. Raises KeyError."""
         frozen = self._frozen.get(key)
-        return self._machines[key[0]].value(key[1]) if frozen is None else frozen
+        return self._machines[key[0]].machine.value(key[1]) if frozen is None else frozen
 
     def write(self, key: Key, value: Scalar) -> None:
         """Take what a master wrote. Raises KeyError, and TypeError for a point that is not writable."""
-        self._machines[key[0]].write(key[1], value)
+        self._machines[key[0]].machine.write(key[1], value)
 
     def freeze(self, key: Key, value: Scalar | None) -> None:
         """Show ``value`` whatever the machine does; None lets go. Raises KeyError."""
-        self._machines[key[0]].value(key[1])
+        self._machines[key[0]].machine.value(key[1])
         if value is None:
             self._frozen.pop(key, None)
         else:

@@ -20,7 +20,7 @@ from sources.simulators.modbus.requests import TABLES_BY_FUNCTION
 from sources.simulators.spec import DeviceSpec, TableName
 
 _NO_UNIT: Final = frozenset({0, 255})
-"""What a master says that means the device at the address itself (Modbus Messaging on TCP/IP §4.4.2.3)."""
+"""Unit identifiers by which a master on TCP means the device at the address itself."""
 
 
 class ModbusSimulator(ModbusTcpServer):

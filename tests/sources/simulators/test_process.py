@@ -140,6 +140,15 @@ async def test_a_port_in_use_is_said_in_one_line(spec: Path, option: str) -> Non
     assert "choose another" in said
 
 
+async def test_a_host_that_nobody_knows_is_said(spec: Path) -> None:
+    overwrite(spec, filler(host="no-such-host.invalid").model_dump_json().encode())
+    async with process("--spec", spec) as it:
+        code, said = await ended(it)
+    assert code == 1
+    assert "cannot listen on no-such-host.invalid:0" in said
+    assert said.count("\n") == 1
+
+
 async def test_a_ready_file_that_cannot_be_written_is_said(spec: Path, tmp_path: Path) -> None:
     async with process("--spec", spec, "--ready-file", tmp_path / "nowhere" / "ready.json") as it:
         code, said = await ended(it)

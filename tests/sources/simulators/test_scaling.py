@@ -3,14 +3,17 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.simulator import PACKML_LUT, point
 
 from sources.simulators.scaling import Scaling, cut
 from sources.simulators.spec import Scalar
 
+patient = settings(deadline=None)
 
+
+@patient
 @given(
     raw=st.integers(-(2**15), 2**15 - 1),
     gain=st.floats(1e-3, 1e3) | st.floats(-1e3, -1e-3),
@@ -24,6 +27,7 @@ def test_what_the_device_holds_comes_back_from_engineering(raw: int, gain: float
     assert scaling.to_raw(engineering) == raw
 
 
+@patient
 @given(value=st.floats(allow_nan=True, allow_infinity=True) | st.integers(-(2**70), 2**70))
 @pytest.mark.parametrize("encoding", ["int16", "uint16", "int64", "uint64"])
 def test_whatever_is_to_be_shown_fits_the_integer(encoding: str, value: float) -> None:
@@ -96,6 +100,7 @@ def test_a_float_may_be_frozen_at_not_a_number() -> None:
     assert math.isnan(raw)
 
 
+@patient
 @given(st.text(), st.integers(0, 20))
 def test_text_is_cut_between_characters(text: str, size: int) -> None:
     short = cut(text, size)

@@ -4,7 +4,7 @@ import math
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.simulator import point
 
@@ -12,6 +12,7 @@ from sources.simulators.modbus import registers
 from sources.simulators.spec import ModbusAddress
 
 ORDERS = ("ABCD", "BADC", "CDAB", "DCBA")
+patient = settings(deadline=None)
 INTEGERS = ("int16", "uint16", "int32", "uint32", "int64", "uint64")
 
 
@@ -56,6 +57,7 @@ def test_values_stand_as_the_field_expects(
     assert registers.decode(address(encoding, words), wire) == raw
 
 
+@patient
 @given(data=st.data(), words=st.sampled_from(ORDERS), encoding=st.sampled_from(INTEGERS))
 def test_integers_survive(data: st.DataObject, words: str, encoding: str) -> None:
     at = address(encoding, words)
@@ -63,6 +65,7 @@ def test_integers_survive(data: st.DataObject, words: str, encoding: str) -> Non
     assert registers.decode(at, registers.encode(at, raw)) == raw
 
 
+@patient
 @given(
     raw=st.floats(width=32), words=st.sampled_from(ORDERS), encoding=st.sampled_from(("float32", "float64"))
 )
@@ -73,6 +76,7 @@ def test_floats_survive(raw: float, words: str, encoding: str) -> None:
     assert struct.pack(">d", back) == struct.pack(">d", raw) or (math.isnan(back) and math.isnan(raw))
 
 
+@patient
 @given(
     raw=st.text(st.characters(blacklist_characters="\0", blacklist_categories=["Cs"]), max_size=5),
     words=st.sampled_from(ORDERS),
