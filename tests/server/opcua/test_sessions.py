@@ -11,6 +11,7 @@ from asyncua import ua
 
 from server.opcua.publishing import Publishing, PublishRequest
 from server.opcua.session import ChannelKey, Session, Sessions, revised_timeout
+from server.opcua.statistics import Tally
 from server.opcua.types import ServiceFault, StatusCodes, opaque_id
 
 KEY = ChannelKey(b"certificate", "policy", 3)
@@ -59,9 +60,11 @@ async def test_tokens_and_nonces_never_repeat() -> None:
 class Answers:
     def __init__(self) -> None:
         self.sent: list[tuple[int, Any]] = []
+        self.tally = Tally()
         self.publishing = Publishing(
             lambda request, response: self.sent.append((request.id, response)),
             lambda request, code: self.sent.append((request.id, code)),
+            self.tally,
         )
 
 
@@ -79,8 +82,13 @@ async def test_requests_are_answered_in_the_order_they_came() -> None:
         await answers.publishing.take(request(number), 1, refuses)
     first = answers.publishing.get_publish_request(77)
     assert first is not None
-    await answers.publishing.forward_publish_response(ua.PublishResult(), first)
+    result = ua.PublishResult()
+    result.NotificationMessage.NotificationData.append(
+        ua.DataChangeNotification(MonitoredItems=[ua.MonitoredItemNotification()] * 3)
+    )
+    await answers.publishing.forward_publish_response(result, first)
     assert [number for number, _ in answers.sent] == [1]
+    assert answers.tally.notifications == 3
 
 
 async def test_a_hungry_subscription_is_served_by_the_next_request() -> None:
