@@ -49,14 +49,22 @@ class Process:
 
 
 @asynccontextmanager
-async def running(folder: Path, *arguments: str | Path) -> AsyncIterator[Process]:
+async def running(
+    folder: Path, *arguments: str | Path, environment: dict[str, str] | None = None
+) -> AsyncIterator[Process]:
     """Start a command with ``--ready-file`` and wait until it is up; end it if the test did not."""
     folder.mkdir(parents=True, exist_ok=True)
     ready, output = folder / "ready.json", folder / "output.txt"
     ready.unlink(missing_ok=True)
     with output.open("w", encoding="utf-8") as file:
         process = await asyncio.create_subprocess_exec(
-            *COMMAND, *map(str, arguments), "--ready-file", str(ready), stdout=file, stderr=file
+            *COMMAND,
+            *map(str, arguments),
+            "--ready-file",
+            str(ready),
+            stdout=file,
+            stderr=file,
+            env=os.environ | (environment or {}),
         )
     try:
         await until(

@@ -13,7 +13,6 @@ from typing import Any
 
 import aiomqtt
 from aiomqtt import ProtocolVersion
-
 from support.net import until
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,17 @@ def need(program: str) -> str:
     if found is not None:
         return found
     reason = f"needs {program}"
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{reason}: CI must install it", pytrace=False)
+    pytest.skip(reason)
+
+
+def need_library(name: str, pattern: str) -> Path:
+    """The path of a shared library; skips or fails as `need` does."""
+    found = sorted(Path("/").glob(pattern.lstrip("/")))
+    if found:
+        return found[0]
+    reason = f"needs {name}"
     if os.environ.get("CI") == "true":
         pytest.fail(f"{reason}: CI must install it", pytrace=False)
     pytest.skip(reason)

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from support.small_plant import FILLER_VALUES, NAMESPACES, feed, node_of, small_plant
+
 from server.mqtt.publisher import MqttPublisher, Retry
 from server.mqtt.settings import MqttSettings
 from server.plant.model import Plant
 from server.plant.values import ValueStore
-from support.small_plant import FILLER_VALUES, NAMESPACES, feed, node_of, small_plant
 
 PUBLISHER = "acme-lyon"
 GROUP = "plant"
