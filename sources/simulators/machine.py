@@ -20,7 +20,7 @@ from sources.simulators.behaviour import (
 from sources.simulators.packml import State, StateMachine
 from sources.simulators.roles import COUNTS, Role, role_of
 from sources.simulators.scaling import Scaling
-from sources.simulators.spec import PointSpec, Scalar
+from sources.simulators.spec import Point, Scalar
 
 _RAMP: Final = 3.0
 """Seconds from standstill to the top speed."""
@@ -50,7 +50,7 @@ class Machine:
     on from it.
     """
 
-    def __init__(self, points: Sequence[PointSpec], random_: random.Random) -> None:
+    def __init__(self, points: Sequence[Point], random_: random.Random) -> None:
         self._random = random_
         self._flow = Flow()
         by_role = {role_of(point): point for point in points}
@@ -111,7 +111,7 @@ class Machine:
         flow.good += leaving - rejected
 
     @staticmethod
-    def _top_speed(by_role: dict[Role, PointSpec]) -> float:
+    def _top_speed(by_role: dict[Role, Point]) -> float:
         tops = [_DEFAULT_TOP]
         for point in (by_role.get(Role.set_point), by_role.get(Role.speed)):
             if point is not None:
@@ -120,17 +120,17 @@ class Machine:
                     tops[0] = point.high
         return max(1.0, min(tops))
 
-    def _first_set_point(self, point: PointSpec | None) -> float:
+    def _first_set_point(self, point: Point | None) -> float:
         high = self._top if point is None or point.high is None else min(self._top, point.high)
         return round(max(0.0, high) * _FIRST_SET_POINT, 1)
 
     @staticmethod
-    def _states(point: PointSpec | None) -> tuple[int, ...]:
+    def _states(point: Point | None) -> tuple[int, ...]:
         """The numbers that the machine's State can show, in rising order."""
         members = None if point is None else _members(point)
         return tuple(int(state) for state in State) if members is None else members
 
-    def _signal(self, point: PointSpec) -> Signal:
+    def _signal(self, point: Point) -> Signal:
         role = role_of(point)
         members = _members(point)
         if role is Role.set_point:
@@ -145,7 +145,7 @@ class Machine:
             return Counter(_COUNTED[role], self._flow)
         if point.kind == "counter":
             return Counter(_COUNTED[Role.entered], self._flow)
-        kind = point.address.raw_type.kind
+        kind = point.raw_type.kind
         if kind == "text":
             return Hold(f"{point.name} 1")
         if members is not None:
@@ -154,7 +154,7 @@ class Machine:
             return Hold(value=False) if point.writable else Choice(self._random, (False, True), _TOGGLES)
         return self._walk(point, role)
 
-    def _walk(self, point: PointSpec, role: Role) -> Signal:
+    def _walk(self, point: Point, role: Role) -> Signal:
         """A number within its range; levels lie high, temperatures lower and slow."""
         share, spread, slowness, high = {
             Role.level: (0.65, 0.04, 20.0, 100.0),
@@ -172,7 +172,7 @@ class Machine:
         return Walk(self._random, base, spread * width, slowness, (low, high))
 
 
-def _members(point: PointSpec) -> tuple[int, ...] | None:
+def _members(point: Point) -> tuple[int, ...] | None:
     """What the point's enumeration and lookup table both allow, rising; None where neither is given."""
     table = Scaling(point).members
     named = frozenset(point.members)

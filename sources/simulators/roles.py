@@ -7,7 +7,7 @@ import functools
 import re
 from typing import Final
 
-from sources.simulators.spec import PointSpec
+from sources.simulators.spec import Point
 
 
 class Role(enum.Enum):
@@ -52,9 +52,9 @@ _PATTERNS: Final = (
 )
 
 
-def role_of(point: PointSpec) -> Role:
+def role_of(point: Point) -> Role:
     """The role of a point that can hold a number; of any other it is ``other``."""
-    kind = point.address.raw_type.kind
+    kind = point.raw_type.kind
     if kind == "text" or (kind == "bool" and point.lut is None):
         return Role.other
     return _named(point.name)

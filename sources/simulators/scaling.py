@@ -6,7 +6,7 @@ import math
 from typing import Final
 
 from sources.simulators.roles import COUNTS, role_of
-from sources.simulators.spec import PointSpec, RawType, Scalar
+from sources.simulators.spec import Point, RawType, Scalar
 
 _FLOAT_COUNTER_TOP: Final = 2**24
 """Above it a float32 no longer holds every whole number."""
@@ -15,8 +15,8 @@ _FLOAT_COUNTER_TOP: Final = 2**24
 class Scaling:
     """Both directions for one point. Independent of the drivers', so that each checks the other."""
 
-    def __init__(self, point: PointSpec) -> None:
-        self.type: Final[RawType] = point.address.raw_type
+    def __init__(self, point: Point) -> None:
+        self.type: Final[RawType] = point.raw_type
         self._counter = point.kind == "counter" or role_of(point) in COUNTS
         self._gain = point.gain
         self._offset = point.offset

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
 from sources.simulators.machine import Machine
-from sources.simulators.spec import PointSpec, Scalar
+from sources.simulators.spec import Point, Scalar
 
 TICK: Final = 0.1
 """Seconds between two states of a machine, at least: reads within one tick see the same."""
@@ -42,10 +42,10 @@ class Simulation:
     give the same course every time.
     """
 
-    def __init__(self, points: Sequence[PointSpec], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, points: Sequence[Point], clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._tick = max(TICK, len(points) * _TICK_PER_POINT)
-        of_machine: defaultdict[str, list[PointSpec]] = defaultdict(list)
+        of_machine: defaultdict[str, list[Point]] = defaultdict(list)
         for point in points:
             of_machine[point.machine].append(point)
         now = clock()

@@ -5,6 +5,7 @@ A spec is a JSON file between the process that knows the plant and the simulator
 
 from __future__ import annotations
 
+import abc
 import re
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal, Self, TypeAlias
@@ -104,8 +105,8 @@ class ModbusAddress(SettingsModel):
         return self
 
 
-class PointSpec(SettingsModel):
-    """One value of the device.
+class Point(SettingsModel, abc.ABC):
+    """One value of the device, wherever it lies.
 
     ``machine`` is the path of the equipment it belongs to: the points of one machine move
     together. ``name`` is the property's name, by which the simulator knows a speed from a
@@ -116,7 +117,6 @@ class PointSpec(SettingsModel):
 
     machine: Annotated[str, Field(min_length=1)]
     name: Annotated[str, Field(min_length=1)]
-    address: ModbusAddress
     writable: bool = False
     kind: Literal["", "counter"] = ""
     low: float | None = Field(None, allow_inf_nan=False)
@@ -131,6 +131,11 @@ class PointSpec(SettingsModel):
         """Machine and name: unique within a device."""
         return self.machine, self.name
 
+    @property
+    @abc.abstractmethod
+    def raw_type(self) -> RawType:
+        """What the device's own value can hold."""
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.gain == 0:
@@ -139,8 +144,23 @@ class PointSpec(SettingsModel):
             raise ValueError(f"low {self.low:g} must be below high {self.high:g}")
         if self.lut is not None and (self.gain, self.offset) != (1.0, 0.0):
             raise ValueError("give either a lut, or gain and offset")
-        if self.lut is not None and self.address.raw_type.kind not in {"int", "bool"}:
-            raise ValueError(f"a lut needs an integer or bool encoding, not {self.address.encoding}")
+        if self.lut is not None and self.raw_type.kind not in {"int", "bool"}:
+            raise ValueError(f"a lut needs an integer or bool, not {self.raw_type.kind}")
+        return self
+
+
+class PointSpec(Point):
+    """One value of a Modbus device."""
+
+    address: ModbusAddress
+
+    @property
+    def raw_type(self) -> RawType:
+        """See Point."""
+        return self.address.raw_type
+
+    @model_validator(mode="after")
+    def _check_table(self) -> Self:
         if self.writable and self.address.table in {"discrete", "input"}:
             raise ValueError(f"the {self.address.table} table cannot be written")
         return self
