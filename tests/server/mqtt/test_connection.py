@@ -21,7 +21,7 @@ from support.mqtt_observer import observe
 from support.net import free_port, until
 from support.publishing import FILLER_DATA, FILLER_METADATA, STATUS, publishing, settings
 
-from server.mqtt.connection import Dialler, Will, keep_alive
+from server.mqtt.connection import Client, Dialler, Will, keep_alive
 from server.mqtt.errors import BrokerError, BrokerRefused, BrokerUnreachable
 
 WILL = Will("t/will", b"gone")
@@ -349,6 +349,17 @@ async def test_a_broker_that_forbids_subscribing_still_gets_everything(
         "may not let this user" in r.getMessage() or "does not let us" in r.getMessage()
         for r in caplog.records
     )
+
+
+async def test_a_cancellation_that_meets_an_answer_is_not_lost() -> None:
+    client = Client("127.0.0.1", 1, protocol=ProtocolVersion.V5)
+    answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    waiting = asyncio.create_task(client._wait_for(answer, None))
+    await asyncio.sleep(0)
+    answer.set_result(1)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
 
 
 def test_the_keep_alive_is_slightly_above_the_keep_alive_time() -> None:
