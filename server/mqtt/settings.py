@@ -46,7 +46,9 @@ class MqttSettings(SettingsModel):
     prefix: str = Field("opcua", pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$")
     writer_group: str = Field("plant", pattern=r"^[A-Za-z0-9_-]{1,64}$")
     publishing_interval: Duration = Field(1.0, description="At most one message an equipment in this time.")
-    key_frame_every: int = Field(10, ge=1, description="KeyFrameCount: every n-th message holds every field.")
+    key_frame_every: int = Field(
+        10, ge=1, description="KeyFrameCount: a message with every field after this many intervals."
+    )
     keep_alive: Duration = Field(30.0, description="A message at least this often, changed or not.")
     qos: int = Field(1, ge=0, le=2)
     queue_limit: int = Field(
