@@ -32,7 +32,7 @@ from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, TypeA
 
 from sources.settings import SettingsModel
 from sources.simulators.faults import Faults
-from sources.simulators.listen import listen
+from sources.simulators.listen import end, listen
 from sources.simulators.spec import ADDRESSES, Scalar, TableName
 
 _LONGEST_LINE: Final = 65536
@@ -103,16 +103,16 @@ class Control:
     @contextlib.asynccontextmanager
     async def listening(self, port: int) -> AsyncIterator[int]:
         """Serve on loopback while inside; yields the port. Raises ListenError."""
-        served: set[asyncio.Task[None]] = set()
+        writers: set[asyncio.StreamWriter] = set()
         ending = False
 
         def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             if ending:
                 writer.transport.abort()
                 return
+            writers.add(writer)
             task = group.create_task(self._serve(reader, writer), name="control connection")
-            served.add(task)
-            task.add_done_callback(served.discard)
+            task.add_done_callback(lambda _: writers.discard(writer))
 
         with contextlib.closing(listen("127.0.0.1", port)) as listener:
             async with asyncio.TaskGroup() as group:
@@ -121,9 +121,10 @@ class Control:
                     yield int(listener.getsockname()[1])
                 finally:
                     ending = True
-                    server.close()
-                    for task in served:
-                        task.cancel()
+                    for writer in tuple(writers):
+                        # Its reader sees the end, and its task ends with that.
+                        writer.transport.abort()
+                    await end(server, listener)
 
     def answer(self, line: bytes) -> dict[str, Any]:
         """Do what a line says and tell how it went."""

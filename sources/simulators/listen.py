@@ -1,7 +1,9 @@
-"""A socket to listen on, or a word why not."""
+"""A socket to listen on, or a word why not; and a server that has really ended."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import errno
 import socket
 from typing import Final
@@ -26,3 +28,18 @@ def listen(host: str, port: int) -> socket.socket:
         why = (error.strerror or str(error)).partition(" (while")[0].lower()
         advice = _ADVICE.get(error.errno or 0, "")
         raise ListenError(f"cannot listen on {host}:{port}: {why}{advice}") from error
+
+
+async def end(server: asyncio.Server, listener: socket.socket) -> None:
+    """Close a server that aborts its connections, and see off those that were just coming in.
+
+    asyncio cannot make a connection of a server that is closed: it would leave it half made,
+    and say so. So accepting stops first, and a few turns of the loop later nothing is on
+    its way any more.
+    """
+    with contextlib.suppress(NotImplementedError):  # the loop of Windows, which accepts otherwise
+        asyncio.get_running_loop().remove_reader(listener.fileno())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    server.close()
+    await server.wait_closed()

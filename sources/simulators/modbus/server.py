@@ -13,7 +13,7 @@ from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 from sources.simulators.faults import Faults
-from sources.simulators.listen import ListenError, listen
+from sources.simulators.listen import ListenError, end, listen
 from sources.simulators.modbus.connection import Connection
 from sources.simulators.modbus.image import Image, NoSuchAddressError
 from sources.simulators.modbus.requests import TABLES_BY_FUNCTION
@@ -60,14 +60,16 @@ class ModbusSimulator(ModbusTcpServer):
                 self.loop.create_server, self.handle_new_connection, sock=listener
             )
             async with asyncio.TaskGroup() as self._tasks:
-                if not await self.listen():
+                if not await self.listen() or not isinstance(self.transport, asyncio.Server):
                     raise ListenError(f"cannot listen on {self._address[0]}:{self._address[1]}")
+                server = self.transport
                 try:
                     yield str(address[0]), int(address[1])
                 finally:
                     # A connection on its way in may still be made, after those that are dropped.
                     self._ending = True
                     self.drop()
+                    await end(server, listener)
                     self.close()
 
     @property

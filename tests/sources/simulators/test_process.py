@@ -85,6 +85,21 @@ async def test_a_signal_ends_it_soon_with_masters_connected(spec: Path, number: 
             assert time.monotonic() - start < 5
 
 
+@posix
+async def test_masters_that_come_while_it_ends_leave_no_trace(spec: Path) -> None:
+    for _ in range(4):
+        async with process("--spec", spec) as it:
+            ports = [int(word.rpartition(":")[2]) for word in (await ready_line(it)).split()[2::2]]
+            with contextlib.ExitStack() as sockets:
+                for count in range(16):
+                    coming = sockets.enter_context(socket.socket())
+                    coming.setblocking(False)
+                    coming.connect_ex(("127.0.0.1", ports[count % 2]))
+                    if count == 10:
+                        it.terminate()
+                assert await ended(it) == (0, "")
+
+
 async def test_it_leaves_when_its_standard_input_ends(spec: Path) -> None:
     async with process("--spec", spec, "--exit-with-parent") as it:
         await ready_line(it)
