@@ -9,11 +9,11 @@ from datetime import UTC
 from pathlib import Path
 
 import pytest
-from asyncua import ua
 from support.isthmus import isthmus
 from support.net import until
 from support.programs import need_library
 from support.twoplcs import Rig, rig
+from support.uaclient import ua
 
 
 async def _write_target(plant: Rig, value: int) -> None:
@@ -59,7 +59,7 @@ async def test_a_clock_that_steps_changes_times_and_nothing_else(tmp_path: Path,
             assert speed.StatusCode.is_good()
             moment = speed.SourceTimestamp
             assert moment is not None
-            return abs(moment.replace(tzinfo=UTC).timestamp() - expected) < 60
+            return bool(abs(moment.replace(tzinfo=UTC).timestamp() - expected) < 60)
 
         await until(stepped, what="the new time")
         begin = time.monotonic()

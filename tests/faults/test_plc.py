@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asyncua import ua
 from support.mosquitto import Mosquitto
 from support.mqtt_observer import observe
 from support.net import until
 from support.pubsub_schema import validate
 from support.twoplcs import Rig, rig
+from support.uaclient import ua
 
 AWAY = ("UncertainNoCommunicationLastUsableValue", "BadNoCommunication", "BadNotConnected", "BadTimeout")
 # Two scans or 2 s, whichever is longer, and a second for a busy machine.

@@ -69,6 +69,11 @@ class Peer:
             await self._server.wait_closed()
             self._server = None
 
+    @property
+    def is_honest(self) -> bool:
+        """Whether replies go out unspoiled."""
+        return self.spoil is honest
+
     def hang_up(self) -> None:
         """Close every connection; go on listening."""
         for connection in list(self.connections):

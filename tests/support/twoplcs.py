@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from asyncua import Client, ua
 from support.isthmus import Process, isthmus, running
 from support.net import until
 from support.proxy import Proxy, proxy_to
 from support.simulator import RunningSimulator, point, running_simulator
+from support.uaclient import Client, ua
 
 from sources.simulators.spec import DeviceSpec
 
@@ -66,14 +66,14 @@ class Rig:
     b: RunningSimulator
     proxy: Proxy
     process: Process
-    client: Client
+    client: Any
     data: Path
 
     async def node(self, path: str) -> Any:
         index = await self.client.get_namespace_index("urn:acme:plant")
         return self.client.get_node(ua.NodeId(path, index))
 
-    async def values(self, plc: str) -> list[ua.DataValue]:
+    async def values(self, plc: str) -> list[Any]:
         nodes = [await self.node(f"Acme/{plc}.{name}") for name in NAMES]
         return [await node.read_data_value(raise_on_bad_status=False) for node in nodes]
 
@@ -93,7 +93,7 @@ class Rig:
     def log_lines(self, pattern: str) -> list[str]:
         return [line for line in self.process.output.splitlines() if re.search(pattern, line)]
 
-    async def as_operator(self) -> Client:
+    async def as_operator(self) -> Any:
         client = Client(self.process.ready["opcua"])
         client.set_user(USER)
         client.set_password(PASSWORD)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from asyncua import Client, ua
 from jsonschema.validators import Draft202012Validator
 from support.isthmus import isthmus, running
 from support.net import free_port, until
+from support.uaclient import Client, ua
 
 from server import __version__
 
@@ -205,7 +205,7 @@ async def test_sim_plays_the_sources_of_a_file(plant: Path, tmp_path: Path) -> N
             node = client.get_node(ua.NodeId("Acme.Speed", index))
 
             async def good() -> bool:
-                return (await node.read_data_value(raise_on_bad_status=False)).StatusCode.is_good()
+                return bool((await node.read_data_value(raise_on_bad_status=False)).StatusCode.is_good())
 
             await until(good, what="Speed Good")
     finally:

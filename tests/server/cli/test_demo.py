@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 
 import pytest
 from aiomqtt import ProtocolVersion
-from asyncua import Client, ua
-from support.isthmus import Process, alive, running
+from support.isthmus import Process, alive, isthmus, running
 from support.mqtt_observer import observe
 from support.net import until
 from support.pubsub_schema import validate
+from support.uaclient import Client, ua
 
 PLANT, TYPES = "urn:acme:plant", "urn:acme:types"
 ISA95 = "http://www.OPCFoundation.org/UA/2013/01/ISA95"
@@ -33,7 +33,7 @@ async def demo(folder: Path) -> AsyncIterator[Process]:
 
 
 @asynccontextmanager
-async def client_of(process: Process, password: str | None = None) -> AsyncIterator[Client]:
+async def client_of(process: Process, password: str | None = None) -> AsyncIterator[Any]:
     client = Client(process.ready["opcua"])
     if password is not None:
         client.set_user("operator")
@@ -50,15 +50,15 @@ async def password_of(process: Process) -> str:
     return match[1]
 
 
-async def variable(client: Client, name: str) -> Any:
+async def variable(client: Any, name: str) -> Any:
     index = await client.get_namespace_index(PLANT)
     return client.get_node(ua.NodeId(f"{FILLER}.{name}", index))
 
 
-async def good(client: Client, name: str) -> ua.DataValue:
+async def good(client: Any, name: str) -> Any:
     node = await variable(client, name)
 
-    async def look() -> ua.DataValue | None:
+    async def look() -> Any:
         value = await node.read_data_value(raise_on_bad_status=False)
         return value if value.StatusCode.is_good() else None
 
@@ -142,7 +142,7 @@ async def writing(process: Process) -> None:
 
         async def follows() -> bool:
             value = await speed.read_data_value(raise_on_bad_status=False)
-            return value.StatusCode.is_good() and value.Value.Value < 330.0
+            return bool(value.StatusCode.is_good() and value.Value.Value < 330.0)
 
         await until(follows, within=40, what="the simulated filler at the new speed")
     log = (Path(process.ready["data"]) / "demo.log").read_text(encoding="utf-8")
@@ -197,8 +197,6 @@ async def test_a_killed_demo_leaves_no_process(tmp_path: Path) -> None:
 
 async def test_a_data_directory_in_use_is_told(tmp_path: Path) -> None:
     async with demo(tmp_path) as process:
-        from support.isthmus import isthmus
-
         second = await asyncio.to_thread(
             isthmus, "demo", "--opcua-port", "0", "--mqtt-port", "0", "--data", tmp_path / "data"
         )

@@ -167,7 +167,7 @@ async def test_a_late_reply_is_not_taken_for_the_next_one() -> None:
             await scan.good(one, other)
             for _ in range(3):
                 peer.spoil = late
-                await until(lambda: peer.spoil is honest, every=0.005)
+                await until(lambda: peer.is_honest, every=0.005)
                 count = len(scan.listener.batches)
                 await until(partial(_longer, scan.listener.batches, count + 3), every=0.005)
                 await scan.good(one, other)
