@@ -10,20 +10,18 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
-import logging
 import os
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-log = logging.getLogger(__name__)
+from server.observe.listener import Listener
 
 _FILE: Final = "control.json"
 _HOST: Final = "127.0.0.1"
 _LIMIT: Final = 1 << 20
 _WITHIN: Final = 10.0
-_CONNECTIONS: Final = 20
 
 Handler = Callable[[dict[str, Any]], Awaitable[Any]]
 
@@ -39,14 +37,14 @@ class ControlServer:
         self._path = data / _FILE
         self._handlers = handlers
         self._token = secrets.token_urlsafe(32)
-        self._server: asyncio.Server | None = None
-        self._clients: set[asyncio.Task[None]] = set()
+        self._listener = Listener("control", self._client, longest=_LIMIT)
 
     async def start(self) -> None:
         """Open a free port and write the file. Raises ControlError."""
         try:
-            self._server = await asyncio.start_server(self._client, _HOST, 0, limit=_LIMIT)
-            port = self._server.sockets[0].getsockname()[1]
+            await self._listener.start(_HOST, 0)
+            address = self._listener.address
+            port = address[1] if address else 0
             content = json.dumps({"port": port, "token": self._token, "pid": os.getpid()})
             await asyncio.to_thread(_write_private, self._path, content)
         except OSError as error:
@@ -54,32 +52,12 @@ class ControlServer:
 
     async def stop(self) -> None:
         """Close it and remove the file."""
-        if self._server is None:
-            return
-        self._server.close()
-        for task in self._clients:
-            task.cancel()
-        await asyncio.gather(*self._clients, return_exceptions=True)
-        await self._server.wait_closed()
-        self._server = None
-        await asyncio.to_thread(self._path.unlink, missing_ok=True)
+        if self._listener.address is not None:
+            await self._listener.stop()
+            await asyncio.to_thread(self._path.unlink, missing_ok=True)
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is None or len(self._clients) >= _CONNECTIONS:
-            writer.close()
-            return
-        self._clients.add(task)
-        try:
-            async with asyncio.timeout(_WITHIN):
-                line = await reader.readline()
-                writer.write(json.dumps(await self._answer(line)).encode() + b"\n")
-                await writer.drain()
-        except (TimeoutError, OSError, ValueError) as error:
-            log.debug("control: a client went wrong: %r", error)
-        finally:
-            self._clients.discard(task)
-            writer.close()
+        writer.write(json.dumps(await self._answer(await reader.readline())).encode() + b"\n")
 
     async def _answer(self, line: bytes) -> dict[str, Any]:
         try:

@@ -10,14 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from server.observe.listener import Listener
 from server.observe.settings import MetricsSettings
 from sources.settings import read_secret
 
 log = logging.getLogger(__name__)
 
 _MAX_REQUEST: Final = 16_384
-_WITHIN: Final = 10.0
-_CONNECTIONS: Final = 20
 _TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -34,15 +33,15 @@ class MetricsServer:
         self._render = render
         self._base = base
         self._token = None if settings.token is None else read_secret(settings.token, base)
-        self._server: asyncio.Server | None = None
-        self._clients: set[asyncio.Task[None]] = set()
+        self._listener = Listener("metrics", self._client, longest=_MAX_REQUEST)
 
     @property
     def url(self) -> str:
         """Where it listens. Raises MetricsError before `start`."""
-        if self._server is None:
+        address = self._listener.address
+        if address is None:
             raise MetricsError("the metrics are not served yet")
-        host, port = self._server.sockets[0].getsockname()[:2]
+        host, port = address
         scheme = "https" if self._settings.certificate else "http"
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/metrics"
 
@@ -50,9 +49,7 @@ class MetricsServer:
         """Open the port. Raises MetricsError."""
         settings = self._settings
         try:
-            self._server = await asyncio.start_server(
-                self._client, settings.host, settings.port, ssl=self._tls(), limit=_MAX_REQUEST
-            )
+            await self._listener.start(settings.host, settings.port, self._tls())
         except OSError as error:
             raise MetricsError(
                 f"metrics: port {settings.port} of {settings.host} cannot be opened: "
@@ -62,14 +59,7 @@ class MetricsServer:
 
     async def stop(self) -> None:
         """Close the port and what is open."""
-        if self._server is None:
-            return
-        self._server.close()
-        for task in self._clients:
-            task.cancel()
-        await asyncio.gather(*self._clients, return_exceptions=True)
-        await self._server.wait_closed()
-        self._server = None
+        await self._listener.stop()
 
     def _tls(self) -> ssl.SSLContext | None:
         settings = self._settings
@@ -85,21 +75,7 @@ class MetricsServer:
         return context
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is None or len(self._clients) >= _CONNECTIONS:
-            writer.close()
-            return
-        self._clients.add(task)
-        try:
-            async with asyncio.timeout(_WITHIN):
-                head = await reader.readuntil(b"\r\n\r\n")
-                writer.write(self._answer(head))
-                await writer.drain()
-        except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
-            log.debug("metrics: a scraper went wrong: %r", error)
-        finally:
-            self._clients.discard(task)
-            writer.close()
+        writer.write(self._answer(await reader.readuntil(b"\r\n\r\n")))
 
     def _answer(self, head: bytes) -> bytes:
         request, *lines = head.decode("latin-1").split("\r\n")

@@ -3,45 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
-import functools
-import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import pytest
-from support.programs import need
+from support.libmodbus_build import compiled
 
 _SOURCE = Path(__file__).with_name("libmodbus_server.c")
 
 
-@functools.cache
-def _built() -> tuple[Path, str]:
-    """The program, and what the compiler had to complain of."""
-    directory = Path(tempfile.mkdtemp(prefix="isthmus-libmodbus-"))
-    atexit.register(shutil.rmtree, directory, ignore_errors=True)
-    program = directory / "server"
-    command = ["gcc", "-O1", "-Wall", "-Wextra", "-I/usr/include/modbus", "-I/usr/local/include/modbus"]
-    command += ["-o", str(program), str(_SOURCE), "-lmodbus"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return program, "" if done.returncode == 0 else done.stderr
-
-
 def server_program() -> Path:
     """The compiled server; skips the test where libmodbus is absent, fails it under CI=true."""
-    need("gcc")
-    program, complaint = _built()
-    if not complaint:
-        return program
-    if "modbus.h" not in complaint and "-lmodbus" not in complaint:
-        pytest.fail(f"{_SOURCE.name} does not compile:\n{complaint}", pytrace=False)
-    if os.environ.get("CI") == "true":
-        pytest.fail("needs libmodbus: CI must install libmodbus-dev", pytrace=False)
-    pytest.skip("needs libmodbus")
+    return compiled(_SOURCE)
 
 
 class LibmodbusServer:
