@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-import itertools
 import logging
 from collections.abc import Callable, Iterator
 from typing import Final
 
 from server.mqtt.errors import EmbeddedBrokerError
 from server.process import ChildProcess, ProcessError
+from sources import backoff
 
 log = logging.getLogger(__name__)
 
 _MODULE: Final = "server.mqtt.broker_process"
-
-
-def _delays() -> Iterator[float]:
-    """1, 2, 4, 8, then always 15 s."""
-    return itertools.chain((1.0, 2.0, 4.0, 8.0), itertools.repeat(15.0))
 
 
 class EmbeddedBroker:
@@ -29,7 +24,7 @@ class EmbeddedBroker:
     again on the same port.
     """
 
-    def __init__(self, port: int = 1883, *, delays: Callable[[], Iterator[float]] = _delays) -> None:
+    def __init__(self, port: int = 1883, *, delays: Callable[[], Iterator[float]] = backoff.delays) -> None:
         """Port 0 picks a free one; ``delays`` are the seconds to wait before each new start."""
         self._port = port
         self._delays = delays

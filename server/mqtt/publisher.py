@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from server.mqtt.topics import Topics
 from server.mqtt.writer import DataSetWriter
 from server.plant.model import Plant
 from server.plant.values import Point, ValueStore
+from sources import backoff
 from sources.clock import now
 
 log = logging.getLogger(__name__)
@@ -61,19 +61,11 @@ class MqttStatus:
     """Writers whose message waits for the broker now."""
 
 
-def _delays() -> Iterator[float]:
-    """1, 2, 4, … 30 s, each with up to a quarter more, so that many servers do not dial at once."""
-    delay = 1.0
-    while True:
-        yield delay * random.uniform(1.0, 1.25)  # noqa: S311 (nothing secret in a waiting time)
-        delay = min(delay * 2, 30.0)
-
-
 @dataclass(frozen=True, slots=True)
 class Retry:
     """When to dial again: ``delays`` after a failure, ``refused`` seconds after a refusal."""
 
-    delays: Callable[[], Iterator[float]] = _delays
+    delays: Callable[[], Iterator[float]] = backoff.delays
     refused: float = 60.0
     settled: float = 10.0
     """Seconds a connection must have held for the next failure to count as the first."""
@@ -130,7 +122,8 @@ class MqttPublisher:
         self._due: asyncio.Queue[DataSetWriter] = asyncio.Queue(settings.queue_limit)
         self._turn = 0
         self._behind = 0
-        self._swept = False
+        # What the embedded broker retains does not outlive us: there are no strays.
+        self._swept = settings.broker == EMBEDDED
         self._connected = False
         self._counting = False
         self._since = now()

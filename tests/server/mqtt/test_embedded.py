@@ -80,7 +80,10 @@ async def test_a_late_subscriber_finds_metadata_and_status(broker: EmbeddedBroke
             }
 
 
-async def test_what_others_retain_is_left_alone(broker: EmbeddedBroker, tmp_path: Path) -> None:
+async def test_what_others_retain_is_left_alone(
+    broker: EmbeddedBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.mqtt.connection._GREETING", 1.0)
     version = ProtocolVersion.V311
     others = ("site/alarm", "opcua/json/metadata/another/plant/Capper", "opcua/json/metadata/acme-lyon-2/p/W")
     stray = "opcua/json/metadata/acme-lyon/plant/Gone"
@@ -90,7 +93,8 @@ async def test_what_others_retain_is_left_alone(broker: EmbeddedBroker, tmp_path
     # A client that has subscribed to everything makes amqtt hand all of it to those who connect.
     async with (
         observe(broker.port, protocol=version) as observer,
-        publishing(settings("embedded"), tmp_path, broker=broker.url) as rig,
+        # Named by its URL it is a broker like any other, with what others have left there.
+        publishing(settings(broker.url), tmp_path) as rig,
     ):
         await observer.first("ua-keyframe", FILLER_DATA)
         assert {s.topic for s in observer.seen if s.body is None} == {stray}
