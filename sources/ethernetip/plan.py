@@ -321,7 +321,8 @@ class _Cheapest:
 
 
 def _code_size(kind: Type | None) -> int:
-    return 4 if isinstance(kind, Structure) else 2
+    """Bytes that name the type; of an unknown one, the most."""
+    return 4 if kind is None or isinstance(kind, Structure) else 2
 
 
 def _room(limits: Limits, kind: Type | None) -> int:

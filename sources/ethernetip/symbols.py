@@ -118,7 +118,7 @@ class Symbol:
 
     ``dimensions`` is empty for a single value. ``access`` is the External Access of its
     properties. A type of None is one that is not known here: ``type_name`` says what the
-    controller calls it.
+    controller calls it, and ``opaque`` that it is a structure whose layout nobody could read.
     """
 
     name: str
@@ -126,6 +126,7 @@ class Symbol:
     type_name: str
     dimensions: tuple[int, ...] = ()
     access: str = "Read/Write"
+    opaque: bool = False
 
     @property
     def is_readable(self) -> bool:
@@ -186,10 +187,12 @@ class SymbolTable:
         return digest.hexdigest()
 
     def locate(self, address: LogixAddress) -> Place:
-        """Where the value lies. Raises BindingError where there is none, or it is of another type."""
+        """Where the value lies. Raises BindingError where there is none, or it is of another type.
+
+        What lies in an opaque structure is taken on trust: the replies tell its type.
+        """
         symbol, depth = self._symbol_of(address)
-        walk = _Walk(symbol, address, depth)
-        return walk.place()
+        return unlocated(address) if symbol.opaque else _Walk(symbol, address, depth).place()
 
     def _symbol_of(self, address: LogixAddress) -> tuple[Symbol, int]:
         program = address.program

@@ -20,7 +20,8 @@ def _symbol(tag: Mapping[str, Any], made: dict[int, Structure | None]) -> Symbol
     kind = _type(tag["data_type"], made)
     called = kind.name if kind is not None else str(tag["data_type_name"] or "a type not known here")
     dimensions = tuple(tag["dimensions"][: tag["dim"]])
-    return Symbol(tag["tag_name"], kind, called, dimensions, str(tag["external_access"]))
+    opaque = kind is None and tag["tag_type"] == "struct"
+    return Symbol(tag["tag_name"], kind, called, dimensions, str(tag["external_access"]), opaque)
 
 
 def _type(described: Any, made: dict[int, Structure | None]) -> Type | None:
@@ -41,8 +42,12 @@ def _structure(described: Mapping[str, Any], made: dict[int, Structure | None]) 
         _member(name, info, made, hidden=name not in visible)
         for name, info in described["internal_tags"].items()
     ]
-    if size < 1 or any(_end(member) > size for member in members):
-        # A layout that contradicts itself decodes nothing.
+    unread = any(
+        info["tag_type"] == "struct" and member.type is None
+        for info, member in zip(described["internal_tags"].values(), members, strict=True)
+    )
+    if size < 1 or unread or any(_end(member) > size for member in members):
+        # A layout that contradicts itself, or has a gap, decodes nothing.
         return None
     capacity = described.get("string")
     name = str(described["name"])

@@ -86,12 +86,12 @@ class Worker:
     """The thread. It lives from here to `stop`, and does one piece of work after the other."""
 
     def __init__(
-        self, name: str, resource: Resource, counters: Counters | None = None, *, grace: float = GRACE
+        self, name: str, resource: Resource, counters: Counters | None = None, *, grace: float | None = None
     ) -> None:
         self._name = name
         self._resource = resource
         self._counters = counters or Counters()
-        self._grace = grace
+        self._grace = GRACE if grace is None else grace
         self._loop = asyncio.get_running_loop()
         self._ended = asyncio.Event()
         self._jobs: queue.Queue[_Job | None] = queue.Queue(_QUEUE)
@@ -196,7 +196,6 @@ class Worker:
                 if not job.dropped:
                     self._limit = time.monotonic() + job.limit
                     self._do(job)
-                    self._limit = None
         except Cut:
             log.debug("%s: the connection's thread has been ended", self._name)
         finally:
@@ -209,8 +208,10 @@ class Worker:
             self._tell(_fail, job.done, Broken("the connection was cut"))
             raise
         except Exception as error:  # noqa: BLE001 - whoever awaits it gets it
+            self._limit = None
             self._tell(_fail, job.done, error)
         else:
+            self._limit = None
             self._tell(_succeed, job.done, result)
 
     def _die(self) -> None:

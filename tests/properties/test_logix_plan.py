@@ -162,6 +162,7 @@ def test_without_a_tag_list_each_tag_is_read_by_its_name(
     found = bind(tags, None)
     for packet in plan([(its, found.places[its.name]) for its in tags], limits):
         answer = read_packet(memory, packet, limits)
+        assert len(answer.values) == len(packet.tags)
         for its, value in zip(packet.tags, answer.values, strict=True):
             if its.address.encoding.value != "string":  # a text's own capacity is not known then
                 assert _same(value, memory.truth(its)), its.address

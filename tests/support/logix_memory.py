@@ -51,7 +51,12 @@ class Memory:
             (count,) = struct.unpack_from("<H", request, 6)
             offsets = [*struct.unpack_from(f"<{count}H", request, 8), len(request) - 6]
             services = [request[6 + a : 6 + b] for a, b in itertools.pairwise(offsets)]
-            replies = [self._answer(service, room) for service in services]
+            replies: list[bytes] = []
+            left = room - 4 - 2 - 6 * len(services)
+            for service in services:
+                reply = self._answer(service, left + 4)
+                replies.append(reply)
+                left -= len(reply) - 4
             return self._several(replies)
         length = 2 * request[1]
         path, rest = request[2 : 2 + length], request[2 + length :]
@@ -82,8 +87,8 @@ class Memory:
         data = image[offset : elements * kind.size]
         head = type_code(kind)
         space = (room - 4 - len(head)) // 8 * 8
-        if len(data) > space:
-            return b"\x06\0" + head + data[:space]
+        if len(data) > room - 4 - len(head):
+            return b"\x06\0" + head + data[:space] if space > 0 else b"\x11\0"
         return b"\0\0" + head + data
 
     def _walk(self, steps: list[str | int]) -> tuple[Type, bytes, int]:
