@@ -16,7 +16,6 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from sources.simulators.control import Control
 from sources.simulators.lifetime import (
     ReadyFileError,
     announce,
@@ -26,6 +25,7 @@ from sources.simulators.lifetime import (
     write_ready_file,
 )
 from sources.simulators.listen import ListenError
+from sources.simulators.modbus.control import ModbusControl
 from sources.simulators.modbus.device import ModbusDevice
 from sources.simulators.spec import DeviceSpec
 
@@ -65,7 +65,7 @@ async def _run(spec: DeviceSpec, control_port: int, ready_file: Path | None, *, 
         if with_parent:
             stop_with_parent(stop)
         device = ModbusDevice(spec)
-        control = Control(device, device.faults)
+        control = ModbusControl(device)
         async with device.listening() as address, control.listening(control_port) as its_port:
             if ready_file is not None:
                 write_ready_file(ready_file, address[1], its_port)

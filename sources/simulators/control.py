@@ -7,9 +7,6 @@
     {"delay_once": 2}        the next reply that much later
     {"drop": true}           close every connection now
     {"refuse": true}         close new connections at once
-    {"short_reply": true}    reads bring about half of what was asked
-    {"exception": {"table": "holding", "offset": 9, "code": 4}}    requests touching it fail
-    {"exception": null}      no request fails any more
     {"set": {"machine": "Acme/Line1/Filler", "name": "Speed", "value": 5.0}}    freeze a point
     {"get": {"machine": "Acme/Line1/Filler", "name": "SpeedSP"}}
     {"status": true}
@@ -17,6 +14,7 @@
 A fault stays until its opposite (false, 0, null) is sent. Values are engineering values; a
 point frozen at null moves again. Every line is answered ``{"ok": true, ...}`` or
 ``{"ok": false, "error": "..."}``. Listens on loopback only: there is no authentication.
+What only one protocol's devices can do wrong, its own control adds.
 """
 
 from __future__ import annotations
@@ -26,14 +24,14 @@ import contextlib
 import json
 import math
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar
 
-from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, TypeAdapter, ValidationError
+from pydantic import Field, JsonValue, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
 
 from sources.settings import SettingsModel
 from sources.simulators.faults import Faults
 from sources.simulators.listen import end, listen
-from sources.simulators.spec import ADDRESSES, Scalar, TableName
+from sources.simulators.spec import Scalar
 
 _LONGEST_LINE: Final = 65536
 _LONGEST_DELAY: Final = 3600.0
@@ -59,12 +57,6 @@ class Device(Protocol):
         ...
 
 
-class _Address(SettingsModel):
-    table: TableName
-    offset: int = Field(ge=0, lt=ADDRESSES)
-    code: int = Field(ge=1, le=255)
-
-
 class _Point(SettingsModel):
     machine: str
     name: str
@@ -74,7 +66,7 @@ class _Frozen(_Point):
     value: StrictBool | StrictInt | StrictFloat | StrictStr | None
 
 
-class _Command(SettingsModel):
+class Command(SettingsModel):
     """One line; exactly one of these is set."""
 
     mute: bool | None = None
@@ -82,23 +74,28 @@ class _Command(SettingsModel):
     delay_once: float | None = Field(None, ge=0, le=_LONGEST_DELAY)
     drop: bool | None = None
     refuse: bool | None = None
-    short_reply: bool | None = None
-    exception: _Address | None = None
     set: _Frozen | None = None
     get: _Point | None = None
     status: bool | None = None
 
 
-_COMMAND: Final = TypeAdapter(_Command)
-_SWITCHES: Final = ("mute", "delay", "delay_once", "refuse", "short_reply")
+CommandT = TypeVar("CommandT", bound=Command)
 
 
-class Control:
-    """Orders faults and values for one device."""
+class Control(Generic[CommandT]):
+    """Orders faults and values for one device.
 
-    def __init__(self, device: Device, faults: Faults) -> None:
+    ``switches`` are commands that set the fault of their name; ``nullable`` those that may
+    be null.
+    """
+
+    switches: ClassVar[frozenset[str]] = frozenset({"mute", "delay", "delay_once", "refuse"})
+    nullable: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, device: Device, faults: Faults, commands: type[CommandT]) -> None:
         self._device = device
         self._faults = faults
+        self._commands = commands
 
     @contextlib.asynccontextmanager
     async def listening(self, port: int) -> AsyncIterator[int]:
@@ -129,42 +126,35 @@ class Control:
     def answer(self, line: bytes) -> dict[str, Any]:
         """Do what a line says and tell how it went."""
         try:
-            command = _COMMAND.validate_json(line)
+            command = self._commands.model_validate_json(line)
         except ValidationError as error:
             return _refused("; ".join(_told(dict(e)) for e in error.errors()))
         given = command.model_fields_set
         if len(given) != 1:
             return _refused(f"one command a line, please: {', '.join(sorted(given)) or 'there is none'}")
         name = next(iter(given))
-        if getattr(command, name) is None and name != "exception":
+        if getattr(command, name) is None and name not in self.nullable:
             return _refused(f"{name}: null says nothing")
         try:
-            return {"ok": True, **self._do(name, command)}
+            return {"ok": True, **self.carry_out(name, command)}
         except KeyError:
             return _refused("there is no such machine or point")
         except ValueError as error:
             return _refused(str(error))
 
-    def _do(self, name: str, command: _Command) -> Mapping[str, Any]:
-        if name in _SWITCHES:
+    def carry_out(self, name: str, command: CommandT) -> Mapping[str, Any]:
+        """Do the one thing that is set, and say what there is to say. Raises KeyError and ValueError."""
+        if name in self.switches:
             setattr(self._faults, name, getattr(command, name))
         elif name == "drop" and command.drop:
             self._device.drop()
-        elif name == "exception":
-            self._except(command.exception)
         elif command.set is not None:
             self._device.freeze(command.set.machine, command.set.name, command.set.value)
         elif command.get is not None:
-            return {"value": _plain(self._device.get(command.get.machine, command.get.name))}
+            return {"value": plain(self._device.get(command.get.machine, command.get.name))}
         elif command.status:
             return self._device.status()
         return {}
-
-    def _except(self, address: _Address | None) -> None:
-        if address is None:
-            self._faults.exceptions.clear()
-        else:
-            self._faults.exceptions[address.table, address.offset] = address.code
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -189,6 +179,10 @@ def _told(error: dict[str, Any]) -> str:
     return f"{where}: {error['msg']}" if where else str(error["msg"])
 
 
-def _plain(value: Scalar | None) -> Scalar | None:
+def plain(value: JsonValue) -> JsonValue:
     """As JSON can say it: not-a-number and the infinities are null."""
+    if isinstance(value, dict):
+        return {name: plain(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [plain(element) for element in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from sources.simulators.faults import Faults
+from sources.simulators.modbus.faults import ModbusFaults
 from sources.simulators.modbus.image import Image
 from sources.simulators.modbus.server import ModbusSimulator
 from sources.simulators.simulation import Simulation
@@ -19,7 +19,7 @@ class ModbusDevice:
 
     def __init__(self, spec: DeviceSpec) -> None:
         self._spec = spec
-        self.faults = Faults()
+        self.faults = ModbusFaults()
         self._image = Image(spec.points, Simulation(spec.points))
         self._server = ModbusSimulator(spec, self._image, self.faults)
 

@@ -12,9 +12,9 @@ from pymodbus.constants import ExcCodes
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
-from sources.simulators.faults import Faults
 from sources.simulators.listen import ListenError, end, listen
 from sources.simulators.modbus.connection import Connection
+from sources.simulators.modbus.faults import ModbusFaults
 from sources.simulators.modbus.image import Image, NoSuchAddressError
 from sources.simulators.modbus.requests import TABLES_BY_FUNCTION
 from sources.simulators.spec import DeviceSpec, TableName
@@ -30,7 +30,7 @@ class ModbusSimulator(ModbusTcpServer):
     with one device behind it.
     """
 
-    def __init__(self, spec: DeviceSpec, image: Image, faults: Faults) -> None:
+    def __init__(self, spec: DeviceSpec, image: Image, faults: ModbusFaults) -> None:
         self.image: Final = image
         self.faults: Final = faults
         self.unit: Final = spec.unit
