@@ -23,7 +23,8 @@ class ChildProcess:
 
     def __init__(self, name: str, module: str, arguments: Sequence[str]) -> None:
         self.name = name
-        self._command = (sys.executable, "-m", module, *arguments)
+        # -P: a folder named server where the user happens to stand must not pass for ours.
+        self._command = (sys.executable, "-P", "-m", module, *arguments)
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -64,7 +65,8 @@ class ChildProcess:
             if line.startswith(ready):
                 return line[len(ready) :].strip()
         said = (await process.stderr.read()).decode(errors="replace").strip()
-        raise ProcessError(f"{self.name} did not start: {said or f'exit code {await process.wait()}'}")
+        code = await process.wait()
+        raise ProcessError(f"{self.name} did not start: {said or f'exit code {code}'}")
 
     async def watch(self) -> int:
         """Pass on what it says to the log until it ends; its exit code."""
