@@ -1,6 +1,6 @@
 """A simulated device as a process: ``python -m sources.simulators --spec FILE``.
 
-Prints ``ready modbus 127.0.0.1:PORT control 127.0.0.1:PORT`` once it listens, and ends with
+Prints ``ready KIND 127.0.0.1:PORT control 127.0.0.1:PORT`` once it listens, and ends with
 0 on SIGTERM or SIGINT, 1 where it cannot start, 2 where the spec is bad.
 """
 
@@ -12,10 +12,11 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
+from sources.simulators.kinds import SPECS, Spec, make
 from sources.simulators.lifetime import (
     ReadyFileError,
     announce,
@@ -25,12 +26,15 @@ from sources.simulators.lifetime import (
     write_ready_file,
 )
 from sources.simulators.listen import ListenError
-from sources.simulators.modbus.control import ModbusControl
-from sources.simulators.modbus.device import ModbusDevice
-from sources.simulators.spec import DeviceSpec
 
 _FAILED: Final = 1
 _BAD_SPEC: Final = 2
+
+
+class _Kind(BaseModel):
+    """What must be known of a spec before its model is."""
+
+    kind: Literal["modbus", "logix"] = "modbus"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Every bad request gets its exception response; pymodbus would also print each.
     logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
     try:
-        spec = DeviceSpec.model_validate_json(options.spec.read_bytes())
+        spec = _load(options.spec.read_bytes())
     except OSError as error:
         return _fail(f"{options.spec} cannot be read: {error.strerror or error}", _BAD_SPEC)
     except ValidationError as error:
@@ -58,14 +62,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-async def _run(spec: DeviceSpec, control_port: int, ready_file: Path | None, *, with_parent: bool) -> None:
+def _load(raw: bytes) -> Spec:
+    """The spec in a file, of whatever kind. Raises ValidationError."""
+    return SPECS[_Kind.model_validate_json(raw).kind].model_validate_json(raw)
+
+
+async def _run(spec: Spec, control_port: int, ready_file: Path | None, *, with_parent: bool) -> None:
     if ready_file is not None:
         clear(ready_file)
     with stop_signals() as stop:
         if with_parent:
             stop_with_parent(stop)
-        device = ModbusDevice(spec)
-        control = ModbusControl(device)
+        device, control = make(spec)
         async with device.listening() as address, control.listening(control_port) as its_port:
             if ready_file is not None:
                 write_ready_file(ready_file, address[1], its_port)

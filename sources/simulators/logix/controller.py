@@ -1,0 +1,108 @@
+"""A whole simulated controller: device, server, and what the control port asks of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+from pydantic import JsonValue
+
+from sources.simulators.logix.build import build
+from sources.simulators.logix.device import Device
+from sources.simulators.logix.faults import LogixFaults
+from sources.simulators.logix.identity import Identity
+from sources.simulators.logix.points import Points
+from sources.simulators.logix.server import LogixServer
+from sources.simulators.logix.spec import LogixSpec
+from sources.simulators.logix.values import find_place, load, store
+from sources.simulators.spec import Scalar
+
+
+class LogixController:
+    """One controller as its spec says. Its machines start to move when it is made."""
+
+    def __init__(self, spec: LogixSpec, clock: Callable[[], float] = time.monotonic) -> None:
+        self._spec = spec
+        database = build(spec)
+        wanted = spec.identity
+        identity = Identity(wanted.controller, wanted.product, wanted.serial, wanted.major, wanted.minor)
+        self._device = Device(identity, database, Points(spec.points, database, clock), spec.slot)
+        self._server = LogixServer(self._device)
+
+    @property
+    def faults(self) -> LogixFaults:
+        """What it does wrong."""
+        return self._device.faults
+
+    @contextlib.asynccontextmanager
+    async def listening(self) -> AsyncIterator[tuple[str, int]]:
+        """Serve while inside; yields the address listened on. Raises ListenError."""
+        async with self._server.listening(self._spec.host, self._spec.port) as address:
+            yield address
+
+    def drop(self) -> None:
+        """Close every connection now."""
+        self._server.drop()
+
+    def get(self, machine: str, name: str) -> Scalar | None:
+        """The engineering value of a point, as a client would read it. Raises KeyError."""
+        return self._device.points.get(machine, name)
+
+    def freeze(self, machine: str, name: str, value: Scalar | None) -> None:
+        """Freeze a point, None to let go. Raises KeyError, and ValueError for what it cannot hold."""
+        self._device.points.freeze(machine, name, value)
+
+    def read_tag(self, path: str) -> JsonValue:
+        """What a tag or a part of it holds. Raises KeyError, and ValueError for what is no path."""
+        self._device.points.catch_up()
+        return load(find_place(self._device.database, path))
+
+    def write_tag(self, path: str, value: JsonValue) -> None:
+        """Write a tag past all access rights, as the controller's own program would.
+
+        Raises KeyError, and ValueError for what it cannot hold.
+        """
+        self._device.points.catch_up()
+        place = find_place(self._device.database, path)
+        store(place, value)
+        self._device.points.written(place.tag)
+
+    def fail_tag(self, path: str, status: tuple[int, ...] | None) -> None:
+        """Let every access to a tag answer a CIP status and extended status; None heals it.
+
+        A path into a tag means the whole tag. Raises KeyError and ValueError.
+        """
+        find_place(self._device.database, path).tag.failure = status
+
+    def download(self, *, close_connections: bool) -> None:
+        """Renumber all instances, as a program download does."""
+        self._device.download(close_connections=close_connections)
+
+    def status(self) -> Mapping[str, Any]:
+        """What it is and how much it has done, as JSON values."""
+        faults = self.faults
+        database = self._device.database
+        return {
+            "name": self._spec.name,
+            "kind": self._spec.kind,
+            "pid": os.getpid(),
+            "tags": sum(1 for scope in database.scopes for _ in scope.tags()),
+            "points": len(self._device.points),
+            "clients": self._server.clients,
+            "connections": self._device.open_connections,
+            "requests": self._device.requests,
+            "downloads": database.downloads,
+            "faults": {
+                "mute": faults.mute,
+                "delay": faults.delay,
+                "delay_once": faults.delay_once,
+                "cut": faults.cut,
+                "refuse": faults.refuse,
+                "refuse_large": faults.refuse_large,
+                "strict": faults.strict,
+                "mode": faults.mode.value,
+            },
+        }
