@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from sources.simulators.kinds import Spec
 from sources.simulators.spec import DeviceSpec, ModbusAddress, PointSpec
 
 ROOT = Path(__file__).parents[2]
@@ -55,7 +56,7 @@ def filler(**more: Any) -> DeviceSpec:
 class RunningSimulator:
     """A simulator process. It keeps its port over a restart."""
 
-    def __init__(self, spec: DeviceSpec, folder: Path) -> None:
+    def __init__(self, spec: Spec, folder: Path) -> None:
         self.spec = spec
         self.port = spec.port
         self.control_port = 0
@@ -138,7 +139,7 @@ async def eventually(probe: Callable[[], Awaitable[bool]], *, within: float = 20
 
 
 @contextlib.asynccontextmanager
-async def running_simulator(spec: DeviceSpec | None = None) -> AsyncIterator[RunningSimulator]:
+async def running_simulator(spec: Spec | None = None) -> AsyncIterator[RunningSimulator]:
     """A simulator of ``spec``, the filler by default, that runs while inside."""
     with tempfile.TemporaryDirectory(prefix="isthmus-sim-") as folder:
         simulator = RunningSimulator(spec or filler(), Path(folder))
