@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from certs.store import StoredCertificate, TrustList
 from server.cli.errors import told
+from server.cli.output import console, table
 from server.cli.run import DEFAULT_DATA, DataOption
 from server.datadir import DataDirectory
 
@@ -25,13 +24,11 @@ def _trust(directory: DataDirectory) -> TrustList:
 
 
 def _print(title: str, entries: Sequence[StoredCertificate]) -> None:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for heading in ("Name", "Thumbprint", "Valid until", "Application URI", "File"):
-        table.add_column(heading, overflow="fold")
+    rows = table("Name", "Thumbprint", "Valid until", "Application URI", "File", title=title)
     for entry in entries:
         until = f"{entry.certificate.not_valid_after_utc:%Y-%m-%d}"
-        table.add_row(entry.name, entry.thumbprint, until, entry.application_uri or "", str(entry.path))
-    Console().print(table if entries else f"{title}: none")
+        rows.add_row(entry.name, entry.thumbprint, until, entry.application_uri or "", str(entry.path))
+    console().print(rows if entries else f"{title}: none")
 
 
 @app.command()

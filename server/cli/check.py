@@ -13,6 +13,7 @@ from rich.table import Table
 from nodesets import isa95
 from server.app import weak_lines
 from server.cli.errors import RUNTIME_FAILURE, told
+from server.cli.output import console, table
 from server.cli.run import PlantFile
 from server.config import Configuration, SourceEntry, load
 from server.plant.build import build_nodes
@@ -28,39 +29,36 @@ def check(
     with told():
         config = load(plant)
         nodes = len(isa95.load().nodes) + len(build_nodes(config.plant))
-        console = Console()
+        out = console()
         for warning in config.warnings:
             typer.echo(f"warning: {warning}", err=True)
         for line in weak_lines(config):
             typer.echo(f"allowed: {line}", err=True)
         properties = config.plant.properties()
-        console.print(
+        out.print(
             f"{plant}: fine. {len(config.plant.equipment)} equipment, {len(properties)} properties, "
             f"{len(config.sources)} sources, {nodes} nodes.",
-            highlight=False,
             soft_wrap=True,
         )
-        if connect and not asyncio.run(_dial(config, console)):
+        if connect and not asyncio.run(_dial(config, out)):
             raise typer.Exit(RUNTIME_FAILURE)
 
 
-async def _dial(config: Configuration, console: Console) -> bool:
+async def _dial(config: Configuration, out: Console) -> bool:
     """Dial every enabled source at once and print how it went; whether all answered."""
     async with asyncio.TaskGroup() as group:
         calls = {e.name: group.create_task(_answer(e)) for e in config.sources if e.enabled}
-    console.print(_table(config.sources, {name: call.result() for name, call in calls.items()}))
+    out.print(_table(config.sources, {name: call.result() for name, call in calls.items()}))
     return all(call.result() is None for call in calls.values())
 
 
 def _table(sources: Sequence[SourceEntry], answers: dict[str, str | None]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for heading in ("Source", "Driver", "Address", "Tags", "Answer"):
-        table.add_column(heading, overflow="fold")
+    rows = table("Source", "Driver", "Address", "Tags", "Answer")
     for entry in sources:
         source = entry.driver.source(entry.name, entry.settings, entry.tags)
         answer = (answers[entry.name] or "connected") if entry.enabled else "disabled"
-        table.add_row(entry.name, entry.driver.kind, source.address, str(len(entry.tags)), answer)
-    return table
+        rows.add_row(entry.name, entry.driver.kind, source.address, str(len(entry.tags)), answer)
+    return rows
 
 
 async def _answer(entry: SourceEntry) -> str | None:

@@ -7,10 +7,10 @@ import json
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from server.cli.errors import told
+from server.cli.output import console, table
 from server.cli.run import DEFAULT_DATA, DataOption
 from server.observe.control import ask
 from sources.clock import to_datetime
@@ -31,53 +31,43 @@ def status(
 
 
 def _print(found: dict[str, Any]) -> None:
-    console = Console(highlight=False)
+    out = console()
     started = f"{to_datetime(found['started']).astimezone():%Y-%m-%d %H:%M:%S}"
-    console.print(f"isthmus {found['version']}, pid {found['pid']}, since {started}", soft_wrap=True)
-    console.print(f"{found['points']} properties, {found['not_good']} not Good", soft_wrap=True)
+    out.print(f"isthmus {found['version']}, pid {found['pid']}, since {started}", soft_wrap=True)
+    out.print(f"{found['points']} properties, {found['not_good']} not Good", soft_wrap=True)
     opcua = found["opcua"]
-    console.print(
+    out.print(
         f"OPC UA  {', '.join(found['endpoints'])}: {opcua['sessions']} sessions, {opcua['subscriptions']} "
         f"subscriptions, {opcua['monitored_items']} items, {opcua['notifications']} notifications",
         soft_wrap=True,
     )
     if (mqtt := found["mqtt"]) is not None:
         state = "connected" if mqtt["connected"] else f"not connected: {mqtt['last_error']}"
-        console.print(
+        out.print(
             f"MQTT    {mqtt['broker']}: {state}; {mqtt['published']} published, {mqtt['queued']} queued, "
             f"{mqtt['dropped']} dropped",
             soft_wrap=True,
         )
     lag = f"{found['lag_p50'] * 1000:.1f} ms (p50), {found['lag_p99'] * 1000:.1f} ms (p99)"
-    console.print(f"Process event loop lag {lag}; memory {found['memory'] / 1e6:.0f} MB", soft_wrap=True)
-    console.print(_sources(found))
+    out.print(f"Process event loop lag {lag}; memory {found['memory'] / 1e6:.0f} MB", soft_wrap=True)
+    out.print(_sources(found))
 
 
 def _sources(found: dict[str, Any]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for heading in (
-        "Source",
-        "Address",
-        "State",
-        "Tags",
-        "Values/s",
-        "Scan (planned)",
-        "Overruns",
-        "Errors",
-        "Last",
-    ):
-        table.add_column(heading, overflow="fold")
+    rows = table(
+        "Source", "Address", "State", "Tags", "Values/s", "Scan (planned)", "Overruns", "Errors", "Last error"
+    )
     for source in found["sources"]:
         scans = [f"{s['measured']:.3f} ({s['planned']:g}) s" for s in source["scans"].values()]
-        table.add_row(
+        rows.add_row(
             source["name"],
             source["address"],
             source["state"],
             str(source["tags"]),
             f"{found['rates'].get(source['name'], 0.0):.0f}",
-            "\n".join(scans),
+            ", ".join(scans),
             str(sum(scan["overruns"] for scan in source["scans"].values())),
             ", ".join(f"{cause} {count}" for cause, count in source["errors"].items()),
             source["last_error"],
         )
-    return table
+    return rows

@@ -1,0 +1,24 @@
+"""How the commands print tables."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+_UNBOUNDED: Final = 10_000
+
+
+def console() -> Console:
+    """Standard output; into a file or pipe lines are as long as they are."""
+    plain = Console(highlight=False)
+    return plain if plain.is_terminal else Console(highlight=False, width=_UNBOUNDED)
+
+
+def table(*headings: str, title: str | None = None) -> Table:
+    """A table without lines: the last column folds where the terminal is too narrow."""
+    made = Table(box=None, pad_edge=False, title=title, title_justify="left")
+    for heading in headings:
+        made.add_column(heading, no_wrap=heading != headings[-1], overflow="fold")
+    return made

@@ -1,0 +1,93 @@
+"""What a running server tells of itself, seen from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+from support.isthmus import isthmus
+from support.net import until
+from support.twoplcs import Rig, rig
+
+
+async def scraped(url: str) -> dict[tuple[str, ...], float]:
+    def fetch() -> str:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return str(answer.read().decode())
+
+    text = await asyncio.to_thread(fetch)
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+async def status(plant: Rig, *arguments: str) -> str:
+    done = await asyncio.to_thread(isthmus, "status", "--data", plant.data, *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+async def test_status_and_metrics_tell_the_same(tmp_path: Path) -> None:
+    async with rig(tmp_path, "metrics: {port: 0}") as plant:
+        match = await until(
+            lambda: re.search(r"metrics at ([^\s\"]+)", plant.process.output), what="the metrics' URL"
+        )
+        assert match is not None
+
+        class Ignore:
+            def datachange_notification(self, *_: object) -> None:
+                pass
+
+        subscription = await plant.client.create_subscription(100, Ignore())
+        await subscription.subscribe_data_change(await plant.node("Acme/A.Speed"))
+
+        async def told() -> dict[str, Any] | None:
+            found: dict[str, Any] = json.loads(await status(plant, "--json"))
+            ready = found["opcua"]["notifications"] > 2 and all(rate > 0 for rate in found["rates"].values())
+            return found if ready else None
+
+        found = await until(told, what="notifications and rates")
+        assert found is not None
+        assert found["pid"] == plant.process.ready["pid"]
+        assert found["opcua"]["sessions"] == 1
+        assert (found["opcua"]["subscriptions"], found["opcua"]["monitored_items"]) == (1, 1)
+        assert (found["points"], found["not_good"]) == (7, 0)
+        assert {s["name"]: s["state"] for s in found["sources"]} == {"A": "connected", "B": "connected"}
+        assert found["memory"] > 10_000_000
+        assert found["mqtt"] is None
+
+        text = await status(plant)
+        assert re.search(r"^A +127\.0\.0\.1:\d+ +connected +3", text, re.MULTILINE), text
+
+        before = await scraped(match[1])
+        assert before["isthmus_source_state", "A", "connected"] == 1
+        assert before["isthmus_source_state", "A", "disconnected"] == 0
+        assert before["isthmus_points_not_good",] == 0
+        assert before["isthmus_opcua_sessions",] == 1
+        assert before["isthmus_scan_planned_seconds", "normal", "A"] == 0.2
+        assert 0 < before["isthmus_scan_measured_seconds", "normal", "A"] < 10
+        assert before["isthmus_source_values_total", "A"] > 0
+        assert ("isthmus_event_loop_lag_seconds", "0.99") in before
+
+        await plant.a.kill()
+        await plant.are("A", "BadNoCommunication", "BadNotConnected")
+        after = await scraped(match[1])
+        assert after["isthmus_source_state", "A", "disconnected"] == 1
+        assert after["isthmus_points_not_good",] == 3
+        assert after["isthmus_source_values_total", "B"] > before["isthmus_source_values_total", "B"]
+        causes = {key[1] for key in after if (key[0], key[-1]) == ("isthmus_source_errors_total", "A")}
+        assert causes, "a lost connection is an error with a cause"
+
+
+def test_status_without_a_server_says_so(tmp_path: Path) -> None:
+    done = isthmus("status", "--data", tmp_path)
+    assert done.returncode == 1
+    assert "no server runs" in done.stderr
+    assert "Traceback" not in done.stderr
