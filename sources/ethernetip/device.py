@@ -38,6 +38,8 @@ class Device:
     """Of the tags that were uploaded last."""
     told: frozenset[str] = frozenset()
     """What stands in the log of wrong bindings."""
+    without_list: str = ""
+    """Why there is no tag list, as it stands in the log."""
 
     def meet(self, identity: Identity) -> None:
         """Take note of who answered, and tell when it is another one than before."""
@@ -54,6 +56,19 @@ class Device:
         if None not in {fingerprint, self.fingerprint} and fingerprint != self.fingerprint:
             log.warning("%s: the controller's tag list has changed; reading is planned anew", self.name)
         self.fingerprint = fingerprint or self.fingerprint
+        if fingerprint is not None:
+            self.without_list = ""
+
+    def no_list(self, reason: str) -> None:
+        """Tell once that the controller gives no tag list."""
+        if reason != self.without_list:
+            log.warning(
+                "%s: the controller gives no tag list (%s): bindings are not validated and each tag is read "
+                "by itself; validate: false spares the attempt",
+                self.name,
+                reason,
+            )
+        self.without_list = reason
 
     def tell(self, bindings: Bindings) -> None:
         """One line for each binding that is wrong, once; and one when all are right again."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final, TypeVar
@@ -21,8 +20,6 @@ from sources.ethernetip.symbols import SymbolTable
 from sources.ethernetip.worker import Worker
 from sources.quality import BAD_COMMUNICATION_ERROR, BAD_CONNECTION_CLOSED, Quality
 from sources.turns import Busy, Turns
-
-log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -83,12 +80,7 @@ class Line:
                 lambda: self._link.upload(names, programs), self._settings.upload_timeout
             )
         except Rejected as error:
-            log.warning(
-                "%s: the controller gives no tag list (%s): bindings are not validated and each tag is read "
-                "by itself; validate: false spares the attempt",
-                self._device.name,
-                error,
-            )
+            self._device.no_list(str(error))
             return None
         except Broken as error:
             raise Unreachable(f"the upload of the tag list failed: {error}") from None

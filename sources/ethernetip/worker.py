@@ -1,10 +1,10 @@
 """A thread of its own for one link, so that what blocks in pycomm3 blocks nothing else.
 
 The thread is cut when it overstays: its socket is shut down from outside, so that whatever
-waits there ends at once; where that does not help, an exception is thrown into it, which
-ends a loop that never touches the socket. Every wait of pycomm3 is on our socket and every
-loop of it is Python, so a thread can be cut and a process is not needed; what remains is
-one that hangs in the resolver of host names, which ends by itself and then finds its
+waits there ends at once; where it burns CPU all the same, an exception is thrown into it,
+which ends a loop that never touches the socket. Every wait of pycomm3 is on our socket and
+every loop of it is Python, so a thread can be cut and a process is not needed; what remains
+is one that hangs in the resolver of host names, which ends by itself and then finds its
 connection closed.
 """
 
@@ -31,6 +31,8 @@ GRACE: Final = 1.0
 """Seconds that a thread may take beyond what its work was allowed, and to end once it is cut."""
 
 _QUEUE: Final = 64
+_BURNING: Final = 0.1
+"""A thread that has the CPU for more than this share of the time is not waiting for anything."""
 
 T = TypeVar("T")
 
@@ -153,17 +155,18 @@ class Worker:
 
     async def stop(self) -> None:
         """End the thread: as soon as it is idle, or by force. Does not raise but for cancellation."""
+        if not self._stopping:
+            self.cut("the connection was closed by this side")
+        used = self._cpu()
         try:
-            if not self._stopping:
-                self.cut("the connection was closed by this side")
-            if not await self._ends():
-                self._throw()
-                if not await self._ends():
-                    self._abandon()
+            if await self._ends():
+                return
         except asyncio.CancelledError:
-            # No time left to be polite.
-            self._throw()
+            # It ends by itself or is seen to later; nobody waits for that.
+            self._loop.call_later(self._grace, self._throw, used)
             raise
+        if not self._throw(used) or not await self._ends():
+            self._abandon()
 
     async def _ends(self) -> bool:
         with suppress(TimeoutError):
@@ -171,14 +174,28 @@ class Worker:
                 await self._ended.wait()
         return self._ended.is_set()
 
-    def _throw(self) -> None:
-        """Throw Cut into the thread, for a loop that never touches its socket."""
+    def _throw(self, used: float) -> bool:
+        """End a thread that has burnt CPU since it had ``used`` so much, by throwing Cut into it.
+
+        False for one that waits in C code: it would not notice before it is back, and until
+        then every bytecode of the whole process would look whether it is meant.
+        """
+        if hasattr(time, "pthread_getcpuclockid") and self._cpu() - used < _BURNING * self._grace:
+            return self._ended.is_set()
         with self._life:
             # A thread that has ended may have left its number to another.
-            if self._thread.ident is not None and not self._dead:
+            if not self._dead:
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                    ctypes.c_ulong(self._thread.ident), ctypes.py_object(Cut)
+                    ctypes.c_ulong(self._thread.ident or 0), ctypes.py_object(Cut)
                 )
+        return True
+
+    def _cpu(self) -> float:
+        """Seconds of CPU the thread has used; 0 once it is over, and where the system does not tell."""
+        with self._life:
+            if self._dead or self._thread.ident is None or not hasattr(time, "pthread_getcpuclockid"):
+                return 0.0
+            return time.clock_gettime(time.pthread_getcpuclockid(self._thread.ident))
 
     def _abandon(self) -> None:
         self._counters.abandoned += 1

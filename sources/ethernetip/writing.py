@@ -14,7 +14,7 @@ from sources.ethernetip.decode import LogixTag, Unencodable, encode, split_type,
 from sources.ethernetip.plan import Limits
 from sources.ethernetip.reading import Exchange, matches, type_named
 from sources.ethernetip.symbols import Place, Structure, Type
-from sources.quality import BAD_COMMUNICATION_ERROR, BAD_TYPE_MISMATCH, GOOD, Quality
+from sources.quality import BAD_COMMUNICATION_ERROR, BAD_TYPE_MISMATCH, Quality
 from sources.tag import Value
 
 Command: TypeAlias = tuple[LogixTag, Place, Value]
@@ -141,8 +141,3 @@ def _learn(link: Exchange, tag: LogixTag, place: Place, path: bytes) -> Type:
         capacity = STRING_CAPACITY if kind.handle == STRING_HANDLE else (kind.capacity or 0) - _PADDING
         return Structure(kind.name, kind.handle, kind.size, (), max(capacity, 0))
     return kind
-
-
-def qualities_of(outcomes: Sequence[Refusal | None]) -> list[Quality]:
-    """One quality for each write."""
-    return [GOOD if outcome is None else outcome.quality for outcome in outcomes]

@@ -139,7 +139,7 @@ async def test_a_cancelled_caller_leaves_at_once_and_the_thread_ends(spins: bool
 
 
 async def test_a_stop_that_is_cancelled_still_ends_the_thread() -> None:
-    its = Worker("PLC", Thing(), grace=30.0)
+    its = Worker("PLC", Thing(), grace=0.5)
     busy = asyncio.create_task(its.do(spin, 60.0))
     await until(lambda: its._limit is not None, every=0.005)
     stop = asyncio.create_task(its.stop())
