@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import ipaddress
+import logging
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from server.config import Configuration, SourceEntry
 from server.plant.convert import Linear, Lookup
 from server.plant.model import Plant, Property
 from server.process import ChildProcess
-from sources.modbus.config import ModbusAddress as Address
+from sources.simulators.logix.derive import spec_from_paths
+from sources.simulators.logix.spec import LogixSpec, TagAddress, TagPoint
 from sources.simulators.spec import DeviceSpec, ModbusAddress, PointSpec
 
-_LOOPBACK = "127.0.0.1"
+log = logging.getLogger(__name__)
+
+_LOOPBACK: Final = "127.0.0.1"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,17 +42,19 @@ class Simulator:
 
 @asynccontextmanager
 async def simulators(
-    config: Configuration, *, any_port: bool = False
+    config: Configuration, *, any_port: bool = False, port: int | None = None
 ) -> AsyncIterator[tuple[dict[str, Simulator], Configuration]]:
     """Simulators of all enabled sources, and the configuration with the sources leading to them.
 
     A source whose host is loopback keeps its port, unless ``any_port`` is set; every other
-    gets a free one. Raises ProcessError when one does not start.
+    gets a free one; ``port`` is for all, where there is but one. One that ends is told in the
+    log and not started again. Raises ProcessError when one does not start.
     """
     running: dict[str, Simulator] = {}
     sources: list[SourceEntry] = []
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="isthmus-sim-")))
+        watchers: list[asyncio.Task[None]] = []
         for entry in config.sources:
             if not entry.enabled or not entry.tags:
                 sources.append(entry)
@@ -58,30 +65,49 @@ async def simulators(
             process = ChildProcess(
                 f"simulator of {entry.name}",
                 "sources.simulators",
-                ["--spec", str(file), "--control-port", "0", "--exit-with-parent"],
+                [
+                    *("--spec", str(file), "--control-port", "0", "--exit-with-parent"),
+                    *(() if port is None else ("--port", str(port))),
+                ],
             )
             stack.push_async_callback(process.stop)
             kind, address, _, control = (await process.start("ready ")).split()
+            watchers.append(asyncio.create_task(_watch(entry.name, process), name=f"watch {entry.name}"))
             running[entry.name] = Simulator(kind, address, control, process)
-            host, _, port = address.rpartition(":")
-            settings = entry.settings.model_copy(update={"host": host, "port": int(port)})
+            host, _, its_port = address.rpartition(":")
+            settings = entry.settings.model_copy(update={"host": host, "port": int(its_port)})
             sources.append(dataclasses.replace(entry, settings=settings))
+        # Pushed last, so that nobody is there to miss the processes when they are ended.
+        stack.push_async_callback(_end, watchers)
         yield running, dataclasses.replace(config, sources=tuple(sources))
 
 
-def device_spec(plant: Plant, entry: SourceEntry, *, any_port: bool = False) -> DeviceSpec:
+async def _watch(name: str, process: ChildProcess) -> None:
+    code = await process.watch()
+    log.warning("the simulator of %s (pid %d) ended with exit code %d", name, process.pid, code)
+
+
+async def _end(watchers: list[asyncio.Task[None]]) -> None:
+    for watcher in watchers:
+        watcher.cancel()
+    await asyncio.gather(*watchers, return_exceptions=True)
+
+
+def device_spec(plant: Plant, entry: SourceEntry, *, any_port: bool = False) -> DeviceSpec | LogixSpec:
     """What the simulator of one source is to be: a point for every tag."""
     settings: Any = entry.settings
-    bound = {
-        p.binding.tag.name: p for p in plant.properties() if p.binding and p.binding.source == entry.name
-    }
+    properties = {p.key: p for p in plant.properties()}
+    read = [properties[tag.name] for tag in entry.tags]
+    port = settings.port if _is_loopback(settings.host) and not any_port else 0
+    if entry.driver.kind == "logix":
+        points = [TagPoint(**_behaviour(prop), address=_tag_address(prop)) for prop in read]
+        return spec_from_paths(entry.name, (), points=points, host=_LOOPBACK, port=port)
     return DeviceSpec(
         name=entry.name,
-        kind="modbus",
         host=_LOOPBACK,
-        port=settings.port if _is_loopback(settings.host) and not any_port else 0,
+        port=port,
         unit=settings.unit,
-        points=tuple(_point(bound[tag.name]) for tag in entry.tags),
+        points=tuple(PointSpec(**_behaviour(prop), address=_modbus_address(prop)) for prop in read),
     )
 
 
@@ -92,37 +118,46 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _point(prop: Property) -> PointSpec:
-    binding, kind = prop.binding, prop.type
-    if binding is None:
-        raise ValueError(f"{prop.key} has no binding")
-    linear = binding.conversion if isinstance(binding.conversion, Linear) else None
-    lookup = binding.conversion if isinstance(binding.conversion, Lookup) else None
+def _behaviour(prop: Property) -> dict[str, Any]:
+    """What a simulator is told of a property, wherever it lies in the device."""
+    kind = prop.type
+    conversion = prop.binding.conversion if prop.binding else None
+    linear = conversion if isinstance(conversion, Linear) else None
+    lookup = conversion if isinstance(conversion, Lookup) else None
     # What may be written is what an operator would choose, so the limits say more than the range.
     limits = (kind.write.limits if kind.write else None) or kind.range
-    return PointSpec(
-        machine=prop.equipment,
-        name=prop.name,
-        address=_address(binding.tag.address),
-        writable=binding.tag.writable,
-        kind="counter" if kind.kind == "counter" else "",
-        low=limits.low if limits else None,
-        high=limits.high if limits else None,
-        members=tuple(kind.enumeration.members) if kind.enumeration else (),
-        gain=linear.gain if linear else 1.0,
-        offset=linear.offset if linear else 0.0,
-        lut=dict(lookup.table) if lookup else None,
-    )
+    return {
+        "machine": prop.equipment,
+        "name": prop.name,
+        "writable": kind.write is not None,
+        "kind": "counter" if kind.kind == "counter" else "",
+        "low": limits.low if limits else None,
+        "high": limits.high if limits else None,
+        "members": tuple(kind.enumeration.members) if kind.enumeration else (),
+        "gain": linear.gain if linear else 1.0,
+        "offset": linear.offset if linear else 0.0,
+        "lut": dict(lookup.table) if lookup else None,
+    }
 
 
-def _address(address: Address) -> ModbusAddress:
+def _address(prop: Property) -> Any:
+    if prop.binding is None:
+        raise ValueError(f"{prop.key} has no binding")
+    return prop.binding.tag.address
+
+
+def _modbus_address(prop: Property) -> ModbusAddress:
+    address = _address(prop)
     encoding = f"string({address.length})" if address.encoding.name == "string" else address.encoding.name
-    return ModbusAddress.model_validate(
-        {
-            "table": address.table.name,
-            "offset": address.start,
-            "bit": address.bit,
-            "encoding": encoding,
-            "words": address.order.name,
-        }
+    return ModbusAddress(
+        table=address.table.name,
+        offset=address.start,
+        bit=address.bit,
+        encoding=encoding,
+        words=address.order.name,
     )
+
+
+def _tag_address(prop: Property) -> TagAddress:
+    address = _address(prop)
+    return TagAddress(tag=str(address), type=address.encoding.name.upper())

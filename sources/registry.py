@@ -8,7 +8,11 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from sources.modbus.config import ModbusSettings, parse_tag
+from sources.ethernetip.config import LogixSettings
+from sources.ethernetip.config import parse_tag as logix_tag
+from sources.ethernetip.driver import LogixSource
+from sources.modbus.config import ModbusSettings
+from sources.modbus.config import parse_tag as modbus_tag
 from sources.modbus.driver import ModbusSource
 from sources.source import Source
 from sources.spec import TagSpec
@@ -31,5 +35,9 @@ class Driver:
 
 
 DRIVERS: Final[Mapping[str, Driver]] = {
-    driver.kind: driver for driver in (Driver("modbus", ModbusSettings, parse_tag, ModbusSource),)
+    driver.kind: driver
+    for driver in (
+        Driver("modbus", ModbusSettings, modbus_tag, ModbusSource),
+        Driver("logix", LogixSettings, logix_tag, LogixSource),
+    )
 }

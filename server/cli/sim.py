@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+from typing import Annotated
 
 import typer
 
-from server.cli.errors import told
+from server.cli.errors import BAD_CONFIGURATION, fail, told
 from server.cli.loop import run_until_stopped
 from server.cli.run import PlantFile
 from server.config import Configuration, load
 from server.simulate import simulators
 
 
-def sim(plant: PlantFile) -> None:
+def sim(
+    plant: PlantFile,
+    *,
+    source: Annotated[
+        list[str] | None, typer.Option("--source", help="Only this one; may be given several times.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port of the one source; 0 picks a free one.")
+    ] = None,
+) -> None:
     """Run simulators for every source, on loopback, until Ctrl-C.
 
     A source whose host is this machine is simulated on its own port, so that `isthmus run`
@@ -21,11 +32,23 @@ def sim(plant: PlantFile) -> None:
     """
     with told():
         config = load(plant)
-        run_until_stopped(lambda: _run(config))
+        chosen = _chosen(config, source)
+        if port is not None and len(chosen.sources) != 1:
+            fail("--port is for one source; choose it with --source", BAD_CONFIGURATION)
+        run_until_stopped(lambda: _run(chosen, port))
 
 
-async def _run(config: Configuration) -> None:
-    async with simulators(config) as (devices, _):
+def _chosen(config: Configuration, names: list[str] | None) -> Configuration:
+    known = {entry.name for entry in config.sources}
+    for name in names or ():
+        if name not in known:
+            fail(f"there is no source {name!r}; there are {', '.join(sorted(known))}", BAD_CONFIGURATION)
+    chosen = tuple(entry for entry in config.sources if not names or entry.name in names)
+    return dataclasses.replace(config, sources=chosen)
+
+
+async def _run(config: Configuration, port: int | None) -> None:
+    async with simulators(config, port=port) as (devices, _):
         for name, device in devices.items():
             typer.echo(
                 f"{name}: {device.kind} on {device.address}, faults by {device.control}, pid {device.pid}"

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from aiomqtt import ProtocolVersion
-from support.isthmus import Process, alive, isthmus, running
+from support.isthmus import COMMAND, Process, alive, isthmus, running
 from support.mqtt_observer import observe
 from support.net import until
 from support.pubsub_schema import validate
@@ -23,6 +23,20 @@ from support.uaclient import Client, ua
 PLANT, TYPES = "urn:acme:plant", "urn:acme:types"
 ISA95 = "http://www.OPCFoundation.org/UA/2013/01/ISA95"
 FILLER = "Acme/Lyon/Packaging/Line1/Filler"
+PACKER = "Acme/Lyon/Packaging/Line1/Packer"
+DEMO = Path(__file__).parents[3] / "server" / "demo" / "plant.yaml"
+FILLER_NAMES = (
+    "Speed",
+    "SpeedSP",
+    "State",
+    "Mode",
+    "InCount",
+    "GoodCount",
+    "RejectCount",
+    "BowlLevel",
+    "ProductTemp",
+)
+PACKER_NAMES = ("Speed", "SpeedSP", "State", "Mode", "InCount", "GoodCount", "RejectCount", "CaseSize")
 
 
 @asynccontextmanager
@@ -80,6 +94,7 @@ async def test_the_whole_path(tmp_path: Path) -> None:
         await subscriptions(process)
         await writing(process)
         await mqtt(process)
+        await a_killed_plc(process)
         await the_end(process)
 
 
@@ -98,6 +113,10 @@ async def the_tree(process: Process) -> None:
         assert (limits.Low, limits.High) == (0.0, 900.0)
         level = await (await filler.get_child(f"{isa}:EquipmentLevel")).read_value()
         assert level == 11
+        packer = await client.nodes.objects.get_child([*path[:-2], f"{plant}:Packer"])
+        assert (await packer.read_type_definition()) == ua.NodeId("PackerType", types)
+        same = await packer.get_child(f"{types}:Speed")
+        assert same.nodeid == ua.NodeId(f"{PACKER}.Speed", plant)
         value = await good(client, "State")
         state_type = client.get_node(await (await variable(client, "State")).read_data_type())
         strings = await (await state_type.get_child("0:EnumStrings")).read_value()
@@ -161,6 +180,54 @@ async def mqtt(process: Process) -> None:
         for message in seen.seen:
             validate(message.body)
         assert set(frame.part["Payload"]) >= {"Speed", "SpeedSP", "State", "GoodCount", "BowlLevel"}
+
+
+async def a_killed_plc(process: Process) -> None:
+    """Kill the filler: its variables leave Good, the packer's do not; revive it: they return."""
+    filler = process.ready["sources"]["FillerPLC"]
+    async with client_of(process) as client:
+        index = await client.get_namespace_index(PLANT)
+
+        async def statuses(machine: str, names: tuple[str, ...]) -> list[bool]:
+            nodes = [client.get_node(ua.NodeId(f"{machine}.{name}", index)) for name in names]
+            values = [await node.read_data_value(raise_on_bad_status=False) for node in nodes]
+            return [value.StatusCode.is_good() for value in values]
+
+        async def all_good() -> bool:
+            return all(await statuses(FILLER, FILLER_NAMES))
+
+        async def none_good() -> bool:
+            return not any(await statuses(FILLER, FILLER_NAMES))
+
+        await until(all_good, what="the filler Good")
+        assert all(await statuses(PACKER, PACKER_NAMES))
+        os.kill(filler["pid"], signal.SIGKILL)
+        # The slowest scan class has 5 s: two scans.
+        await until(none_good, within=15, what="the filler not Good")
+        assert all(await statuses(PACKER, PACKER_NAMES))
+        port = filler["address"].rpartition(":")[2]
+        reviver = await asyncio.create_subprocess_exec(
+            *COMMAND,
+            "sim",
+            str(DEMO),
+            "--source",
+            "FillerPLC",
+            "--port",
+            port,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        try:
+            assert reviver.stdout is not None
+            assert (
+                (await reviver.stdout.readline())
+                .decode()
+                .startswith(f"FillerPLC: modbus on 127.0.0.1:{port}")
+            )
+            await until(all_good, within=40, what="the filler Good again")
+            assert all(await statuses(PACKER, PACKER_NAMES))
+        finally:
+            reviver.send_signal(signal.SIGINT)
+            assert await reviver.wait() == 0
 
 
 async def the_end(process: Process) -> None:

@@ -23,6 +23,7 @@ SECTIONS = {
     "metrics": ["MetricsSettings"],
     "units": ["UnitStanza"],
     "driver: modbus": ["ModbusSettings"],
+    "driver: logix": ["LogixSettings"],
     "assets": ["AssetStanza"],
     "classes": ["ClassStanza"],
     "properties": ["PropertyStanza", "OwnPropertyStanza"],

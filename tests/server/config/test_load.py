@@ -29,18 +29,23 @@ def properties(configuration: Configuration) -> dict[str, Property]:
 def test_the_demo_is_right(demo: Configuration) -> None:
     assert demo.warnings == ()
     assert demo.path == DEMO
-    assert [e.path for e in demo.plant.equipment][-1] == "Acme/Lyon/Packaging/Line1/Filler"
+    assert [e.name for e in demo.plant.equipment][-2:] == ["Filler", "Packer"]
     assert demo.opcua.writable
     assert demo.mqtt is not None
     assert demo.mqtt.publisher_id == "acme-lyon"
 
 
 def test_tags_of_a_source_are_those_of_the_bindings(demo: Configuration) -> None:
-    (source,) = demo.sources
-    bound = [prop.binding.tag for prop in demo.plant.properties() if prop.binding]
-    assert len(source.tags) == 9
-    assert all(one is other for one, other in zip(source.tags, bound, strict=True))
-    assert source.tags[0].name == "Acme/Lyon/Packaging/Line1/Filler.Speed"
+    assert [(source.name, len(source.tags)) for source in demo.sources] == [
+        ("FillerPLC", 9),
+        ("PackerPLC", 8),
+    ]
+    bindings = [prop.binding for prop in demo.plant.properties() if prop.binding]
+    for source in demo.sources:
+        bound = [binding.tag for binding in bindings if binding.source == source.name]
+        assert all(one is other for one, other in zip(source.tags, bound, strict=True))
+    assert demo.sources[0].tags[0].name == "Acme/Lyon/Packaging/Line1/Filler.Speed"
+    assert str(demo.sources[1].tags[0].address) == "Program:Packer.PML.Status.CurMachSpeed"
 
 
 def test_a_property_has_what_its_class_says(demo: Configuration) -> None:
@@ -65,7 +70,12 @@ def test_a_property_has_what_its_class_says(demo: Configuration) -> None:
 
 
 def test_conversions(demo: Configuration) -> None:
-    found = {key.rpartition(".")[2]: prop.binding for key, prop in properties(demo).items() if prop.binding}
+    filler = "Acme/Lyon/Packaging/Line1/Filler."
+    found = {
+        key.removeprefix(filler): prop.binding
+        for key, prop in properties(demo).items()
+        if prop.binding and key.startswith(filler)
+    }
     assert found["Speed"].conversion == Cast(ValueType.Float, ValueType.Double)
     assert found["InCount"].conversion is None
     level = found["BowlLevel"].conversion
