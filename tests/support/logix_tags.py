@@ -27,8 +27,9 @@ BY_NAME = {kind.name: kind for kind in ATOMICS.values()}
 
 
 def settings(port: int = 44818, **more: Any) -> LogixSettings:
-    """Settings of a controller on loopback."""
-    return LogixSettings.model_validate({"driver": "logix", "host": "127.0.0.1", "port": port} | more)
+    """Settings of a controller on loopback, patient for the sake of slow machines."""
+    given = {"driver": "logix", "host": "127.0.0.1", "port": port, "timeout": "10s"} | more
+    return LogixSettings.model_validate(given)
 
 
 def tag(

@@ -61,11 +61,11 @@ async def all_quiet() -> None:
 async def test_a_late_reply_never_gives_another_tags_value() -> None:
     async with serving(telling()) as plc:
         tags = [tag(f"T{number}", scan=SLOW) for number in range(10)]
-        source = LogixSource("PLC", settings(plc.port, timeout="150ms"), tags)
+        source = LogixSource("PLC", settings(plc.port, timeout="500ms"), tags)
         wrong: list[object] = []
-        for _ in range(6):
+        for _ in range(3):
             async with source.connect() as session:
-                plc.controller.faults.delay_once = 0.4
+                plc.controller.faults.delay_once = 1.0
                 for number, its in enumerate(tags):
                     with contextlib.suppress(ConnectionLost):
                         batch = await session.read([its])
@@ -122,7 +122,7 @@ def changed_at(at: int) -> Spoil:
 async def test_a_reply_to_another_request_ends_the_connection(spoil: Spoil) -> None:
     async with serving(telling()) as plc, proxy(plc.port) as between:
         tags = [tag(f"T{number}", scan=SLOW) for number in range(10)]
-        source = LogixSource("PLC", settings(between.port, timeout="2s"), tags)
+        source = LogixSource("PLC", settings(between.port, timeout=PATIENT), tags)
         async with source.connect() as session:
             between.spoil = spoil
             values: list[object] = []
@@ -165,7 +165,7 @@ async def test_a_peer_that_closes_within_the_opening_is_unreachable(kept: int) -
 async def test_a_mute_controller_is_lost_after_one_time_out_and_its_values_say_so() -> None:
     async with serving() as plc:
         its, slow = tag("A_DINT"), tag("A_INT", "int", SLOW)
-        async with scanning(LogixSource("PLC", settings(plc.port, timeout="300ms"), [its, slow])) as scan:
+        async with scanning(LogixSource("PLC", settings(plc.port, timeout="1s"), [its, slow])) as scan:
             await scan.good(its, slow)
             plc.controller.faults.mute = True
             began = time.monotonic()
@@ -338,7 +338,7 @@ async def test_a_hang_beside_the_socket_costs_its_own_thread_only(
     async with serving() as plc:
         monkeypatch.setattr("sources.ethernetip.link.symbol_table", endless)
         its = tag("A_DINT")
-        source = LogixSource("PLC", settings(plc.port, upload_timeout="100ms"), [its])
+        source = LogixSource("PLC", settings(plc.port, upload_timeout="1s"), [its])
         with caplog.at_level(logging.ERROR), pytest.raises(Unreachable, match="upload"):
             async with source.connect():
                 pass
@@ -392,7 +392,7 @@ async def test_a_controller_that_restarts_comes_back_by_itself_with_fresh_values
     listener = Listener()
     port = free_port()
     its = tag("Speed")
-    source = LogixSource("PLC", settings(port, timeout="500ms"), [its])
+    source = LogixSource("PLC", settings(port, timeout="1s"), [its])
     supervisor = Supervisor(source, listener, delays=lambda: itertools.repeat(0.05))
     run = None
     with caplog.at_level(logging.INFO, logger="sources.supervisor"):

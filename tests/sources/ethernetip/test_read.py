@@ -255,7 +255,7 @@ async def test_a_silent_line_says_a_word_now_and_then(monkeypatch: pytest.Monkey
     monkeypatch.setattr("sources.ethernetip.scan.KEEP_ALIVE", 0.05)
     async with serving() as plc:
         its = tag("A_DINT", scan=SLOW)
-        async with scanning(LogixSource("PLC", settings(plc.port, timeout="200ms"), [its])) as scan:
+        async with scanning(LogixSource("PLC", settings(plc.port, timeout="1s"), [its])) as scan:
             await scan.good(its)
             await asyncio.sleep(0.3)
             assert not scan.task.done()

@@ -139,7 +139,7 @@ async def test_a_download_that_keeps_the_names_changes_nothing() -> None:
 async def test_a_download_that_closes_connections_is_a_lost_one_and_the_next_reads_rightly() -> None:
     async with serving() as plc:
         its = tag("Many007", writable=True)
-        source = LogixSource("PLC", settings(plc.port, timeout="500ms"), [its])
+        source = LogixSource("PLC", settings(plc.port, timeout="1s"), [its])
         async with scanning(source) as scan:
             await scan.good(its)
             plc.controller.download(close_connections=True)

@@ -185,7 +185,7 @@ async def test_a_write_goes_before_the_next_packet_of_the_scan() -> None:
 async def test_a_write_that_is_not_answered_is_never_repeated() -> None:
     async with serving() as plc, proxy(plc.port) as between:
         its = tag("A_DINT", scan=SLOW, writable=True)
-        source = LogixSource("PLC", settings(between.port, timeout="200ms"), [its])
+        source = LogixSource("PLC", settings(between.port, timeout="1s"), [its])
         async with scanning(source) as scan:
             await scan.good(its)
             between.spoil = lambda _request, _reply: []
