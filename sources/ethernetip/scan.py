@@ -14,7 +14,7 @@ from sources.ethernetip.bindings import Bindings
 from sources.ethernetip.decode import LogixTag
 from sources.ethernetip.device import Device, named
 from sources.ethernetip.line import Line
-from sources.ethernetip.plan import Packet
+from sources.ethernetip.plan import Limits, Packet
 from sources.ethernetip.reading import Answer, Failure
 from sources.ethernetip.symbols import SymbolTable
 from sources.quality import (
@@ -35,6 +35,8 @@ KEEP_ALIVE: Final = 30.0
 
 _FIRST_RECHECK: Final = 5.0
 """Seconds until tags that do not fit are looked at again for the first time."""
+_LOOK_EVERY: Final = 0.5
+"""Seconds after which it is seen at the latest that an upload has come."""
 
 
 class Job:
@@ -62,6 +64,7 @@ class Plan:
         """Whether the controller's tags seem not to be those that were uploaded."""
         self._device = device
         self._line = line
+        self._made_for: tuple[frozenset[str], Limits] | None = None
 
     async def rebind(self, table: SymbolTable | None) -> None:
         """Take another upload. Raises ConnectionLost."""
@@ -72,19 +75,20 @@ class Plan:
 
     async def make(self) -> None:
         """Plan the packets anew. Raises ConnectionLost."""
+        self._made_for = self.alone, self._line.limits
         self.packets = await self._line.plan(self._device.tags, self.bindings, self.alone)
 
-    def learn(self, answer: Answer) -> bool:
-        """Take note of what a reply says of the controller; True where the packets must be planned anew."""
+    @property
+    def is_outdated(self) -> bool:
+        """Whether something was learnt since that the packets do not heed."""
+        return (self.alone, self._line.limits) != self._made_for
+
+    def learn(self, answer: Answer) -> None:
+        """Take note of what a reply says of the controller."""
         self.stale |= answer.stale and self.table is not None
-        again = False
-        if answer.lacks_multiple and self._line.limits.multiple:
+        self.alone |= answer.alone
+        if answer.lacks_multiple:
             self._line.lacks_multiple()
-            again = True
-        if not answer.alone <= self.alone:
-            self.alone |= answer.alone
-            again = True
-        return again
 
 
 class Scan:
@@ -128,7 +132,9 @@ class Scan:
         times = [self._spoken + KEEP_ALIVE]
         if self._schedule.due is not None:
             times.append(self._schedule.due)
-        if self._recheck is None and self._has_doubts:
+        if self._recheck is not None:
+            times.append(self._clock() + _LOOK_EVERY)
+        elif self._has_doubts:
             times.append(self._checked + self._recheck_after)
         return min(times)
 
@@ -167,7 +173,8 @@ class Scan:
             Batch(job.packet.tags, answer.values, qualities if one is None else one, None, answer.received)
         )
         self._tell(job, answer.failures)
-        if self._plan.learn(answer):
+        self._plan.learn(answer)
+        if self._plan.is_outdated:
             await self._replan()
             return
         now = self._clock()

@@ -235,6 +235,18 @@ async def test_a_whole_that_is_refused_is_read_value_by_value_from_then_on() -> 
             assert len([read for packet in scan.session._plan.packets for read in packet.reads]) == 6
 
 
+async def test_what_a_read_learns_the_scan_heeds() -> None:
+    async with serving() as plc:
+        tags = [tag(f"Dints[{index}]", scan=NORMAL) for index in range(5)]
+        async with scanning(LogixSource("PLC", settings(plc.port), tags)) as scan:
+            await scan.good(*tags)
+            plc.controller.fail_tag("Dints", (0x0C,))
+            await scan.session.read(tags)
+            plc.controller.fail_tag("Dints", None)
+            await until(lambda: sum(len(packet.reads) for packet in scan.session._plan.packets) == 5)
+            await scan.good(*tags)
+
+
 async def test_a_read_goes_past_the_scan_and_names_what_is_not_there() -> None:
     async with serving() as plc:
         there, gone = tag("A_DINT", scan=SLOW), tag("A_DIMT", scan=SLOW)
