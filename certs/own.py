@@ -204,8 +204,20 @@ class _Own:
                 f"{self._key} cannot be used: not an RSA key of 2048 to 4096 bits. {advice}"
             )
         if stat.S_IMODE(self._key.stat().st_mode) & 0o077:
-            log.warning("%s can be read by other users of this machine; chmod 600 it", self._key)
+            self._close_to_others()
         return loaded
+
+    def _close_to_others(self) -> None:
+        """A key that others may read is taken from them, and told: they may have read it."""
+        try:
+            self._key.chmod(0o600)
+        except OSError as error:
+            raise CertificateFileError(
+                f"{self._key} can be read by other users of this machine; chmod 600 it ({error.strerror})"
+            ) from error
+        log.warning(
+            "%s could be read by other users of this machine until now; if they may, replace it", self._key
+        )
 
     def matching_key(self, certificate: x509.Certificate) -> rsa.RSAPrivateKey:
         """The private key of that certificate. Raises CertificateFileError."""

@@ -8,6 +8,7 @@ broker, and last the OPC UA port.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -71,6 +72,9 @@ async def run(config: Configuration, data: DataDirectory, ready: Callable[[Runni
         )
         stack.push_async_callback(server.stop)
         await server.start()
+        # The address space stays: the collector need never look through it again, not even at the end.
+        gc.collect()
+        gc.freeze()
         tell_stance(config)
         publisher = None
         if config.mqtt is not None:

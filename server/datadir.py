@@ -58,7 +58,11 @@ class DataDirectory:
             yield
             return
         path = self.root / "lock"
-        with path.open("a+", encoding="ascii") as file:
+        try:
+            file = path.open("a+", encoding="ascii")
+        except OSError as error:
+            raise DataDirectoryError(f"{path}: cannot be opened: {error.strerror}") from error
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -24,6 +24,7 @@ from server import app
 from server import log as logs
 from server.cli.errors import BAD_CONFIGURATION, fail, told
 from server.cli.loop import run_until_stopped
+from server.cli.ready import ready_file as ready_file_only_while_up
 from server.cli.ready import write_ready_file
 from server.config import Configuration, load
 from server.datadir import DataDirectory
@@ -39,7 +40,7 @@ log = logging.getLogger(__name__)
 
 OPERATOR: Final = "operator"
 _SHOWN: Final = ("State", "Speed", "SpeedSP", "GoodCount", "BowlLevel", "ProductTemp")
-_FIRST_VALUES_WITHIN: Final = 5.0
+_UP_WITHIN: Final = 8.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -81,7 +82,11 @@ def demo(
         )
         directory = DataDirectory(data)
         directory.prepare()
-        with directory.lock(), _log_to(data / "demo.log") as log_file:
+        with (
+            directory.lock(),
+            ready_file_only_while_up(ready_file),
+            _log_to(data / "demo.log") as log_file,
+        ):
             run_until_stopped(lambda: _demo(config, directory, log_file, ready_file))
     Console(stderr=True).print("The line has stopped.", highlight=False)
 
@@ -109,30 +114,42 @@ async def _demo(
             running = await up
             mqtt = running.publisher.status.broker if running.publisher else ""
             screen = _Screen(running, directory.root, log_file, config.plant.plant_uri, password, mqtt)
+            points = [point for point in running.store.points.values() if point.property.name in _SHOWN]
+            await _all_up(running, points)
             if ready_file is not None:
                 pids = {name: device.pid for name, device in devices.items()}
                 await asyncio.to_thread(write_ready_file, ready_file, running, directory, pids)
-            await _show(screen)
+            await _show(screen, points)
 
 
-async def _show(screen: _Screen) -> None:
-    """Print the screen once the first values are there; on a terminal keep them moving."""
-    store = screen.running.store
-    points = [point for point in store.points.values() if point.property.name in _SHOWN]
-    await _first_values(store, points)
-    console = Console()
+async def _show(screen: _Screen, points: list[Point]) -> None:
+    """Print the screen; on a terminal keep its values moving."""
+    console = Console(highlight=False)
+    for line in _about(screen):
+        console.print(line, soft_wrap=True)
     if not console.is_terminal:
-        console.print(_render(screen, points), soft_wrap=True)
+        console.print(_values(points))
         sys.stdout.flush()
         return
-    with Live(_render(screen, points), console=console, auto_refresh=False) as live:
+    with Live(_values(points), console=console, auto_refresh=False) as live:
         while True:
             await asyncio.sleep(1)
-            live.update(_render(screen, points), refresh=True)
+            live.update(_values(points), refresh=True)
+
+
+async def _all_up(running: Running, points: list[Point]) -> None:
+    """Wait until the shown values are Good and the broker has us, but not for long."""
+    try:
+        async with asyncio.timeout(_UP_WITHIN):
+            await _first_values(running.store, points)
+            while running.publisher is not None and not running.publisher.status.connected:  # noqa: ASYNC110 - it tells nobody when it is
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        log.warning("not everything of the demo is up yet")
 
 
 async def _first_values(store: ValueStore, points: list[Point]) -> None:
-    """Wait until every point is Good, but not for long."""
+    """Wait until every point is Good."""
     there = asyncio.Event()
 
     def look(_: Sequence[Point]) -> None:
@@ -142,23 +159,17 @@ async def _first_values(store: ValueStore, points: list[Point]) -> None:
     end = store.listen(look)
     try:
         look(points)
-        async with asyncio.timeout(_FIRST_VALUES_WITHIN):
-            await there.wait()
-    except TimeoutError:
-        log.warning("not every value of the screen is Good yet")
+        await there.wait()
     finally:
         end()
 
 
-def _render(screen: _Screen, points: list[Point]) -> Group:
-    server = screen.running.server
+def _about(screen: _Screen) -> list[Text]:
+    """What stands still: where everything is, and what to try."""
     modes: dict[str, list[str]] = {}
-    for endpoint in server.endpoints:
+    for endpoint in screen.running.server.endpoints:
         modes.setdefault(endpoint.url, []).append(_offer(endpoint))
-    lines: list[Text | Table] = [
-        Text("Isthmus: a bottling line on this machine. Ctrl-C ends it.", style="bold"),
-        Text(),
-    ]
+    lines = [Text("Isthmus: a bottling line on this machine. Ctrl-C ends it.", style="bold"), Text()]
     for url, offered in modes.items():
         lines.append(Text.assemble(("OPC UA    ", "bold"), url))
         lines.append(Text("          " + ", ".join(offered), style="dim"))
@@ -170,9 +181,9 @@ def _render(screen: _Screen, points: list[Point]) -> Group:
         lines += [Text(f"          {topic}") for topic in screen.running.publisher.topics]
     lines.append(Text.assemble(("Certs     ", "bold"), str(screen.data / "pki")))
     lines.append(Text.assemble(("Log       ", "bold"), str(screen.log_file)))
-    lines += [Text(), _values(points), Text(), Text("Try next, in another terminal:", style="bold")]
+    lines += [Text(), Text("Try next, in another terminal:", style="bold")]
     lines += [Text(f"  {command}") for command in _next_commands(screen)]
-    return Group(*lines)
+    return [*lines, Text()]
 
 
 def _offer(endpoint: EndpointInfo) -> str:

@@ -49,13 +49,21 @@ def told() -> Iterator[None]:
         raise typer.Exit(BAD_CONFIGURATION) from error
     except _RUNTIME as error:
         fail(str(error))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        fail(f"{error.filename}: {error.strerror}")
     except BaseExceptionGroup as group:
-        known, unknown = group.split(_RUNTIME)
+        known, unknown = group.split(_is_for_people)
         if known is None or unknown is not None:
             raise
         for message in dict.fromkeys(str(error) for error in _leaves(known)):
             typer.echo(f"isthmus: {message}", err=True)
         raise typer.Exit(RUNTIME_FAILURE) from group
+
+
+def _is_for_people(error: BaseException) -> bool:
+    return isinstance(error, _RUNTIME) or (isinstance(error, OSError) and error.filename is not None)
 
 
 def fail(message: str, code: int = RUNTIME_FAILURE) -> Never:

@@ -12,13 +12,15 @@ from typing import Any
 def run_until_stopped(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run ``main`` until it returns, or until SIGINT or SIGTERM; then cancel it and await its end.
 
-    Further signals while it ends change nothing. What it raises otherwise is passed on.
+    Further signals change nothing, to the end of the process: an impatient second Ctrl-C must
+    not cut short what the first one began. What ``main`` raises otherwise is passed on.
     """
     asyncio.run(_with_signals(main))
 
 
 async def _with_signals(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     task = asyncio.create_task(main(), name="main")
+    loop = asyncio.get_running_loop()
     stopped = False
 
     def stop() -> None:
@@ -27,10 +29,14 @@ async def _with_signals(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
             stopped = True
             task.cancel()
 
-    loop = asyncio.get_running_loop()
-    with contextlib.suppress(NotImplementedError):  # Windows: asyncio.run turns Ctrl-C into a cancellation
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop)
+    def on_signal(_number: int, _frame: object) -> None:
+        # The loop may be closed already: then everything is over anyway.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(stop)
+
+    # Not the loop's own handlers: those are gone a moment before the process is.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
     try:
         await task
     except asyncio.CancelledError:

@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from server.datadir import DataDirectory
 from server.observe.observer import Running
+
+
+@contextmanager
+def ready_file(path: Path | None) -> Iterator[None]:
+    """See to it that the file is there only while the server is up: an old one would be believed."""
+    if path is None:
+        yield
+        return
+    path.unlink(missing_ok=True)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def write_ready_file(

@@ -11,6 +11,7 @@ import typer
 from server import app
 from server.cli.errors import told
 from server.cli.loop import run_until_stopped
+from server.cli.ready import ready_file as ready_file_only_while_up
 from server.cli.ready import write_ready_file
 from server.config import load
 from server.datadir import DataDirectory
@@ -38,7 +39,7 @@ def run(plant: PlantFile, data: DataOption = DEFAULT_DATA, ready_file: ReadyOpti
             log.warning("%s", warning)
         directory = DataDirectory(data)
         directory.prepare()
-        with directory.lock():
+        with directory.lock(), ready_file_only_while_up(ready_file):
             run_until_stopped(
                 lambda: app.run(config, directory, lambda up: _ready(up, directory, ready_file))
             )

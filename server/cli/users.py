@@ -72,6 +72,6 @@ def list_users(data: DataOption = DEFAULT_DATA) -> None:
 
 @app.command()
 def remove(name: str, data: DataOption = DEFAULT_DATA) -> None:
-    """Remove a user; a session that is open stays until it ends."""
+    """Remove a user; a running server ends the sessions within seconds."""
     with told():
         _store(DataDirectory(data)).remove(name)

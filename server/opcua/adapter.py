@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, cast
@@ -50,6 +51,8 @@ _SPARE_CONNECTIONS: Final = 20
 _MAX_CHANGES: Final = 100_000
 _STOP_WITHIN: Final = 1.5
 _TICK: Final = 1.0
+_TURN: Final = 0.005
+"""Seconds of delivering changes before others have their turn on the loop."""
 
 _SUBTYPE: Final = node_id(ObjectIds.HasSubtype)
 _ENCODING: Final = node_id(ObjectIds.HasEncoding)
@@ -276,7 +279,11 @@ class _Changes:
         while True:
             await self._wake.wait()
             self._wake.clear()
+            since = time.monotonic()
             while self._waiting:
+                if time.monotonic() - since > _TURN:
+                    await asyncio.sleep(0)
+                    since = time.monotonic()
                 cell, value = self._waiting.popleft()
                 for handle, callback in list(cell.datachange_callbacks.items()):
                     try:

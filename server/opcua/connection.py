@@ -155,6 +155,11 @@ class Connection(asyncio.Protocol):
         if transport.get_write_buffer_size():
             asyncio.get_running_loop().call_later(_LINGER, transport.abort)
 
+    @property
+    def ending(self) -> bool:
+        """Whether it is being closed."""
+        return self._lost or self._transport is None or self._transport.is_closing()
+
     def abort(self) -> None:
         """Close at once."""
         if self._transport is not None:
@@ -190,8 +195,18 @@ class Listener:
         return self._make_handler(transport)
 
     def admit(self, connection: Connection) -> bool:
-        """Whether there is room for one more."""
-        return len(self._tasks) < self.limit and connection not in self._tasks
+        """Whether there is room for one more; the oldest without a session makes it where there is none."""
+        if connection in self._tasks:
+            return False
+        if len(self._tasks) < self.limit:
+            return True
+        waiting = [c for c in self._tasks if not c.ending and (c.handler is None or not c.handler.active)]
+        if not waiting:
+            return False
+        oldest = min(waiting, key=lambda c: c.idle_since)
+        log.debug("connection from %s closed: it has no session, and others wait", oldest.peer)
+        oldest.abort()
+        return True
 
     def start(self, connection: Connection) -> None:
         """Give a connection its task."""

@@ -188,6 +188,7 @@ class Conversation:
             self._session = None
         self._check_client(request)
         key = self._channel.key
+        await self._host.sessions.make_room()
         session = self._host.sessions.create(self, key, request.RequestedSessionTimeout)
         session.client = self.peer
         self._session = session

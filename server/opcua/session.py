@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 MIN_TIMEOUT: Final = 10.0
 MAX_TIMEOUT: Final = 3600.0
+MAX_ABSENCE: Final = 300.0
+"""Seconds a session waits at most for a client whose connection is gone."""
 _DEFAULT_TIMEOUT: Final = 60.0
 _NONCE: Final = 32
 
@@ -61,8 +63,13 @@ class Session:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing was heard of it for longer than its timeout."""
-        return time.monotonic() - self._heard > self.timeout
+        """Whether nothing was heard of it for longer than its timeout, or than a client may be gone."""
+        return self.silence > (self.timeout if self.owner is not None else min(self.timeout, MAX_ABSENCE))
+
+    @property
+    def silence(self) -> float:
+        """Seconds since its client was last heard of."""
+        return time.monotonic() - self._heard
 
     def touch(self) -> None:
         """Its client was heard of."""
@@ -103,6 +110,16 @@ class Sessions:
         session = Session(self._number, owner, key, revised_timeout(requested_timeout))
         self._by_token[session.token] = session
         return session
+
+    async def make_room(self) -> None:
+        """Where no session more is allowed, close the one whose client has been gone the longest, if any."""
+        if len(self._by_token) < self._limit:
+            return
+        gone = [session for session in self if session.owner is None]
+        if gone:
+            oldest = max(gone, key=lambda session: session.silence)
+            log.info("session of %s closed: its client is gone, and others wait", oldest.client)
+            await self.close(oldest)
 
     def find(self, token: ua.NodeId) -> Session:
         """The session with that token. Raises ServiceFault (BadSessionIdInvalid)."""

@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from server.plant.convert import ConversionError, fit
 from server.plant.model import Property, Role
@@ -31,6 +31,9 @@ from sources.quality import (
     quality_name,
 )
 from sources.tag import INTEGER_LIMITS, Tag, Value, ValueType
+
+MAX_TEXT: Final = 4096
+"""Characters a written String may have."""
 
 log = logging.getLogger(__name__)
 audit = logging.getLogger("isthmus.audit")
@@ -131,6 +134,8 @@ class Commands:
         if prop.type.enumeration is not None and value not in prop.type.enumeration.members:
             return BAD_OUT_OF_RANGE
         if isinstance(value, float) and not math.isfinite(value):
+            return BAD_OUT_OF_RANGE
+        if isinstance(value, str) and len(value) > MAX_TEXT:
             return BAD_OUT_OF_RANGE
         limits = rule.limits or prop.type.range
         if limits is not None and isinstance(value, int | float) and not limits.low <= value <= limits.high:

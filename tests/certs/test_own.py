@@ -156,8 +156,12 @@ def test_a_name_that_no_certificate_can_hold_is_said(tmp_path: Path) -> None:
         load(tmp_path, hosts=("füller",))
 
 
-def test_a_key_that_others_can_read_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_key_that_others_can_read_is_taken_from_them_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     load(tmp_path)
-    (tmp_path / "own/private-key.pem").chmod(0o644)
+    key = tmp_path / "own/private-key.pem"
+    key.chmod(0o644)
     load(tmp_path)
-    assert "chmod 600" in caplog.text
+    assert key.stat().st_mode & 0o077 == 0
+    assert "could be read by other users" in caplog.text

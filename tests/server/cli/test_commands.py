@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
 import signal
 import socket
 import sys
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from jsonschema.validators import Draft202012Validator
-from support.isthmus import isthmus, running
+from support.isthmus import COMMAND, isthmus, running
 from support.net import free_port, until
 from support.uaclient import Client, ua
 
@@ -211,3 +213,70 @@ async def test_sim_plays_the_sources_of_a_file(plant: Path, tmp_path: Path) -> N
     finally:
         simulator.send_signal(signal.SIGINT)
         assert await simulator.wait() == 0
+
+
+async def test_a_second_signal_changes_nothing(plant: Path, tmp_path: Path) -> None:
+    async with running(tmp_path / "server", "run", plant, "--data", tmp_path / "data") as process:
+        process.process.send_signal(signal.SIGINT)
+        for _ in range(20):
+            await asyncio.sleep(0.02)
+            if process.process.returncode is None:
+                process.process.send_signal(signal.SIGINT)
+        assert await process.process.wait() == 0, process.output
+        assert "Traceback" not in process.output
+        assert not (tmp_path / "server" / "ready.json").exists(), "an old one would be believed"
+
+
+async def test_a_log_nobody_reads_stops_neither_the_start_nor_the_end(plant: Path, tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"x" * 4096)
+    os.set_blocking(writing, True)
+    ready = tmp_path / "ready.json"
+    server = await asyncio.create_subprocess_exec(
+        *COMMAND,
+        "run",
+        str(plant),
+        "--data",
+        str(tmp_path / "data"),
+        "--ready-file",
+        str(ready),
+        stderr=writing,
+    )
+    try:
+        await until(ready.exists, within=60, what="the server up")
+        server.terminate()
+        async with asyncio.timeout(10):
+            assert await server.wait() == 0
+    finally:
+        os.close(reading)
+        os.close(writing)
+        if server.returncode is None:
+            server.kill()
+            await server.wait()
+
+
+@pytest.mark.parametrize("name", ["nowhere/ready.json", "data/lock"])
+def test_paths_that_cannot_be_used_are_told(plant: Path, tmp_path: Path, name: str) -> None:
+    if name == "data/lock":
+        (tmp_path / "data" / "lock").mkdir(parents=True)
+    done = isthmus(
+        "run", plant, "--data", tmp_path / "data", "--ready-file", tmp_path / "nowhere" / "ready.json"
+    )
+    assert done.returncode == 1
+    assert name.partition("/")[0] in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+async def test_connections_without_a_session_keep_nobody_out(plant: Path, tmp_path: Path) -> None:
+    async with running(tmp_path / "server", "run", plant, "--data", tmp_path / "data") as process:
+        port = int(process.ready["opcua"].rpartition(":")[2].partition("/")[0])
+        idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(300)]
+        try:
+            async with asyncio.timeout(10), Client(process.ready["opcua"]) as client:
+                assert await client.get_namespace_index("urn:acme:plant") == 4
+        finally:
+            for connection in idle:
+                connection.close()

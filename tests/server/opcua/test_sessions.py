@@ -124,3 +124,22 @@ async def test_a_request_that_waited_too_long_is_told_so() -> None:
     assert found is not None
     assert found.id == 2
     assert answers.sent == [(1, StatusCodes.BadTimeout)]
+
+
+async def test_a_session_whose_client_is_gone_makes_room() -> None:
+    closed: list[Session] = []
+
+    async def note(session: Session) -> None:
+        closed.append(session)
+
+    sessions = Sessions(2, note)
+    first, second = (sessions.create(object(), KEY, 60_000) for _ in range(2))
+    await sessions.make_room()
+    assert closed == [], "both clients are there"
+    first.owner = second.owner = None
+    second.touch()
+    await sessions.make_room()
+    assert closed == [first], "the one that was silent longest"
+    sessions.create(object(), KEY, 60_000)
+    await sessions.make_room()
+    assert closed == [first, second]

@@ -111,6 +111,7 @@ async def test_the_scaling_is_inverted(bench: Bench) -> None:
         ("Target", True, BAD_TYPE_MISMATCH),
         ("Mode", 2, BAD_OUT_OF_RANGE),
         ("Level", 7000.0, BAD_OUT_OF_RANGE),
+        ("Recipe", "x" * 4097, BAD_OUT_OF_RANGE),
     ],
 )
 async def test_what_must_not_be_written_never_reaches_the_device(

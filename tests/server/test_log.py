@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from server.log import JsonFormatter, TextFormatter, WriterHandler, configure
+
+
+@pytest.fixture(autouse=True)
+def _root() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def record(message: str, **extra: object) -> logging.LogRecord:
+    return logging.makeLogRecord({"msg": message, "levelname": "INFO", "name": "isthmus.test", **extra})
+
+
+def test_json_has_time_level_message_and_what_was_given() -> None:
+    entry = json.loads(JsonFormatter().format(record("hello", source="PLC", created=0.5)))
+    assert entry["time"] == "1970-01-01T00:00:00.500000Z"
+    assert (entry["level"], entry["message"], entry["source"]) == ("INFO", "hello", "PLC")
+
+
+@pytest.mark.parametrize(("style", "is_json"), [("json", True), ("text", False), ("auto", True)])
+def test_what_is_no_terminal_gets_json(style: str, is_json: bool) -> None:
+    stream = io.StringIO()
+    configure(stream=stream, style=style)
+    logging.getLogger("isthmus.test").info("hello")
+    logging.getLogger().handlers[0].flush()
+    assert stream.getvalue().startswith("{") is is_json
+    logging.getLogger().handlers[0].close()
+
+
+def test_a_reader_that_stalls_holds_nobody_up_and_learns_what_it_missed() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, True)
+    with os.fdopen(reading, encoding="utf-8") as reader, os.fdopen(writing, "w", encoding="utf-8") as writer:
+        handler = WriterHandler(writer, limit=50)
+        handler.setFormatter(TextFormatter())
+        begin = time.monotonic()
+        for _ in range(500):
+            handler.emit(record("x" * 1000))
+        assert time.monotonic() - begin < 5, "a pipe holds 64 kB, nobody reads: emit must not wait for it"
+        assert handler.dropped >= 300
+        for line in reader:
+            if "were dropped" in line:
+                break
+        else:
+            pytest.fail("nothing was said of the lines that were dropped")
+        handler.close()
+
+
+def test_a_stream_that_is_closed_ends_nothing() -> None:
+    stream = io.StringIO()
+    handler = WriterHandler(stream)
+    handler.setFormatter(TextFormatter())
+    stream.close()
+    handler.emit(record("hello"))
+    handler.flush()
+    handler.emit(record("again"))
+    handler.close()
+    assert handler.dropped == 0
