@@ -332,7 +332,9 @@ async def test_a_client_that_does_not_read_is_not_served_any_more(served: Runnin
         transport.abort()
 
 
-async def test_too_many_connections_are_turned_away(served: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_oldest_connection_without_a_session_makes_room(
+    served: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
     listener = served.server._listener
     assert listener is not None
     await until(lambda: not listener.open)
@@ -341,6 +343,23 @@ async def test_too_many_connections_are_turned_away(served: Running, monkeypatch
         await one.open()
         await two.open()
         async with wire(served) as three:
+            await three.open()
+            assert await one.end() == b""
+    await until(lambda: not listener.open)
+    await still_serves(served)
+
+
+async def test_where_all_have_sessions_one_more_is_turned_away(
+    served: Running, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listener = served.server._listener
+    assert listener is not None
+    await until(lambda: not listener.open)
+    monkeypatch.setattr(listener, "limit", 2)
+    async with connect(served) as first, connect(served) as second:
+        async with wire(served) as three:
             assert error_code(await three.end()) == StatusCodes.BadTcpServerTooBusy
+        for client in (first, second):
+            assert await client.get_namespace_array()
     await until(lambda: not listener.open)
     await still_serves(served)
