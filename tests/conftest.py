@@ -3,9 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Generator
+from typing import Any, Final
 
 import pytest
+
+ALLOWED_SKIPS: Final = ("needs POSIX signals", "needs /proc")
+"""The only reasons a test may be skipped for under CI=true; all else CI has to install."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Under CI a skipped test is a failed one, unless its reason is on the list."""
+    report = yield
+    if os.environ.get("CI") == "true" and report.skipped and not _is_allowed(report.longrepr):
+        report.outcome = "failed"
+        report.longrepr = f"skipped under CI: {report.longrepr}"
+    return report
+
+
+def _is_allowed(reason: Any) -> bool:
+    return isinstance(reason, tuple) and str(reason[-1]).removeprefix("Skipped: ") in ALLOWED_SKIPS
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,8 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.logix_tags import SLOW, STRING, table, tag
+from support.logix_tags import STRING, table, tag
+from support.scanning import SLOW
 
 from sources.ethernetip import codec
 from sources.ethernetip.bindings import bind

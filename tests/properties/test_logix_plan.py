@@ -9,7 +9,8 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.logix_memory import Memory
-from support.logix_tags import BY_NAME, FAST, NORMAL, tag, text_type
+from support.logix_tags import BY_NAME, tag, text_type
+from support.scanning import FAST, NORMAL
 
 from sources.ethernetip.bindings import bind
 from sources.ethernetip.decode import LogixTag

@@ -7,7 +7,8 @@ import random
 
 from hypothesis import given
 from hypothesis import strategies as st
-from support.modbus_tags import FAST, NORMAL, tag
+from support.modbus_tags import tag
+from support.scanning import FAST, NORMAL
 
 from sources.modbus.config import ADDRESSES, Table
 from sources.modbus.decode import ModbusTag

@@ -6,8 +6,9 @@ import asyncio
 import itertools
 
 from support.modbus_peer import modbus_peer, mute
-from support.modbus_tags import FAST, SLOW, settings, tag
+from support.modbus_tags import settings, tag
 from support.net import until
+from support.scanning import FAST, SLOW
 
 from server.plant.model import Binding, Equipment, EquipmentLevel, Plant, Property, PropertyType
 from server.plant.values import ValueStore

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import get_args
 
-from support.modbus_tags import FAST
+from support.scanning import FAST
 
 from sources.registry import DRIVERS
 from sources.spec import TagSpec

@@ -12,8 +12,9 @@ from typing import Any, Never
 import pytest
 from support.libmodbus import libmodbus_server, start
 from support.modbus_peer import excepting, honest, modbus_peer, mute
-from support.modbus_tags import FAST, NORMAL, SLOW, Listener, settings, tag
+from support.modbus_tags import settings, tag
 from support.net import free_port, until
+from support.scanning import FAST, NORMAL, SLOW, Listener
 
 from sources.batch import Batch, Emit
 from sources.errors import ConnectionLost, Refused, Unreachable

@@ -1,27 +1,15 @@
-"""Logix settings, tags and types in few words, and a session that scans."""
+"""Logix settings, tags and types in few words."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any, Never
+from typing import Any
 
-from support.modbus_tags import Listener
-from support.net import until
+from support.scanning import FAST
 
-from sources.errors import ConnectionLost
 from sources.ethernetip.config import LogixAddress, LogixSettings, parse_tag
-from sources.ethernetip.driver import LogixSession, LogixSource
 from sources.ethernetip.symbols import ATOMICS, BOOL, DWORD, Member, Structure, Symbol, SymbolTable, Type
-from sources.quality import GOOD
 from sources.spec import TagSpec
 from sources.tag import ScanClass, Tag, ValueType
-
-FAST = ScanClass("fast", 0.05)
-NORMAL = ScanClass("normal", 0.2)
-SLOW = ScanClass("slow", 3600.0)
 
 BY_NAME = {kind.name: kind for kind in ATOMICS.values()}
 
@@ -115,45 +103,3 @@ def table() -> SymbolTable:
         ],
         ["Packer", "Palletizer"],
     )
-
-
-@dataclass
-class Scanning:
-    """A session that scans, and what it brings."""
-
-    session: LogixSession
-    listener: Listener
-    task: asyncio.Task[Never]
-
-    async def good(self, *tags: Tag[Any]) -> None:
-        """Wait until these tags are Good."""
-        await until(lambda: all(self.listener.quality(its) == GOOD for its in tags), every=0.005, what="Good")
-
-    async def bad(self, quality: int, *tags: Tag[Any]) -> None:
-        """Wait until these tags have that quality."""
-        await until(
-            lambda: all(self.listener.quality(its) == quality for its in tags), every=0.005, what="Bad"
-        )
-
-    async def lost(self, within: float = 20.0) -> ConnectionLost:
-        """Wait until the scan ends with ConnectionLost."""
-        await asyncio.wait((self.task,), timeout=within)
-        assert self.task.done(), f"the scan still runs after {within} s"
-        error = self.task.exception()
-        assert isinstance(error, ConnectionLost), error
-        return error
-
-
-@asynccontextmanager
-async def scanning(source: LogixSource) -> AsyncIterator[Scanning]:
-    """Connect and scan for the time of the block."""
-    async with source.connect() as session:
-        listener = Listener()
-        task: asyncio.Task[Never] = asyncio.create_task(session.scan(listener))
-        try:
-            yield Scanning(session, listener, task)
-        finally:
-            task.cancel()
-            await asyncio.wait((task,))
-    if not task.cancelled() and not isinstance(error := task.exception(), ConnectionLost):
-        raise AssertionError("the scan ended with an error of its own") from error

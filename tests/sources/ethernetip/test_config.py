@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from support.logix_tags import FAST, settings, tag
+from support.logix_tags import settings, tag
+from support.scanning import FAST
 
 from sources.errors import AddressError
 from sources.ethernetip.config import Encoding, LogixSettings, Segment

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from support.eip_proxy import Spoil, proxy, service, with_message
 from support.logix import serving
-from support.logix_tags import SLOW, scanning, settings, tag
-from support.modbus_tags import Listener
+from support.logix_tags import settings, tag
 from support.net import free_port, until
+from support.scanning import SLOW, Listener, scanning
 
 from sources.errors import ConnectionLost, Unreachable
 from sources.ethernetip import codec

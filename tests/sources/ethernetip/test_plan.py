@@ -4,7 +4,8 @@ import time
 from collections.abc import Iterable
 
 import pytest
-from support.logix_tags import BY_NAME, FAST, NORMAL, symbol, table, tag, text_type
+from support.logix_tags import BY_NAME, symbol, table, tag, text_type
+from support.scanning import FAST, NORMAL
 
 from sources.ethernetip.bindings import bind
 from sources.ethernetip.decode import LogixTag

@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from support.logix import PACKER, packer
-from support.logix_tags import FAST, NORMAL, settings, tag
-from support.modbus_tags import Listener
+from support.logix_tags import settings, tag
 from support.net import until
+from support.scanning import FAST, NORMAL, Listener
 from support.simulator import RunningSimulator, running_simulator
 
 from sources.ethernetip.decode import LogixTag

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from support.logix import everything, packer, serving
-from support.logix_tags import FAST, NORMAL, SLOW, scanning, settings, tag
+from support.logix_tags import settings, tag
 from support.net import until
+from support.scanning import FAST, NORMAL, SLOW, scanning
 
 from sources.ethernetip.decode import LogixTag
 from sources.ethernetip.driver import LogixSource

@@ -8,8 +8,9 @@ import struct
 import pytest
 from support.eip_proxy import Spoil, proxy, service, with_message
 from support.logix import everything, serving
-from support.logix_tags import scanning, settings, tag
+from support.logix_tags import settings, tag
 from support.net import until
+from support.scanning import scanning
 
 from sources.errors import Unreachable
 from sources.ethernetip.driver import LogixSource

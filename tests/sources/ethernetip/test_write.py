@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from support.eip_proxy import proxy, service, with_message
 from support.logix import everything, serving
-from support.logix_tags import SLOW, scanning, settings, tag
+from support.logix_tags import settings, tag
 from support.net import until
+from support.scanning import SLOW, scanning
 
 from sources.errors import ConnectionLost
 from sources.ethernetip import codec

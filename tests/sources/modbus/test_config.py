@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from support.modbus_tags import FAST, settings, tag
+from support.modbus_tags import settings, tag
+from support.scanning import FAST
 
 from sources.errors import AddressError
 from sources.modbus.config import Encoding, ModbusAddress, ModbusSettings, Table, WordOrder

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from support.libmodbus import libmodbus_server
-from support.modbus_tags import FAST, NORMAL, SLOW, scanning, settings, tag
+from support.modbus_tags import settings, tag
 from support.net import until
+from support.scanning import FAST, NORMAL, SLOW, scanning
 
 from sources.modbus.driver import ModbusSource
 from sources.quality import (

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from support.modbus_tags import FAST, NORMAL, settings, tag
+from support.modbus_tags import settings, tag
+from support.scanning import FAST, NORMAL
 
 from sources.modbus.config import Table
 from sources.modbus.plan import Block, Hole, Limits, plan

@@ -9,8 +9,9 @@ from functools import partial
 
 import pytest
 from support.modbus_peer import Peer, excepting, frame, honest, modbus_peer, mute
-from support.modbus_tags import FAST, NORMAL, SLOW, Listener, scanning, settings, tag
+from support.modbus_tags import settings, tag
 from support.net import free_port, until
+from support.scanning import FAST, NORMAL, SLOW, Listener, scanning
 
 from sources.errors import Unreachable
 from sources.modbus.driver import ModbusSource

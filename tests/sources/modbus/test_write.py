@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 from support.modbus_peer import Spoil, excepting, frame, honest, modbus_peer, mute
-from support.modbus_tags import NORMAL, SLOW, scanning, settings, tag
+from support.modbus_tags import settings, tag
 from support.net import until
+from support.scanning import NORMAL, SLOW, scanning
 
 from sources.errors import ConnectionLost
 from sources.modbus.driver import ModbusSource
