@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import queue
 import sys
 import threading
@@ -32,7 +33,8 @@ class JsonFormatter(logging.Formatter):
         entry.update({key: value for key, value in record.__dict__.items() if key not in _STANDARD})
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(entry, default=str, ensure_ascii=False)
+        finite = {key: _finite(value) for key, value in entry.items()}
+        return json.dumps(finite, default=str, ensure_ascii=False)
 
 
 class WriterHandler(logging.Handler):
@@ -46,7 +48,7 @@ class WriterHandler(logging.Handler):
         super().__init__()
         self._stream = stream
         self._lines: queue.Queue[str] = queue.Queue(limit)
-        self._lost = 0
+        self._told = 0
         self.dropped = 0
         # A daemon: the process ends even where nobody reads any more.
         threading.Thread(target=self._write, name="log", daemon=True).start()
@@ -54,7 +56,11 @@ class WriterHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """See logging.Handler."""
         try:
-            self._lines.put_nowait(self.format(record))
+            line = self.format(record)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with a record, its caller goes on
+            line = f"a log record cannot be formatted ({error}): {record.name}: {record.msg!r}"
+        try:
+            self._lines.put_nowait(line)
         except queue.Full:
             self.dropped += 1
 
@@ -73,19 +79,31 @@ class WriterHandler(logging.Handler):
         while True:
             line = self._lines.get()
             try:
-                self._stream.write(line + "\n")
-                if self.dropped > self._lost:
-                    missed, self._lost = self.dropped - self._lost, self.dropped
-                    lost = logging.makeLogRecord(
-                        {"msg": f"{missed} log lines were dropped: nobody read them", "levelname": "WARNING"}
-                    )
-                    self._stream.write(self.format(lost) + "\n")
-                self._stream.flush()
+                self._put(line)
             except (OSError, ValueError):
-                # The stream is closed: there is nobody left to tell.
-                self._lost = self.dropped
+                # A full disk, or a stream that is closed.
+                self.dropped += 1
             finally:
                 self._lines.task_done()
+
+    def _put(self, line: str) -> None:
+        try:
+            self._stream.write(line + "\n")
+        except UnicodeEncodeError:
+            self._stream.write(ascii(line) + "\n")
+        missed = self.dropped - self._told
+        if missed:
+            text = f"{missed} log lines were dropped: they could not be written"
+            self._stream.write(
+                self.format(logging.makeLogRecord({"msg": text, "levelname": "WARNING"})) + "\n"
+            )
+        self._stream.flush()
+        self._told += missed
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN and no infinities: they become text."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class TextFormatter(logging.Formatter):

@@ -26,6 +26,8 @@ class ChildProcess:
         # -P: a folder named server where the user happens to stand must not pass for ours.
         self._command = (sys.executable, "-P", "-m", module, *arguments)
         self._process: asyncio.subprocess.Process | None = None
+        self.said = ""
+        """What followed the word by which it told that it is ready."""
 
     @property
     def pid(self) -> int:
@@ -50,7 +52,8 @@ class ChildProcess:
         )
         try:
             async with asyncio.timeout(within):
-                return await self._ready_line(process, ready)
+                self.said = await self._ready_line(process, ready)
+                return self.said
         except TimeoutError:
             await self.stop()
             raise ProcessError(f"{self.name} was not ready within {within:g} s") from None
@@ -79,8 +82,13 @@ class ChildProcess:
         return await process.wait()
 
     async def _pass_on(self, stream: asyncio.StreamReader, level: int) -> None:
-        while line := await stream.readline():
-            log.log(level, "%s: %s", self.name, line.decode(errors="replace").rstrip())
+        while not stream.at_eof():
+            try:
+                line = await stream.readline()
+            except ValueError:
+                line = b"(a line too long to show)"
+            if line:
+                log.log(level, "%s: %s", self.name, line.decode(errors="replace").rstrip())
 
     async def stop(self, within: float = 1.5) -> None:
         """Ask it to end, then insist."""

@@ -9,7 +9,6 @@ import logging
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from typing import Any, Final
 
 from server.config import Configuration, SourceEntry
@@ -53,32 +52,20 @@ async def simulators(
     running: dict[str, Simulator] = {}
     sources: list[SourceEntry] = []
     async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="isthmus-sim-")))
-        watchers: list[asyncio.Task[None]] = []
         for entry in config.sources:
             if not entry.enabled or not entry.tags:
                 sources.append(entry)
                 continue
             spec = device_spec(config.plant, entry, any_port=any_port)
-            file = folder / f"{len(running)}.json"
-            file.write_text(spec.model_dump_json(), encoding="utf-8")
-            process = ChildProcess(
-                f"simulator of {entry.name}",
-                "sources.simulators",
-                [
-                    *("--spec", str(file), "--control-port", "0", "--exit-with-parent"),
-                    *(() if port is None else ("--port", str(port))),
-                ],
-            )
-            stack.push_async_callback(process.stop)
-            kind, address, _, control = (await process.start("ready ")).split()
-            watchers.append(asyncio.create_task(_watch(entry.name, process), name=f"watch {entry.name}"))
+            process = await _start(entry.name, spec, port, stack)
+            kind, address, _, control = process.said.split()
+            watcher = asyncio.create_task(_watch(entry.name, process), name=f"watch {entry.name}")
+            # Ended before its process is, so that nobody is there to miss that.
+            stack.push_async_callback(_end, watcher)
             running[entry.name] = Simulator(kind, address, control, process)
             host, _, its_port = address.rpartition(":")
             settings = entry.settings.model_copy(update={"host": host, "port": int(its_port)})
             sources.append(dataclasses.replace(entry, settings=settings))
-        # Pushed last, so that nobody is there to miss the processes when they are ended.
-        stack.push_async_callback(_end, watchers)
         yield running, dataclasses.replace(config, sources=tuple(sources))
 
 
@@ -87,10 +74,25 @@ async def _watch(name: str, process: ChildProcess) -> None:
     log.warning("the simulator of %s (pid %d) ended with exit code %d", name, process.pid, code)
 
 
-async def _end(watchers: list[asyncio.Task[None]]) -> None:
-    for watcher in watchers:
-        watcher.cancel()
-    await asyncio.gather(*watchers, return_exceptions=True)
+async def _end(watcher: asyncio.Task[None]) -> None:
+    watcher.cancel()
+    await asyncio.gather(watcher, return_exceptions=True)
+
+
+async def _start(
+    name: str, spec: DeviceSpec | LogixSpec, port: int | None, stack: AsyncExitStack
+) -> ChildProcess:
+    with tempfile.NamedTemporaryFile("w", prefix="isthmus-sim-", suffix=".json", encoding="utf-8") as file:
+        file.write(spec.model_dump_json())
+        file.flush()
+        arguments = ["--spec", file.name, "--control-port", "0", "--exit-with-parent"]
+        if port is not None:
+            arguments += ["--port", str(port)]
+        process = ChildProcess(f"simulator of {name}", "sources.simulators", arguments)
+        stack.push_async_callback(process.stop)
+        # Ready means that it has read the file.
+        await process.start("ready ")
+    return process
 
 
 def device_spec(plant: Plant, entry: SourceEntry, *, any_port: bool = False) -> DeviceSpec | LogixSpec:

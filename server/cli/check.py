@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
@@ -18,12 +18,17 @@ from server.cli.run import PlantFile
 from server.config import Configuration, SourceEntry, load
 from server.plant.build import build_nodes
 from sources.errors import SourceError
+from sources.quality import is_good
+
+_WITHIN: Final = 30.0
 
 
 def check(
     plant: PlantFile,
     *,
-    connect: Annotated[bool, typer.Option("--connect", help="Also dial every source.")] = False,
+    connect: Annotated[
+        bool, typer.Option("--connect", help="Also dial every source and read its tags once.")
+    ] = False,
 ) -> None:
     """Validate a configuration without touching a device."""
     with told():
@@ -64,9 +69,17 @@ def _table(sources: Sequence[SourceEntry], answers: dict[str, str | None]) -> Ta
 async def _answer(entry: SourceEntry) -> str | None:
     source = entry.driver.source(entry.name, entry.settings, entry.tags)
     try:
-        async with asyncio.timeout(10), source.connect():
-            return None
+        async with asyncio.timeout(_WITHIN), source.connect() as session:
+            batch = await session.read(entry.tags)
     except TimeoutError:
-        return "no answer within 10 s"
+        return f"no answer within {_WITHIN:g} s"
     except SourceError as error:
         return str(error)
+    if isinstance(batch.qualities, int):
+        qualities = [batch.qualities] * len(entry.tags)
+    else:
+        qualities = list(batch.qualities)
+    bad = [tag.name for tag, quality in zip(entry.tags, qualities, strict=True) if not is_good(quality)]
+    if not bad:
+        return None
+    return f"connected, but {len(bad)} of {len(entry.tags)} tags cannot be read, {bad[0]} the first"

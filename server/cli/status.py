@@ -55,7 +55,16 @@ def _print(found: dict[str, Any]) -> None:
 
 def _sources(found: dict[str, Any]) -> Table:
     rows = table(
-        "Source", "Address", "State", "Tags", "Values/s", "Scan (planned)", "Overruns", "Errors", "Last error"
+        "Source",
+        "Address",
+        "State",
+        "Tags",
+        "Not Good",
+        "Values/s",
+        "Scan (planned)",
+        "Overruns",
+        "Errors",
+        "Last error",
     )
     for source in found["sources"]:
         scans = [f"{s['measured']:.3f} ({s['planned']:g}) s" for s in source["scans"].values()]
@@ -64,6 +73,7 @@ def _sources(found: dict[str, Any]) -> Table:
             source["address"],
             source["state"],
             str(source["tags"]),
+            str(found["not_good_of"].get(source["name"], 0)),
             f"{found['rates'].get(source['name'], 0.0):.0f}",
             ", ".join(scans),
             str(sum(scan["overruns"] for scan in source["scans"].values())),

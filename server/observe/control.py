@@ -20,7 +20,8 @@ from server.observe.listener import Listener
 
 _FILE: Final = "control.json"
 _HOST: Final = "127.0.0.1"
-_LIMIT: Final = 1 << 20
+_LIMIT: Final = 1 << 24
+_LONGEST_REQUEST: Final = 65_536
 _WITHIN: Final = 10.0
 
 Handler = Callable[[dict[str, Any]], Awaitable[Any]]
@@ -37,7 +38,7 @@ class ControlServer:
         self._path = data / _FILE
         self._handlers = handlers
         self._token = secrets.token_urlsafe(32)
-        self._listener = Listener("control", self._client, longest=_LIMIT)
+        self._listener = Listener("control", self._client, longest=_LONGEST_REQUEST)
 
     async def start(self) -> None:
         """Open a free port and write the file. Raises ControlError."""
@@ -62,7 +63,7 @@ class ControlServer:
     async def _answer(self, line: bytes) -> dict[str, Any]:
         try:
             request = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             request = None
         if not isinstance(request, dict) or not self._knows(request.get("token")):
             return {"error": "the token is wrong"}
@@ -98,7 +99,8 @@ async def ask(data: Path, command: str, **more: Any) -> Any:
                 writer.close()
     except (TimeoutError, OSError, ValueError) as error:
         raise ControlError(
-            f"{data}: the server does not answer ({error!r}); it may have been killed: start it again"
+            f"{data}: the server does not answer ({error!r}): it is too busy, or it was killed; "
+            "then start it again"
         ) from error
     if "result" not in answer:
         raise ControlError(f"{data}: the server refused: {answer.get('error', 'no answer')}")

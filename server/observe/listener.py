@@ -6,11 +6,13 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 
 log = logging.getLogger(__name__)
 
 _WITHIN: Final = 10.0
+_HANDSHAKE: Final = 5.0
+_GOODBYE: Final = 1.0
 _CONNECTIONS: Final = 20
 
 
@@ -29,7 +31,7 @@ class Listener:
         self._serve = serve
         self._longest = longest
         self._server: asyncio.Server | None = None
-        self._clients: set[asyncio.Task[None]] = set()
+        self._clients: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     @property
     def address(self) -> tuple[str, int] | None:
@@ -38,37 +40,50 @@ class Listener:
 
     async def start(self, host: str, port: int, context: ssl.SSLContext | None = None) -> None:
         """Open the port; 0 takes a free one. Raises OSError."""
-        self._server = await asyncio.start_server(self._client, host, port, ssl=context, limit=self._longest)
+        times: dict[str, Any] = (
+            {"ssl_handshake_timeout": _HANDSHAKE, "ssl_shutdown_timeout": _GOODBYE} if context else {}
+        )
+        self._server = await asyncio.start_server(
+            self._client, host, port, ssl=context, limit=self._longest, **times
+        )
 
     async def stop(self) -> None:
-        """Close the port and what is open. May be called at any time, and again."""
+        """Close the port and what is open, within a second. May be called at any time, and again."""
         server, self._server = self._server, None
         if server is None:
             return
         server.close()
-        for task in self._clients:
+        for task, writer in self._clients.items():
             task.cancel()
+            # Not closed but cut: a client that reads nothing would have us wait for ever.
+            writer.transport.abort()
         await asyncio.gather(*self._clients, return_exceptions=True)
-        await server.wait_closed()
+        try:
+            async with asyncio.timeout(_GOODBYE):
+                # From Python 3.12 on this also waits for clients that never finished a TLS handshake.
+                await server.wait_closed()
+        except TimeoutError:
+            log.debug("%s: clients that say nothing are left to their time-out", self._name)
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
-        if task is None or len(self._clients) >= _CONNECTIONS:
-            writer.close()
+        if task is None or self._server is None:
+            writer.transport.abort()
             return
-        self._clients.add(task)
+        if len(self._clients) >= _CONNECTIONS:
+            # The newest is served: whoever only holds connections must not keep others out.
+            next(iter(self._clients.values())).transport.abort()
+        self._clients[task] = writer
         try:
             async with asyncio.timeout(_WITHIN):
                 await self._serve(reader, writer)
                 await writer.drain()
-        except (
-            TimeoutError,
-            OSError,
-            ValueError,
-            asyncio.IncompleteReadError,
-            asyncio.LimitOverrunError,
-        ) as error:
+        except (TimeoutError, OSError, ValueError, EOFError, asyncio.LimitOverrunError) as error:
             log.debug("%s: a client went wrong: %r", self._name, error)
+        except asyncio.CancelledError:
+            # `stop` cancels and awaits us; Python 3.11 would log a cancelled client as an error.
+            if self._server is not None:
+                raise
         finally:
-            self._clients.discard(task)
+            self._clients.pop(task, None)
             writer.close()

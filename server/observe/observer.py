@@ -53,6 +53,7 @@ class Observer:
             not_good=sum(not is_good(point.status) for point in points),
             sources=tuple(supervisor.status for supervisor in running.supervisors),
             rates=dict(self.meter.rates),
+            not_good_of=self._not_good(),
             opcua=running.server.statistics,
             mqtt=running.publisher.status if running.publisher else None,
             lag_p50=self.meter.lag(0.5),
@@ -67,6 +68,14 @@ class Observer:
     async def status(self, _request: dict[str, Any]) -> dict[str, Any]:
         """The snapshot for the control socket."""
         return self.snapshot().as_json()
+
+    def _not_good(self) -> dict[str, int]:
+        counts = {supervisor.status.name: 0 for supervisor in self._running.supervisors}
+        for point in self._running.store.points.values():
+            binding = point.property.binding
+            if binding is not None and binding.source in counts and not is_good(point.status):
+                counts[binding.source] += 1
+        return counts
 
     def _values(self) -> Mapping[str, int]:
         statuses = [supervisor.status for supervisor in self._running.supervisors]

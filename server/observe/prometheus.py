@@ -43,6 +43,12 @@ class SnapshotCollector(Collector):
             "isthmus_opcua_notifications", "Notifications handed to clients.", now.opcua.notifications
         )
         yield from _sources(now.sources)
+        bad = GaugeMetricFamily(
+            "isthmus_source_points_not_good", "Its properties whose quality is not Good.", labels=["source"]
+        )
+        for name, count in now.not_good_of.items():
+            bad.add_metric([name], count)
+        yield bad
         if now.mqtt is not None:
             yield from _mqtt(now.mqtt)
 

@@ -31,6 +31,8 @@ class Snapshot:
     not_good: int
     sources: tuple[SourceStatus, ...]
     rates: Mapping[str, float]
+    not_good_of: Mapping[str, int]
+    """Properties whose quality is not Good, by source."""
     opcua: OpcUaStatistics
     mqtt: MqttStatus | None
     lag_p50: float

@@ -69,4 +69,43 @@ def test_a_stream_that_is_closed_ends_nothing() -> None:
     handler.flush()
     handler.emit(record("again"))
     handler.close()
-    assert handler.dropped == 0
+    assert handler.dropped == 2
+
+
+class _FullDisk(io.StringIO):
+    full = True
+
+    def write(self, text: str) -> int:
+        if self.full:
+            raise OSError(28, "No space left on device")
+        return super().write(text)
+
+
+def test_lines_a_full_disk_swallowed_are_told_of_when_there_is_room() -> None:
+    disk = _FullDisk()
+    handler = WriterHandler(disk)
+    handler.setFormatter(TextFormatter())
+    for _ in range(3):
+        handler.emit(record("lost"))
+    handler.flush()
+    disk.full = False
+    handler.emit(record("kept"))
+    handler.close()
+    assert "kept" in disk.getvalue()
+    assert "3 log lines were dropped" in disk.getvalue()
+
+
+def test_a_record_that_makes_no_sense_hurts_nobody() -> None:
+    stream = io.StringIO()
+    handler = WriterHandler(stream)
+    handler.setFormatter(TextFormatter())
+    handler.emit(logging.makeLogRecord({"msg": "%d", "args": ("x",), "name": "library", "levelname": "INFO"}))
+    handler.close()
+    assert "cannot be formatted" in stream.getvalue()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_json_has_no_nan(value: float) -> None:
+    line = JsonFormatter().format(record("write", new=value))
+    entry = json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert entry["new"] == str(value)

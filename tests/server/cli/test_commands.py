@@ -199,6 +199,13 @@ async def test_sim_plays_the_sources_of_a_file(plant: Path, tmp_path: Path) -> N
     try:
         done = await asyncio.to_thread(isthmus, "check", plant, "--connect")
         assert done.returncode == 0, done.stdout
+        wrong = plant.with_name("wrong.yaml")
+        wrong.write_text(
+            plant.read_text(encoding="utf-8").replace("holding:0", "holding:900"), encoding="utf-8"
+        )
+        done = await asyncio.to_thread(isthmus, "check", wrong, "--connect")
+        assert done.returncode == 1
+        assert "1 of 1 tags cannot be read, Acme.Speed the first" in done.stdout
         async with (
             running(tmp_path / "run", "run", plant, "--data", tmp_path / "data") as process,
             Client(process.ready["opcua"]) as client,

@@ -64,7 +64,7 @@ async def test_status_and_metrics_tell_the_same(tmp_path: Path) -> None:
         assert found["mqtt"] is None
 
         text = await status(plant)
-        assert re.search(r"^A +127\.0\.0\.1:\d+ +connected +3", text, re.MULTILINE), text
+        assert re.search(r"^A +127\.0\.0\.1:\d+ +connected +3 +0", text, re.MULTILINE), text
 
         before = await scraped(match[1])
         assert before["isthmus_source_state", "A", "connected"] == 1
@@ -81,6 +81,8 @@ async def test_status_and_metrics_tell_the_same(tmp_path: Path) -> None:
         after = await scraped(match[1])
         assert after["isthmus_source_state", "A", "disconnected"] == 1
         assert after["isthmus_points_not_good",] == 3
+        assert after["isthmus_source_points_not_good", "A"] == 3
+        assert after["isthmus_source_points_not_good", "B"] == 0
         assert after["isthmus_source_values_total", "B"] > before["isthmus_source_values_total", "B"]
         causes = {key[1] for key in after if (key[0], key[-1]) == ("isthmus_source_errors_total", "A")}
         assert causes, "a lost connection is an error with a cause"

@@ -59,7 +59,9 @@ async def test_a_server_that_was_killed_is_told(tmp_path: Path) -> None:
         await ask(tmp_path, "echo")
 
 
-@pytest.mark.parametrize("line", [b"", b"\n", b"[]\n", b"\xff\n", b"x" * 3_000_000 + b"\n"])
+@pytest.mark.parametrize(
+    "line", [b"", b"\n", b"[]\n", b"\xff\n", b"[" * 60_000 + b"\n", b"x" * 3_000_000 + b"\n"]
+)
 async def test_garbage_does_not_end_it(tmp_path: Path, line: bytes) -> None:
     async with controlled(tmp_path):
         port = json.loads((tmp_path / "control.json").read_text(encoding="utf-8"))["port"]
@@ -74,3 +76,12 @@ async def test_garbage_does_not_end_it(tmp_path: Path, line: bytes) -> None:
             writer.close()
         assert b"result" not in answer
         assert await ask(tmp_path, "echo", say=1) == 1
+
+
+async def test_whoever_only_holds_connections_keeps_nobody_out(tmp_path: Path) -> None:
+    async with controlled(tmp_path):
+        port = json.loads((tmp_path / "control.json").read_text(encoding="utf-8"))["port"]
+        idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(40)]
+        assert await ask(tmp_path, "echo", say=1) == 1
+        for _, writer in idle:
+            writer.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 from support import pki
-from support.net import free_port
+from support.net import free_port, until
 
 from server.observe.http import MetricsError, MetricsServer
 from server.observe.settings import MetricsSettings
@@ -109,3 +109,25 @@ async def test_a_port_in_use_is_told() -> None:
     async with served(MetricsSettings(port=port)):
         with pytest.raises(MetricsError, match=str(port)):
             await MetricsServer(MetricsSettings(port=port), bytes, Path()).start()
+
+
+@pytest.mark.parametrize("handshake", [True, False])
+async def test_clients_that_say_nothing_do_not_hold_up_the_end(
+    tmp_path: Path, handshake: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = pki.key()
+    paths = pki.write(tmp_path, pki.application(private=key), key)
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    settings = MetricsSettings(port=0, certificate=paths[0], key=paths[1])
+    async with served(settings, tmp_path) as server:
+        port = int(server.url.rpartition(":")[2].partition("/")[0])
+        _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context if handshake else None)
+        assert (await get(server, context=context))[0] == 200
+        async with asyncio.timeout(4):
+            await server.stop()
+        writer.transport.abort()
+        # asyncio's own task of the handshake ends with its connection.
+        await until(lambda: len(asyncio.all_tasks()) == 1, what="no task left")
+    assert [r.getMessage() for r in caplog.records if r.levelname == "ERROR"] == []
