@@ -66,18 +66,20 @@ class Channel:
             raise self.fail(f"the host name cannot be resolved: {words}", BAD_CONNECTION_CLOSED) from None
         self._reply_until = min(self.until, time.monotonic() + self._timeout)
         last: OSError | None = None
-        for family, kind, protocol, _, address in found:
+        for tried, (family, kind, protocol, _, address) in enumerate(found):
             try:
-                self._connect(socket.socket(family, kind, protocol), address)
-            except TimeoutError:
-                raise self.fail(f"no answer to the call within {self._timeout:g} s", BAD_TIMEOUT) from None
+                # Each address gets its share of the time: a silent one must not hide one that answers.
+                share = self._left() / (len(found) - tried)
+                self._connect(socket.socket(family, kind, protocol), address, share)
             except OSError as error:
                 last = error
             else:
                 return
+        if isinstance(last, TimeoutError):
+            raise self.fail(f"no answer to the call within {self._timeout:g} s", BAD_TIMEOUT)
         raise self.fail(_words(last), BAD_CONNECTION_CLOSED)
 
-    def _connect(self, made: socket.socket, address: object) -> None:
+    def _connect(self, made: socket.socket, address: object, within: float) -> None:
         with self._lock:
             self._socket, old = made, self._socket
         if old is not None:
@@ -85,7 +87,7 @@ class Channel:
         if self.failure is not None:
             made.close()
             raise self.failure
-        made.settimeout(self._left())
+        made.settimeout(within)
         made.connect(address)  # type: ignore[arg-type] # whatever getaddrinfo gave
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -210,3 +210,29 @@ def test_a_channel_aborted_before_it_is_opened_stays_closed() -> None:
 
 def test_not_sent_is_a_broken_connection() -> None:
     assert issubclass(NotSent, Broken)
+
+
+def test_a_silent_address_does_not_hide_one_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    def greet(client: socket.socket) -> None:
+        client.sendall(reply_to(client.recv(100)))
+
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as silent, peer(greet) as port:
+        # A full backlog: further calls get no answer at all.
+        waiting = [socket.socket() for _ in range(4)]
+        for each in waiting:
+            each.setblocking(False)
+            each.connect_ex(silent.getsockname())
+        addresses = [silent.getsockname(), ("127.0.0.1", port)]
+        monkeypatch.setattr(
+            socket,
+            "getaddrinfo",
+            lambda *_args, **_more: [(socket.AF_INET, socket.SOCK_STREAM, 6, "", to) for to in addresses],
+        )
+        begin = time.monotonic()
+        try:
+            with channel(port, timeout=2.0) as its:
+                assert ask(its)[:2] == REGISTER[:2]
+        finally:
+            for each in waiting:
+                each.close()
+        assert time.monotonic() - begin >= 0.9, "the silent one was tried first"
