@@ -111,7 +111,10 @@ class Link:
         uploaded: tuple[list[dict[str, Any]], list[str]] = self._run(
             lambda: self._driver.upload(wanted, programs)
         )
-        return symbol_table(*uploaded)
+        try:
+            return symbol_table(*uploaded)
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise Rejected(f"its tag list makes no sense: {error!r}") from error
 
     def exchange(self, request: bytes) -> codec.Reply:
         """One service. Raises Broken, also for a reply that is none to it."""

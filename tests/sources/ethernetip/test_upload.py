@@ -13,6 +13,7 @@ from support.net import until
 from support.scanning import scanning
 
 from sources.errors import Unreachable
+from sources.ethernetip import link
 from sources.ethernetip.driver import LogixSource
 from sources.quality import BAD_CONFIGURATION_ERROR, GOOD
 from sources.simulators.logix.spec import IdentitySpec, LogixSpec, TagSpec
@@ -242,3 +243,16 @@ async def test_an_old_controller_tells_no_access_rights() -> None:
         async with scanning(LogixSource("PLC", settings(plc.port), [its])) as scan:
             await scan.good(its)
             assert await scan.session.write([(its, 5)]) == [GOOD]
+
+
+async def test_a_tag_list_without_sense_costs_the_validation_only(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def nonsense(*_: object) -> None:
+        raise KeyError("template")
+
+    monkeypatch.setattr(link, "symbol_table", nonsense)
+    its = tag("A_DINT")
+    async with serving() as plc, scanning(LogixSource("PLC", settings(plc.port), [its])) as scan:
+        await scan.good(its)
+    assert "makes no sense" in caplog.text
