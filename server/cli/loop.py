@@ -15,7 +15,12 @@ def run_until_stopped(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     Further signals change nothing, to the end of the process: an impatient second Ctrl-C must
     not cut short what the first one began. What ``main`` raises otherwise is passed on.
     """
-    asyncio.run(_with_signals(main))
+    try:
+        asyncio.run(_with_signals(main))
+    finally:
+        # A handler of Python's own gives way to the default, which kills, as the interpreter ends.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
 
 
 async def _with_signals(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
