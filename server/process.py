@@ -26,8 +26,6 @@ class ChildProcess:
         # -P: a folder named server where the user happens to stand must not pass for ours.
         self._command = (sys.executable, "-P", "-m", module, *arguments)
         self._process: asyncio.subprocess.Process | None = None
-        self.said = ""
-        """What followed the word by which it told that it is ready."""
 
     @property
     def pid(self) -> int:
@@ -52,8 +50,7 @@ class ChildProcess:
         )
         try:
             async with asyncio.timeout(within):
-                self.said = await self._ready_line(process, ready)
-                return self.said
+                return await self._ready_line(process, ready)
         except TimeoutError:
             await self.stop()
             raise ProcessError(f"{self.name} was not ready within {within:g} s") from None

@@ -57,8 +57,8 @@ async def simulators(
                 sources.append(entry)
                 continue
             spec = device_spec(config.plant, entry, any_port=any_port)
-            process = await _start(entry.name, spec, port, stack)
-            kind, address, _, control = process.said.split()
+            process, said = await _start(entry.name, spec, port, stack)
+            kind, address, _, control = said.split()
             watcher = asyncio.create_task(_watch(entry.name, process), name=f"watch {entry.name}")
             # Ended before its process is, so that nobody is there to miss that.
             stack.push_async_callback(_end, watcher)
@@ -81,7 +81,7 @@ async def _end(watcher: asyncio.Task[None]) -> None:
 
 async def _start(
     name: str, spec: DeviceSpec | LogixSpec, port: int | None, stack: AsyncExitStack
-) -> ChildProcess:
+) -> tuple[ChildProcess, str]:
     with tempfile.NamedTemporaryFile("w", prefix="isthmus-sim-", suffix=".json", encoding="utf-8") as file:
         file.write(spec.model_dump_json())
         file.flush()
@@ -91,8 +91,7 @@ async def _start(
         process = ChildProcess(f"simulator of {name}", "sources.simulators", arguments)
         stack.push_async_callback(process.stop)
         # Ready means that it has read the file.
-        await process.start("ready ")
-    return process
+        return process, await process.start("ready ")
 
 
 def device_spec(plant: Plant, entry: SourceEntry, *, any_port: bool = False) -> DeviceSpec | LogixSpec:

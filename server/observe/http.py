@@ -12,6 +12,7 @@ from typing import Final
 
 from server.observe.listener import Listener
 from server.observe.settings import MetricsSettings
+from sources.address import host_and_port
 from sources.settings import read_secret
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ class MetricsServer:
             raise MetricsError("the metrics are not served yet")
         host, port = address
         scheme = "https" if self._settings.certificate else "http"
-        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/metrics"
+        return f"{scheme}://{host_and_port(host, port)}/metrics"
 
     async def start(self) -> None:
         """Open the port. Raises MetricsError."""

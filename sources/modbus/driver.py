@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, Never
 
 from sources import clock
+from sources.address import host_and_port
 from sources.batch import Batch, Emit
 from sources.errors import ConnectionLost
 from sources.modbus import codec
@@ -58,8 +59,7 @@ class ModbusSource:
     @property
     def address(self) -> str:
         """See Source."""
-        host, port = self._device.settings.host, self._device.settings.port
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return host_and_port(self._device.settings.host, self._device.settings.port)
 
     @property
     def tags(self) -> Sequence[ModbusTag]:
