@@ -23,7 +23,6 @@ from asyncua.server.internal_server import InternalServer
 from certs.own import ApplicationIdentity
 from certs.store import TrustList
 from nodesets.records import NodeClass, NodeId, NodeRecord
-from server.opcua import guard
 from server.opcua.access import PlantAccess, data_value
 from server.opcua.attributes import CURRENT_READ, attributes, definition
 from server.opcua.channel import Gatekeeper
@@ -35,13 +34,14 @@ from server.opcua.ids import Namespaces, UnknownNamespace
 from server.opcua.publishing import PublishRequest
 from server.opcua.references import Described, both_ways, describe
 from server.opcua.server_nodes import constants, server_status
-from server.opcua.services import Services
 from server.opcua.session import Session, Sessions
+from server.opcua.session_services import Services
 from server.opcua.settings import OpcUaSettings
 from server.opcua.statistics import OpcUaStatistics, Tally
 from server.opcua.tokens import Authenticator
 from server.opcua.types import AttributeIds, ObjectIds, node_id, ua_time, utc_now
 from server.opcua.users import UserStore
+from server.opcua.wire import bounds as guard
 from server.plant.commands import Commands
 from server.plant.values import Point, ValueStore
 

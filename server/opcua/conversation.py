@@ -24,8 +24,8 @@ from server.opcua.endpoints import Endpoints
 from server.opcua.framing import TransportError
 from server.opcua.publishing import Publishing, PublishRequest
 from server.opcua.securechannel import Request, SecureChannel
-from server.opcua.services import Services
 from server.opcua.session import Session, Sessions
+from server.opcua.session_services import Services
 from server.opcua.statistics import Tally
 from server.opcua.status import certificate_status
 from server.opcua.tokens import Authenticator, Identity

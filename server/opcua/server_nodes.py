@@ -12,7 +12,7 @@ from server import __version__
 from server.opcua.channel import MAX_MESSAGE
 from server.opcua.dispatch import MAX_HEAVY_OPERATIONS, MAX_OPERATIONS
 from server.opcua.endpoints import PRODUCT_URI
-from server.opcua.services import MAX_CONTINUATION_POINTS, MIN_PUBLISHING_INTERVAL
+from server.opcua.session_services import MAX_CONTINUATION_POINTS, MIN_PUBLISHING_INTERVAL
 from server.opcua.types import ObjectIds
 
 _T: Final = ua.VariantType

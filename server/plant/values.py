@@ -30,10 +30,17 @@ _UNSET: Final = object()
 class ScanBlock:
     """What the points of one block read share: when the device was last heard (ticks)."""
 
-    __slots__ = ("time",)
+    __slots__ = ("stamp", "time")
 
     def __init__(self, time: int) -> None:
         self.time = time
+        self.stamp: bytes | None = None
+        """The time as a protocol encodes it: made by the first reader, forgotten by `heard`."""
+
+    def heard(self, time: int) -> None:
+        """The device was heard at that time."""
+        self.time = time
+        self.stamp = None
 
 
 class Point:
@@ -44,7 +51,7 @@ class Point:
     (§7.11.3); ``server_time`` advances with every successful poll (§7.11.4). Times are ticks.
     """
 
-    __slots__ = ("block", "conversion", "property", "raw", "source_time", "status", "value")
+    __slots__ = ("block", "conversion", "head", "items", "property", "raw", "source_time", "status", "value")
 
     def __init__(self, prop: Property, time: int) -> None:
         self.property = prop
@@ -54,6 +61,11 @@ class Point:
         self.value: Value = None
         self.status: Quality = BAD_WAITING_FOR_INITIAL_DATA
         self.source_time = time
+        self.head: bytes | None = None
+        """Value, status and source time as a protocol encodes them: made by the first reader, kept
+        until one of them changes. One for all, as OPC UA alone serves values beside MQTT."""
+        self.items: list[Any] | None = None
+        """What a protocol hung on it to be told of changes."""
 
     @property
     def server_time(self) -> int:
@@ -71,6 +83,8 @@ class ValueStore:
     def __init__(self, plant: Plant, time: int | None = None) -> None:
         """Every bound point starts as BadWaitingForInitialData, a disabled one as BadOutOfService."""
         start = now() if time is None else time
+        self.layout = 0
+        """Grows when points move to other blocks."""
         self.points: Mapping[str, Point] = {p.key: Point(p, start) for p in plant.properties()}
         self._by_tag: dict[int, tuple[Tag[Any], Point]] = {}
         self._blocks: dict[int, tuple[tuple[Tag[Any], ...], list[Point], ScanBlock]] = {}
@@ -98,7 +112,7 @@ class ValueStore:
         points, block = self._block(batch.tags)
         one = batch.qualities if isinstance(batch.qualities, int) else None
         if batch.values is not None and (one is None or not is_bad(one)):
-            block.time = batch.received
+            block.heard(batch.received)
         times = batch.device_times
         changed: list[Point] = []
         for index, point in enumerate(points):
@@ -106,6 +120,7 @@ class ValueStore:
             time = times[index] if times is not None else batch.received
             if point.block is not block:
                 point.block = block
+                self.layout += 1
             if batch.values is None or is_bad(quality):
                 if self._mark(point, quality, time):
                     changed.append(point)
@@ -113,7 +128,7 @@ class ValueStore:
             raw = batch.values[index]
             if raw == point.raw and quality == point.status and type(raw) is type(point.raw):
                 if times is not None:
-                    point.source_time = time
+                    point.source_time, point.head = time, None
                 continue
             if self._convert(point, raw, quality, time):
                 changed.append(point)
@@ -123,7 +138,7 @@ class ValueStore:
         """Give a constant another value, known at ``time`` (now) and so since ``source_time`` (the same)."""
         point = self.points[key]
         moment = now() if time is None else time
-        point.block.time = moment
+        point.block.heard(moment)
         if self._store(point, value, GOOD, moment if source_time is None else source_time):
             self._tell([point])
 
@@ -161,14 +176,14 @@ class ValueStore:
         if point.status == quality:
             return False
         point.raw = _UNSET
-        point.status, point.source_time = quality, time
+        point.status, point.source_time, point.head = quality, time, None
         return True
 
     @staticmethod
     def _store(point: Point, value: Value, quality: Quality, time: int) -> bool:
         if point.status == quality and _same(point.value, value):
             return False
-        point.value, point.status, point.source_time = value, quality, time
+        point.value, point.status, point.source_time, point.head = value, quality, time, None
         return True
 
     def _tell(self, changed: list[Point]) -> None:

@@ -12,7 +12,7 @@ from asyncua.ua import ua_binary
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.opcua import guard
+from server.opcua.wire import bounds as guard
 
 guard.install()
 

@@ -1,0 +1,114 @@
+"""A request on its way to the service that answers it, and what a service is to the rest."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
+
+from server.opcua.wire.nodeid import Key, numeric
+from server.opcua.wire.reader import Reader
+
+if TYPE_CHECKING:
+    from server.opcua.channels.channel import SecureChannel
+    from server.opcua.sessions.session import Session
+
+
+class Peer(Protocol):
+    """The connection a request came by, as services see it."""
+
+    @property
+    def channel(self) -> SecureChannel:
+        """Its secure channel."""
+        ...
+
+    @property
+    def address(self) -> str:
+        """The client's host."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Host and port, for people: ``10.1.2.3:50000``."""
+        ...
+
+    session: Session | None
+    """The session served on it, None where there is none."""
+
+    def respond(self, request: Request, body: bytes | list[bytes]) -> None:
+        """Send a response; ``body`` is what follows its ResponseHeader. Does nothing once it is closed."""
+        ...
+
+    def refuse(self, request: Request, code: int) -> None:
+        """Send a ServiceFault (OPC 10000-4 §7.35)."""
+        ...
+
+    def end(self, code: int, reason: str) -> None:
+        """Send an ERR message and close the connection."""
+        ...
+
+
+class Request:
+    """One request: its header decoded, its parameters at the reader's position."""
+
+    __slots__ = ("deadline", "handle", "id", "peer", "reader", "service", "token")
+
+    def __init__(  # each is a field of the header
+        self,
+        peer: Peer,
+        id: int,  # noqa: A002  # as in the SequenceHeader
+        service: Service,
+        token: Key,
+        handle: int,
+        deadline: float | None,
+        reader: Reader,
+    ) -> None:
+        self.peer = peer
+        self.id = id
+        self.service = service
+        self.token = token
+        """The AuthenticationToken."""
+        self.handle = handle
+        self.deadline = deadline
+        """By the monotonic clock, from the TimeoutHint; None where the client gave none."""
+        self.reader = reader
+
+
+class Needs(enum.Enum):
+    """What a service asks of whoever calls it."""
+
+    Nothing = enum.auto()
+    """Discovery: served over SecurityPolicy None even where that is not offered (OPC 10000-4 §5.5)."""
+    Channel = enum.auto()
+    Session = enum.auto()
+    """An activated session."""
+
+
+LATER: Final = None
+"""What a service returns that keeps the request and answers through its peer, as Publish does."""
+
+Answer: TypeAlias = bytes | list[bytes] | None
+"""The encoded response parameters, whole or in parts to be joined, or `LATER`."""
+
+Run: TypeAlias = Callable[[Any, Request], Answer | Coroutine[Any, Any, Answer]]
+"""Answers at once, or with a coroutine that others are served beside; raises ServiceFault, DecodingError.
+
+Its first argument is the session where the service needs one, else the peer.
+"""
+
+
+class Service(NamedTuple):
+    """One service: how its request is recognised, who answers it, what its response is called."""
+
+    name: str
+    """As the specification names it: ``Read``."""
+    request: Key
+    """The NodeId of the request's binary encoding."""
+    response: Key
+    run: Run
+    needs: Needs = Needs.Session
+
+
+def service(name: str, request: int, response: int, run: Run, needs: Needs = Needs.Session) -> Service:
+    """A service by the numbers of its encodings in namespace 0 (`ObjectIds.…_Encoding_DefaultBinary`)."""
+    return Service(name, numeric(request), numeric(response), run, needs)
