@@ -32,8 +32,16 @@ class Peer(Protocol):
         """Host and port, for people: ``10.1.2.3:50000``."""
         ...
 
-    session: Session | None
-    """The session served on it, None where there is none."""
+    @property
+    def backlogged(self) -> bool:
+        """Whether its client does not take what is sent: whoever can wait with sending does."""
+        ...
+
+    sessions: dict[Key, Session]
+    """The sessions served on it, activated or not, by AuthenticationToken.
+
+    CreateSession puts a session there, a move or its end takes it away.
+    """
 
     def respond(self, request: Request, body: bytes | list[bytes]) -> None:
         """Send a response; ``body`` is what follows its ResponseHeader. Does nothing once it is closed."""
@@ -41,6 +49,10 @@ class Peer(Protocol):
 
     def refuse(self, request: Request, code: int) -> None:
         """Send a ServiceFault (OPC 10000-4 §7.35)."""
+        ...
+
+    def cancel(self, session: Session, handle: int) -> int:
+        """Refuse the session's requests of that RequestHandle that wait; how many they were."""
         ...
 
     def end(self, code: int, reason: str) -> None:
@@ -51,7 +63,7 @@ class Peer(Protocol):
 class Request:
     """One request: its header decoded, its parameters at the reader's position."""
 
-    __slots__ = ("deadline", "handle", "id", "peer", "reader", "service", "token")
+    __slots__ = ("answered", "deadline", "handle", "id", "peer", "reader", "service", "token")
 
     def __init__(  # each is a field of the header
         self,
@@ -72,6 +84,8 @@ class Request:
         self.deadline = deadline
         """By the monotonic clock, from the TimeoutHint; None where the client gave none."""
         self.reader = reader
+        self.answered = False
+        """Whether a response was sent, or nobody waits for one any more: then answering does nothing."""
 
 
 class Needs(enum.Enum):
