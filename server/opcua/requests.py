@@ -43,6 +43,18 @@ class Peer(Protocol):
     CreateSession puts a session there, a move or its end takes it away.
     """
 
+    refusals: int
+    """How often a certificate, a signature or a user was refused here since the last that was not."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is gone: nothing more may be tied to it."""
+        ...
+
+    def sessions_changed(self) -> None:
+        """One of its sessions came, was activated or went."""
+        ...
+
     def respond(self, request: Request, body: bytes | list[bytes]) -> None:
         """Send a response; ``body`` is what follows its ResponseHeader. Does nothing once it is closed."""
         ...

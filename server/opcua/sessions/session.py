@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from collections import Counter
@@ -15,11 +16,17 @@ from server.opcua.wire.nodeid import Key, key
 from server.plant.commands import Caller
 
 if TYPE_CHECKING:
+    from asyncua import ua
+
     from server.opcua.requests import Peer
     from server.opcua.tokens import Identity
 
+log = logging.getLogger(__name__)
+
 NONCE: Final = 32
 """Bytes of a server nonce."""
+
+_MOST_USERS: Final = 10
 
 T = TypeVar("T")
 
@@ -31,6 +38,17 @@ class ChannelKey(NamedTuple):
     """The client's own certificate in DER, empty over None."""
     policy_uri: str
     mode: int
+
+
+class About(NamedTuple):
+    """What a client told of itself in CreateSession (OPC 10000-4 §5.7.2), for the diagnostics."""
+
+    description: ua.ApplicationDescription | None = None
+    server_uri: str = ""
+    endpoint_url: str = ""
+    max_response: int = 0
+    """The largest response body it takes, in bytes; 0 for any."""
+    nonce: bytes = b""
 
 
 class Session:
@@ -58,6 +76,13 @@ class Session:
         self.identity: Identity | None = None
         self.access: Access | None = None
         """What its user may do; there once it is activated."""
+        self.about = About()
+        self.locales: tuple[str, ...] = ()
+        """The LocaleIds of its last activation that had any, the preferred first."""
+        self.users: list[str] = []
+        """Whom it was activated for, the last one last (ClientUserIdHistory)."""
+        self.keeps_subscriptions = False
+        """Whether its subscriptions outlive it (OPC 10000-4 §5.7.4): to be looked at when it ends."""
         self.closed = False
         self.handles: dict[Key, Key] = {}
         """Registered nodes: what the client calls a node, and the node's own key (OPC 10000-4 §5.9.5)."""
@@ -68,9 +93,11 @@ class Session:
         self.unauthorized = 0
         self.created = time.time()
         self.lock = asyncio.Lock()
+        """Held while it is activated."""
         self._heard = time.monotonic()
         self._parts: dict[type, object] = {}
         self._endings: list[Callable[[], None]] = []
+        self._moves: list[Callable[[], None]] = []
 
     @property
     def active(self) -> bool:
@@ -81,6 +108,11 @@ class Session:
     def silence(self) -> float:
         """Seconds since its client was last heard of."""
         return time.monotonic() - self._heard
+
+    @property
+    def contact(self) -> float:
+        """When its client was last heard of, by the wall clock."""
+        return time.time() - self.silence
 
     def touch(self) -> None:
         """Its client was heard of."""
@@ -102,19 +134,52 @@ class Session:
         """Have something done when the session is closed."""
         self._endings.append(ending)
 
+    def at_move(self, moved: Callable[[], None]) -> None:
+        """Have something done each time `peer` changed: to another one, or to None when it was lost."""
+        self._moves.append(moved)
+
+    def move(self, peer: Peer | None) -> None:
+        """It is served on another connection now, or on none. For `Sessions` alone."""
+        if peer is self.peer:
+            return
+        self.peer = peer
+        if peer is not None:
+            self.client = peer.name
+        self._tell(self._moves)
+
+    def admit(self, identity: Identity, access: Access) -> None:
+        """It is for that user from now on. For `Sessions` alone."""
+        if self.access is not None and (self.identity != identity or self.access != access):
+            self.renounce()
+        if self.identity is None or self.identity.user != identity.user:
+            self.users = [*self.users, identity.user][-_MOST_USERS:]
+        self.identity, self.access = identity, access
+
     def end(self) -> None:
         """Close it: whatever hangs on it goes. For `Sessions.close` alone."""
         self.closed = True
         self.peer = None
         endings, self._endings = self._endings, []
-        for ending in endings:
-            ending()
+        self._moves.clear()
+        self._tell(endings)
+        self.renounce()
         self._parts.clear()
         self.handles.clear()
 
+    @staticmethod
+    def _tell(listeners: list[Callable[[], None]]) -> None:
+        for listener in list(listeners):
+            try:
+                listener()
+            except Exception:
+                log.exception("what hangs on a session failed: a fault of ours")
+
     def renounce(self) -> None:
         """Its user or the user's roles changed: forget what was worked out for the former ones."""
-        self._parts = {kind: part for kind, part in self._parts.items() if not isinstance(part, OfAccess)}
+        for kind, part in list(self._parts.items()):
+            if isinstance(part, OfAccess):
+                del self._parts[kind]
+                part.clear()
 
     def resolve(self, node: Key) -> Key:
         """The node a client means by a NodeId, which may be a registered handle."""
@@ -129,3 +194,6 @@ class Session:
 
 class OfAccess:
     """Base of session parts that hold for one `Access` only: gone when user or roles change."""
+
+    def clear(self) -> None:
+        """It is dropped: give back what is accounted for elsewhere."""
