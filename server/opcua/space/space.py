@@ -1,18 +1,30 @@
-"""The nodes, found by their keys (OPC 10000-3 §4)."""
+"""The nodes, found by their keys, and the references between them (OPC 10000-3 §4)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from server.opcua.space.node import Node
+from server.opcua.space.node import Node, Reference
+from server.opcua.wire import nodeid
 from server.opcua.wire.nodeid import Key, numeric
 
 _HAS_SUBTYPE: Final = numeric(45)
+_HAS_TYPE_DEFINITION: Final = numeric(40)
+_HAS_MODELLING_RULE: Final = numeric(37)
+_ONE_WAY: Final = frozenset({_HAS_TYPE_DEFINITION, _HAS_MODELLING_RULE})
+_HIERARCHICAL: Final = numeric(33)
+_REFERENCE_TYPE: Final = 32
+_SWEEP_ABOVE: Final = 8
+
+
+class DuplicateNode(Exception):
+    """Two nodes with one NodeId."""
 
 
 class ModelChange(NamedTuple):
-    """One change of the model; ``verb`` is a bit of ModelChangeStructureVerbMask (OPC 10000-5 §12.17)."""
+    """What changed about one node; ``verb`` has bits of ModelChangeStructureVerbMask (OPC 10000-5 §12.17)."""
 
     node: Node
     verb: int
@@ -24,10 +36,14 @@ REFERENCE_ADDED: Final = 4
 REFERENCE_DELETED: Final = 8
 
 ChangeListener = Callable[[Sequence[ModelChange]], None]
+"""Takes what one `Space.changing` changed, a change a node. Synchronous; must neither block nor raise."""
 
 
 class Space:
-    """All nodes. Adding, deleting and browsing take time linear in what they touch."""
+    """All nodes. Adding, deleting and browsing take time linear in what they touch.
+
+    Several changes that belong together stand in one `changing` block; none of them needs one.
+    """
 
     def __init__(self) -> None:
         self.nodes: dict[Key, Node] = {}
@@ -38,6 +54,13 @@ class Space:
         """Grows with every change of nodes, references or permissions: what was planned before is void."""
         self._listeners: list[ChangeListener] = []
         self._subtypes: dict[Node, frozenset[Node]] = {}
+        self._dead: dict[Node, int] = {}
+        """How many references to deleted nodes a node still holds."""
+        self._depth = 0
+        self._changed = False
+        self._told: dict[Node, int] | None = None
+        """What the listeners will be told; None where nobody is."""
+        self._shared: dict[Reference, Reference] = {}
 
     def __len__(self) -> int:
         return len(self.nodes)
@@ -48,3 +71,234 @@ class Space:
     def number(self, identifier: int) -> Node:
         """A node of namespace 0 that is there. Raises KeyError."""
         return self.nodes[numeric(identifier)]
+
+    # Changes
+
+    @contextlib.contextmanager
+    def changing(self, *, quiet: bool = False) -> Iterator[None]:
+        """Take the changes made within as one: one generation, listeners told once, at its end.
+
+        ``quiet`` tells them nothing: for the diagnostics of sessions, which come and go. Nothing
+        may be awaited within.
+        """
+        if self._depth == 0:
+            self._told = {} if self._listeners and not quiet else None
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+            if self._depth == 0:
+                self._settle()
+
+    def _settle(self) -> None:
+        told, self._told = self._told, None
+        self._shared = {}
+        if not self._changed:
+            return
+        self._changed = False
+        self.generation += 1
+        if told:
+            changes = [ModelChange(node, verb) for node, verb in told.items()]
+            for listener in self._listeners:
+                listener(changes)
+
+    def touch(self) -> None:
+        """Attributes or permissions changed that somebody may have planned with."""
+        with self.changing():
+            self._changed = True
+
+    def on_change(self, listener: ChangeListener) -> Callable[[], None]:
+        """Have every change told; returns what ends that.
+
+        What is told is what a GeneralModelChangeEvent reports (OPC 10000-3 §9.32.2): nodes added and
+        deleted, and of those that stay the ones that gained or lost references.
+        """
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def add(self, node: Node) -> None:
+        """Put a node in, still without references. Raises DuplicateNode."""
+        if self.nodes.setdefault(node.key, node) is not node:
+            raise DuplicateNode(f"two nodes are {nodeid.text(node.key)}")
+        self._note(NODE_ADDED, node)
+
+    def link(self, source: Node, kind: Node, target: Node) -> bool:
+        """Have ``source`` refer to ``target``, which then holds the inverse; False where it did already.
+
+        A type or a modelling rule does not hold the inverse of HasTypeDefinition or
+        HasModellingRule: it would list every node of the plant. Raises ValueError for a deleted node.
+        """
+        if not (source.alive and target.alive and kind.alive):
+            raise ValueError("a reference from, to or of a deleted node")
+        forward = Reference(kind, True, target)
+        if kind.key in _ONE_WAY:
+            # Equal in every instance, so one object for all of them.
+            forward = self._shared.setdefault(forward, forward)
+            if forward in source.links:
+                return False
+            source.links.append(forward)
+            if kind.key == _HAS_TYPE_DEFINITION:
+                source.type_definition = target
+        else:
+            inverse = Reference(kind, False, source)
+            # Both ends hold it, so the end with fewer references is asked.
+            if len(source.links) <= len(target.links):
+                known = forward in source.links
+            else:
+                known = inverse in target.links
+            if known:
+                return False
+            source.links.append(forward)
+            target.links.append(self._shared.setdefault(inverse, inverse))
+            if kind.key == _HAS_SUBTYPE:
+                self._subtypes.clear()
+        self._note(REFERENCE_ADDED, source, target)
+        return True
+
+    def unlink(self, source: Node, kind: Node, target: Node) -> bool:
+        """Take a reference out, both ways; False where there is none. Linear in what the nodes hold."""
+        forward = Reference(kind, True, target)
+        if forward not in source.links:
+            return False
+        source.links.remove(forward)
+        if kind.key == _HAS_TYPE_DEFINITION:
+            source.type_definition = None
+        if kind.key not in _ONE_WAY:
+            target.links.remove(Reference(kind, False, source))
+        if kind.key == _HAS_SUBTYPE:
+            self._subtypes.clear()
+        self._note(REFERENCE_DELETED, source, target)
+        return True
+
+    def _note(self, verb: int, *nodes: Node) -> None:
+        self._changed = True
+        if self._depth == 0:
+            with self.changing():
+                self._note(verb, *nodes)
+        elif self._told is not None:
+            for node in nodes:
+                self._tell(node, verb)
+
+    def _tell(self, node: Node, verb: int) -> None:
+        if self._told is not None:
+            known = self._told.get(node, 0)
+            if not known & (NODE_ADDED | NODE_DELETED):
+                self._told[node] = known | verb
+
+    def delete(self, keys: Iterable[Key]) -> int:
+        """Take nodes out, with every reference to them; returns how many there were.
+
+        What refers to them is cleaned when more than half of it is dead, so that any number
+        of deletions costs no more than the references they end.
+        """
+        found = 0
+        with self.changing():
+            for key in keys:
+                node = self.nodes.pop(key, None)
+                if node is not None:
+                    found += 1
+                    self._end(node)
+        return found
+
+    def _end(self, node: Node) -> None:
+        node.alive = False
+        self._changed = True
+        self._dead.pop(node, None)
+        links, node.links = node.links, []
+        for link in links:
+            other = link.target
+            if not other.alive or link.type.key in _ONE_WAY:
+                continue
+            dead = self._dead.get(other, 0) + 1
+            if dead > _SWEEP_ABOVE and 2 * dead > len(other.links):
+                other.links = [link for link in other.links if link.target.alive]
+                self._dead.pop(other, None)
+            else:
+                self._dead[other] = dead
+            self._tell(other, REFERENCE_DELETED)
+        self._subtypes.clear()
+        if self._told is not None:
+            if self._told.get(node) == NODE_ADDED:
+                del self._told[node]
+            else:
+                self._told[node] = NODE_DELETED
+        if node.node_class == _REFERENCE_TYPE:
+            self._end_references(node)
+
+    def _end_references(self, kind: Node) -> None:
+        """A reference type went: so do its references, wherever they are."""
+        for node in self.nodes.values():
+            if any(link.type is kind for link in node.links):
+                node.links = [link for link in node.links if link.type is not kind]
+                self._tell(node, REFERENCE_DELETED)
+
+    # Questions
+
+    def subtypes(self, node: Node) -> frozenset[Node]:
+        """A type and everything below it by HasSubtype; looked up once until types change."""
+        found = self._subtypes.get(node)
+        if found is None:
+            seen, waiting = {node}, [node]
+            while waiting:
+                for link in waiting.pop().references():
+                    if link.forward and link.type.key == _HAS_SUBTYPE and link.target not in seen:
+                        seen.add(link.target)
+                        waiting.append(link.target)
+            found = self._subtypes[node] = frozenset(seen)
+        return found
+
+    def is_subtype(self, node: Node, base: Node) -> bool:
+        """Whether a type is ``base`` or below it."""
+        return node in self.subtypes(base)
+
+    @staticmethod
+    def supertypes(node: Node) -> Iterator[Node]:
+        """The types above one, the closest first."""
+        above: Node | None = node
+        seen = {node}
+        while above is not None:
+            above = next(
+                (r.target for r in above.references() if not r.forward and r.type.key == _HAS_SUBTYPE), None
+            )
+            if above is None or above in seen:
+                return
+            seen.add(above)
+            yield above
+
+    def targets(self, node: Node, kind: Node, *, forward: bool = True) -> Iterator[Node]:
+        """Where references of a type and its subtypes lead."""
+        kinds = self.subtypes(kind)
+        return (r.target for r in node.references() if r.forward is forward and r.type in kinds)
+
+    def children(self, node: Node) -> Iterator[Node]:
+        """Where hierarchical references lead."""
+        return self.targets(node, self.number(33))
+
+    def child(self, node: Node, browse_name: bytes, kind: Node | None = None) -> Node | None:
+        """The child of an encoded BrowseName, by references of ``kind`` or else any hierarchical ones."""
+        found = self.targets(node, kind or self.number(33))
+        return next((child for child in found if child.browse_name == browse_name), None)
+
+    def owned(self, node: Node) -> list[Node]:
+        """A node and what hangs on nothing else: every hierarchical way to it comes through the node.
+
+        It is what a deletion of the node takes along.
+        """
+        kinds = self.subtypes(self.nodes[_HIERARCHICAL])
+        found = {node: True}
+        missing: dict[Node, int] = {}
+        waiting = [node]
+        while waiting:
+            for link in waiting.pop().references():
+                target = link.target
+                if not link.forward or link.type not in kinds or target in found:
+                    continue
+                left = missing.get(target)
+                if left is None:
+                    left = sum(1 for r in target.references() if not r.forward and r.type in kinds)
+                missing[target] = left - 1
+                if left == 1:
+                    found[target] = True
+                    waiting.append(target)
+        return list(found)
