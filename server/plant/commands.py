@@ -103,24 +103,13 @@ class Commands:
         if quality is None:
             time = None if source_time is None else min(source_time, now())
             quality = await self._carry_out(point, value, time)
-        audit.info(
-            "write %s by %s: %r -> %r: %s",
-            key,
-            caller.user,
-            old,
-            value,
-            quality_name(quality),
-            extra={
-                "event": "write",
-                "node": key,
-                "user": caller.user,
-                "client": caller.client,
-                "old": old,
-                "new": value,
-                "held": point.value,
-                "status": quality_name(quality),
-            },
-        )
+        _tell(caller, point, old, value, quality)
+        return quality
+
+    def refuse(self, caller: Caller, key: str, value: object, quality: Quality) -> Quality:
+        """Tell the audit of a write that was refused before it came here; gives the quality back."""
+        point = self._store.points[key]
+        _tell(caller, point, point.value, value, quality)
         return quality
 
     def _refusal(self, caller: Caller, prop: Property, value: Value) -> Quality | None:
@@ -193,6 +182,29 @@ class Commands:
         if tag.type.is_number and isinstance(held, int | float):
             return GOOD_CLAMPED
         return BAD_DEVICE_FAILURE
+
+
+def _tell(caller: Caller, point: Point, old: Value, new: object, quality: Quality) -> None:
+    """Write a line of the audit log."""
+    key, outcome = point.property.key, quality_name(quality)
+    audit.info(
+        "write %s by %s: %r -> %r: %s",
+        key,
+        caller.user,
+        old,
+        new,
+        outcome,
+        extra={
+            "event": "write",
+            "node": key,
+            "user": caller.user,
+            "client": caller.client,
+            "old": old,
+            "new": new,
+            "held": point.value,
+            "status": outcome,
+        },
+    )
 
 
 def _has_type(value: Value, kind: ValueType) -> bool:

@@ -1,0 +1,60 @@
+"""From a message to the service that answers it (OPC 10000-4 §5, §7.33)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from server.opcua.requests import Needs, Peer, Request, Service
+from server.opcua.types import ServiceFault, StatusCodes
+from server.opcua.wire.nodeid import NULL, Key
+from server.opcua.wire.reader import Reader
+
+_MS: Final = 1000.0
+_LONGEST: Final = 86_400.0
+"""Seconds beyond which a TimeoutHint means no more than its absence."""
+
+
+class _Unsupported:
+    """What answers a request that no service of ours is for."""
+
+    @staticmethod
+    def run(_: object, request: Request) -> None:
+        """Raises ServiceFault."""
+        raise ServiceFault(StatusCodes.BadServiceUnsupported, f"no service for {request.service.name}")
+
+
+class Dispatcher:
+    """All services of a server, by the type of their requests."""
+
+    def __init__(self, services: Iterable[Service]) -> None:
+        """A request type may be given once. Raises ValueError."""
+        self._services: dict[Key, Service] = {}
+        for service in services:
+            if service.request in self._services:
+                raise ValueError(f"two services answer {service.name}")
+            self._services[service.request] = service
+
+    def request(self, peer: Peer, number: int, body: bytes) -> Request:
+        """The request of a message: its header is decoded, its parameters are not.
+
+        Raises DecodingError where there is no header to answer to.
+        """
+        reader = Reader(body)
+        kind = reader.key()
+        token = reader.key()
+        reader.skip(8)  # Timestamp: the client's clock is its own business
+        handle = reader.uint32()
+        reader.skip(4)  # ReturnDiagnostics: taken, and no diagnostics are kept
+        reader.string()  # AuditEntryId
+        hint = reader.uint32() / _MS
+        reader.extension_object()  # AdditionalHeader
+        service = self._services.get(kind)
+        if service is None:
+            service = Service("unknown", kind, NULL, _Unsupported.run, Needs.Channel)
+        deadline = time.monotonic() + hint if 0 < hint < _LONGEST else None
+        return Request(peer, number, service, token, handle, deadline, reader)
+
+    def __iter__(self) -> Iterator[Service]:
+        return iter(self._services.values())
