@@ -46,11 +46,6 @@ class Peer(Protocol):
     refusals: int
     """How often a certificate, a signature or a user was refused here since the last that was not."""
 
-    @property
-    def closed(self) -> bool:
-        """Whether it is gone: nothing more may be tied to it."""
-        ...
-
     def sessions_changed(self) -> None:
         """One of its sessions came, was activated or went."""
         ...

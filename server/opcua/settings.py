@@ -30,6 +30,16 @@ class OpcUaSettings(SettingsModel):
     )
     sign_only: bool = Field(False, description="Also offer the Sign mode: values travel readable.")
     allow_none: bool = Field(False, description="Also offer SecurityPolicy None: no certificate is asked.")
+    crl_optional: bool = Field(
+        False,
+        description="Accept certificates of a CA whose revocation list is missing or out of date.",
+    )
     anonymous: bool = Field(False, description="Let clients in without a user; they may read and browse.")
     writable: bool = Field(False, description="Let users with the right role write what says `access: rw`.")
     max_sessions: int = Field(100, ge=1, le=1000)
+    max_sessions_per_user: int = Field(
+        20,
+        ge=1,
+        le=1000,
+        description="Of one user; anonymous ones have three quarters of all.",
+    )

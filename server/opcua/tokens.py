@@ -5,16 +5,19 @@ from __future__ import annotations
 import hmac
 import logging
 import struct
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from asyncua import ua
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from server.opcua.endpoints import ANONYMOUS_POLICY, USER_NAME_POLICY
+from server.opcua.sessions.pool import Pool
+from server.opcua.space.permissions import ROLE_IDS, Access
 from server.opcua.types import ServiceFault, StatusCodes
-from server.opcua.users import TooManyLogins, UserRecord, UserStore
+from server.opcua.users import UserRecord, UserStore
 from server.plant.model import Role
 
 log = logging.getLogger(__name__)
@@ -44,34 +47,86 @@ class Identity:
     roles: frozenset[Role]
     record: UserRecord | None = None
 
+    @property
+    def anonymous(self) -> bool:
+        """Whether it is nobody in particular."""
+        return self.record is None
+
+    @property
+    def mechanism(self) -> str:
+        """AuthenticationMechanism of the session's diagnostics (OPC 10000-5 §12.12)."""
+        return "Anonymous" if self.anonymous else "UserName"
+
+    def is_same(self, other: Identity) -> bool:
+        """Whether both are of one user, whatever the roles."""
+        return self.user == other.user and self.anonymous == other.anonymous
+
+    def access(self, *, signed: bool, encrypted: bool) -> Access:
+        """What it may do over such a channel."""
+        return Access(frozenset(ROLE_IDS[role] for role in self.roles), signed=signed, encrypted=encrypted)
+
+
+class Proof(NamedTuple):
+    """What ActivateSession brings to prove who its user is (OPC 10000-4 §5.7.3)."""
+
+    token: object
+    """The UserIdentityToken as decoded: one of `ua.…IdentityToken`, None where there is none."""
+    nonce: bytes
+    """The session's last server nonce."""
+    address: str = ""
+    """The client's host."""
+    signature: ua.SignatureData | None = None
+    """The UserTokenSignature, of tokens that have a key."""
+    certificates: tuple[bytes, ...] = ()
+    """What that may be over, followed by the nonce: our certificate, or our chain."""
+
+
+Verifier = Callable[[Any, Proof], Awaitable[Identity]]
+"""Turns a token of one kind into an identity. Raises ServiceFault."""
+
 
 class Authenticator:
-    """Turns a token into an identity, or refuses."""
+    """Turns a token into an identity, or refuses. Each kind of token has a `Verifier`."""
 
-    def __init__(self, users: UserStore, private_key: rsa.RSAPrivateKey, *, anonymous: bool) -> None:
+    def __init__(
+        self,
+        users: UserStore,
+        private_key: rsa.RSAPrivateKey,
+        *,
+        anonymous: bool,
+        pool: Pool | None = None,
+    ) -> None:
+        """``pool`` decrypts passwords."""
         self._users = users
         self._key = private_key
         self._anonymous = anonymous
+        self._pool = pool or Pool(1)
+        self._verifiers: dict[type, Verifier] = {
+            ua.UserNameIdentityToken: self._user,
+            ua.AnonymousIdentityToken: self._anybody,
+        }
 
-    async def identify(self, token: object, nonce: bytes) -> Identity:
-        """The identity of a token; ``nonce`` is the session's last server nonce.
+    def add(self, kind: type, verifier: Verifier) -> None:
+        """Accept tokens of another kind; an endpoint has to offer it (`endpoints`)."""
+        self._verifiers[kind] = verifier
+
+    async def authenticate(self, proof: Proof) -> Identity:
+        """The identity of a token.
 
         Raises ServiceFault: BadIdentityTokenInvalid, BadIdentityTokenRejected,
-        BadUserAccessDenied, BadTooManyOperations.
+        BadUserAccessDenied, BadUserSignatureInvalid, BadTooManyOperations.
         """
-        match token:
-            case ua.UserNameIdentityToken():
-                return await self._user(token, nonce)
-            case ua.AnonymousIdentityToken():
-                return self._anybody(token.PolicyId)
-            case None:
-                return self._anybody(None)
-            case ua.ExtensionObject() if token.TypeId.is_null():
-                return self._anybody(None)  # a null token means Anonymous (OPC 10000-4 §5.7.3)
-            case _:
-                raise ServiceFault(
-                    StatusCodes.BadIdentityTokenRejected, "a token of a kind that is not offered"
-                )
+        token = proof.token
+        if token is None or (isinstance(token, ua.ExtensionObject) and token.TypeId.is_null()):
+            token = ua.AnonymousIdentityToken()  # a null token means Anonymous (OPC 10000-4 §5.7.3)
+        verifier = self._verifiers.get(type(token))
+        if verifier is None:
+            raise ServiceFault(StatusCodes.BadIdentityTokenRejected, "a token of a kind that is not offered")
+        return await verifier(token, proof)
+
+    async def identify(self, token: object, nonce: bytes) -> Identity:
+        """`authenticate` for tokens without a signature."""
+        return await self.authenticate(Proof(token, nonce))
 
     def refreshed(self, identity: Identity) -> Identity | None:
         """The identity with the roles of today; None where the user is gone or has another password."""
@@ -82,39 +137,25 @@ class Authenticator:
             return None
         return Identity(identity.user, _NAMED | record.roles, record)
 
-    def _anybody(self, policy_id: str | None) -> Identity:
+    async def _anybody(self, token: Any, _proof: Proof) -> Identity:
         if not self._anonymous:
             raise ServiceFault(StatusCodes.BadIdentityTokenRejected, "anonymous users are not let in")
-        if policy_id not in {None, "", ANONYMOUS_POLICY}:
+        if token.PolicyId not in {None, "", ANONYMOUS_POLICY}:
             raise ServiceFault(
-                StatusCodes.BadIdentityTokenInvalid, f"no user token policy is called {policy_id!r}"
+                StatusCodes.BadIdentityTokenInvalid, f"no user token policy is called {token.PolicyId!r:.80}"
             )
         return Identity(ANONYMOUS_NAME, _BASIC)
 
-    async def _user(self, token: Any, nonce: bytes) -> Identity:
+    async def _user(self, token: Any, proof: Proof) -> Identity:
         if token.PolicyId != USER_NAME_POLICY or not token.UserName:
             raise ServiceFault(
                 StatusCodes.BadIdentityTokenInvalid, "no such user token policy, or no user name"
             )
-        password = self._decrypt(token, nonce)
-        try:
-            roles = await self._users.verify(token.UserName, password)
-        except TooManyLogins as error:
-            raise ServiceFault(StatusCodes.BadTooManyOperations, str(error)) from error
-        record = self._users.current(token.UserName)
-        if roles is None or record is None:
-            raise ServiceFault(
-                StatusCodes.BadUserAccessDenied, f"wrong user name or password for {token.UserName!r}"
-            )
-        return Identity(token.UserName, _NAMED | roles, record)
-
-    def _decrypt(self, token: Any, nonce: bytes) -> str:
-        """The password of OPC 10000-4 §7.40.2.2: length, password, server nonce, all encrypted."""
         scheme = _PADDINGS.get(token.EncryptionAlgorithm or "")
         if scheme is None:
             raise ServiceFault(
                 StatusCodes.BadIdentityTokenInvalid,
-                f"a password encrypted with {token.EncryptionAlgorithm or 'nothing'!r}",
+                f"a password encrypted with {token.EncryptionAlgorithm or 'nothing'!r:.80}",
             )
         secret = token.Password or b""
         block = self._key.key_size // 8
@@ -122,6 +163,20 @@ class Authenticator:
             raise ServiceFault(
                 StatusCodes.BadIdentityTokenInvalid, "an encrypted password of the wrong length"
             )
+        password = await self._pool.run(proof.address, lambda: self._decrypt(secret, scheme, proof.nonce))
+        record = await self._users.verify(token.UserName, password, proof.address)
+        if record is None:
+            raise ServiceFault(
+                StatusCodes.BadUserAccessDenied, f"wrong user name or password for {token.UserName!r:.80}"
+            )
+        return Identity(token.UserName, _NAMED | record.roles, record)
+
+    def _decrypt(self, secret: bytes, scheme: padding.OAEP, nonce: bytes) -> str:
+        """The password of OPC 10000-4 §7.40.2.2: length, password, server nonce, all encrypted.
+
+        Whatever is wrong with it gives the same code: a client must not learn how far it got.
+        """
+        block = self._key.key_size // 8
         try:
             plain = b"".join(
                 self._key.decrypt(secret[i : i + block], scheme) for i in range(0, len(secret), block)

@@ -15,7 +15,6 @@ import asyncio
 import logging
 import stat
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -28,6 +27,8 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, 
 
 from certs.files import write_atomically
 from server.opcua.errors import UserStoreError
+from server.opcua.sessions.backoff import Backoff
+from server.opcua.sessions.pool import Pool
 from server.plant.model import Role
 
 log = logging.getLogger(__name__)
@@ -41,17 +42,14 @@ MAX_PASSWORD: Final = 128
 
 _MAX_FILE: Final = 1 << 20
 _WORKERS: Final = 2
-_MAX_WAITING: Final = 32
-_FREE_ATTEMPTS: Final = 3
-_MAX_DELAY: Final = 30.0
-_MAX_REMEMBERED: Final = 1000
+"""Passwords hashed at a time; each takes 19 MiB and some 30 ms of one core."""
 
 # OWASP's choice for argon2id: 19 MiB and two passes, bearable for a small gateway.
 _HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 
 
-class TooManyLogins(Exception):
-    """More passwords wait to be checked than this server is willing to keep waiting."""
+class _Waits(Exception):
+    """Whoever tries has to wait; the text says why."""
 
 
 class UserRecord(BaseModel):
@@ -87,12 +85,10 @@ class UserStore:
 
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
-        self._clock = clock
-        self._workers = asyncio.Semaphore(_WORKERS)
-        self._waiting = 0
+        self._backoff = Backoff(clock)
+        self._pool = Pool(_WORKERS)
         self._seen: object = None
         self._users: Mapping[str, UserRecord] = {}
-        self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
     def load(self) -> None:
         """Read the file now. Raises UserStoreError where it is broken."""
@@ -133,43 +129,38 @@ class UserStore:
         """Read the file again if it changed; True if it did."""
         return await asyncio.to_thread(self._refresh)
 
-    async def verify(self, name: str, password: str) -> frozenset[Role] | None:
-        """The roles of the user of that name and password, None where there is no such one.
+    async def verify(self, name: str, password: str, address: str = "") -> UserRecord | None:
+        """The user of that name and password, None where there is no such one.
 
+        ``address`` is the client's host.
         The hash is computed off the loop, and for unknown names too, so that time does not
-        tell who exists. After some failures a name has to wait, longer each time.
-        Raises TooManyLogins.
+        tell who exists. Whoever failed too often has to wait (`backoff`), whatever the password.
+        Raises Busy.
         """
-        failures, until = self._failures.get(name, (0, 0.0))
-        if self._clock() < until:
-            log.warning(
-                "login of %r refused: wait %.0f s after %d failures", name, _delay(failures), failures
-            )
-            return None
-        if self._waiting >= _MAX_WAITING:
-            raise TooManyLogins(f"{self._waiting} logins are being checked already")
-        self._waiting += 1
-        try:
-            async with self._workers:
-                user = await asyncio.to_thread(self._check, name, password)
-        finally:
-            self._waiting -= 1
-        if user is None:
-            self._note_failure(name)
-            return None
-        self._failures.pop(name, None)
-        return user.roles
 
-    def _note_failure(self, name: str) -> None:
-        failures = self._failures.pop(name, (0, 0.0))[0] + 1
-        self._failures[name] = (failures, self._clock() + _delay(failures))
-        while len(self._failures) > _MAX_REMEMBERED:
-            self._failures.popitem(last=False)
+        def may_try() -> None:
+            reason = self._backoff.refuses(name, address, known=name in self._users)
+            if reason:
+                raise _Waits(reason)
+
+        try:
+            may_try()
+            # Again when its turn comes: those before it may have failed meanwhile.
+            user = await self._pool.run(address, lambda: self._check(name, password), may_try)
+        except _Waits as reason:
+            log.warning("login of %.64r from %s not tried: %s", name, address or "here", reason)
+            return None
+        if user is None:
+            self._backoff.failed(name, address, known=name in self._users)
+        else:
+            self._backoff.succeeded(name, address)
+        return user
 
     def _check(self, name: str, password: str) -> UserRecord | None:
         self._refresh()
+        nobody = _no_ones_hash()  # made by the first login, whoever it is of
         user = self._users.get(name)
-        fits = _fits(user.hash if user else _no_ones_hash(), password)
+        fits = _fits(user.hash if user else nobody, password)
         return user if fits else None
 
     def _refresh(self) -> bool:
@@ -263,8 +254,3 @@ def _fits(password_hash: str, password: str) -> bool:
         return len(password) <= MAX_PASSWORD and _HASHER.verify(password_hash, password)
     except (VerificationError, InvalidHashError):
         return False
-
-
-def _delay(failures: int) -> float:
-    """Seconds to wait after so many failures in a row."""
-    return 0.0 if failures < _FREE_ATTEMPTS else min(2.0 ** min(failures - _FREE_ATTEMPTS, 16), _MAX_DELAY)

@@ -67,7 +67,9 @@ class Session:
         self.peer: Peer | None = peer
         """The connection it is served on, None while it has none."""
         self.client = peer.name
-        """Where its client sits."""
+        """Where its client sits: host and port."""
+        self.address = peer.address
+        """The host alone."""
         self.channel = channel
         self.timeout = timeout
         """Seconds it may be idle."""
@@ -144,7 +146,7 @@ class Session:
             return
         self.peer = peer
         if peer is not None:
-            self.client = peer.name
+            self.client, self.address = peer.name, peer.address
         self._tell(self._moves)
 
     def admit(self, identity: Identity, access: Access) -> None:
