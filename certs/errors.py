@@ -8,10 +8,14 @@ CertificateError
 from __future__ import annotations
 
 import enum
+from typing import Final
 
 
 class Step(enum.Enum):
-    """The checks of OPC 10000-4 §6.1.3, in the order they are made."""
+    """The checks of OPC 10000-4 §6.1.3, in the order they are made.
+
+    The host name stands between IssuerValidity and ApplicationUri: a client's to check.
+    """
 
     Structure = "structure"
     Chain = "chain"
@@ -23,8 +27,18 @@ class Step(enum.Enum):
     ApplicationUri = "application URI"
     Usage = "usage"
     IssuerUsage = "issuer usage"
+    RevocationList = "revocation list"
     Revoked = "revoked"
+    IssuerRevocationList = "issuer revocation list"
     IssuerRevoked = "issuer revoked"
+
+    @property
+    def order(self) -> int:
+        """How many checks are made before it."""
+        return _ORDER[self]
+
+
+_ORDER: Final = {step: number for number, step in enumerate(Step)}
 
 
 class CertificateError(Exception):

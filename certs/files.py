@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import tempfile
@@ -11,7 +12,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
 from certs.errors import CertificateError, CertificateRefused, Step
@@ -30,6 +31,8 @@ MAX_CHAIN: Final = 10
 """Certificates in one chain, the leaf included."""
 
 _PEM: Final = b"-----BEGIN "
+_PEM_CERTIFICATE: Final = re.compile(rb"-----BEGIN (?:X509 )?CERTIFICATE-----")
+_PEM_LIST: Final = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
 
 
 def read_certificates(data: bytes) -> list[x509.Certificate]:
@@ -42,12 +45,31 @@ def read_certificates(data: bytes) -> list[x509.Certificate]:
         raise CertificateError(f"not a certificate: {error}") from error
 
 
-def read_crl(data: bytes) -> x509.CertificateRevocationList:
-    """The revocation list of a PEM or DER file. Raises CertificateError where there is none."""
+def read_objects(data: bytes) -> tuple[list[x509.Certificate], list[x509.CertificateRevocationList]]:
+    """Every certificate and every revocation list of a PEM or DER file; what it is, its bytes say.
+
+    Raises CertificateError where there is neither.
+    """
     try:
-        return x509.load_pem_x509_crl(data) if _PEM in data else x509.load_der_x509_crl(data)
+        if _PEM not in data:
+            return _read_der(data)
+        certificates = x509.load_pem_x509_certificates(data) if _PEM_CERTIFICATE.search(data) else []
+        lists = [x509.load_pem_x509_crl(block) for block in _PEM_LIST.findall(data)]
     except PARSE_ERRORS as error:
-        raise CertificateError(f"not a certificate revocation list: {error}") from error
+        raise CertificateError(f"neither a certificate nor a revocation list: {error}") from error
+    if not certificates and not lists:
+        raise CertificateError("neither a certificate nor a revocation list")
+    return certificates, lists
+
+
+def _read_der(data: bytes) -> tuple[list[x509.Certificate], list[x509.CertificateRevocationList]]:
+    try:
+        return [x509.load_der_x509_certificate(data)], []
+    except PARSE_ERRORS as no_certificate:
+        try:
+            return [], [x509.load_der_x509_crl(data)]
+        except PARSE_ERRORS:
+            raise no_certificate from None
 
 
 def read_chain(data: bytes) -> list[x509.Certificate]:
@@ -103,6 +125,11 @@ def common_name(certificate: x509.Certificate) -> str:
     return str(names[0].value) if names else ""
 
 
+def title(certificate: x509.Certificate) -> str:
+    """Common name and thumbprint, as a message names a certificate."""
+    return f"{common_name(certificate) or 'a certificate'} ({thumbprint(certificate)})"
+
+
 def application_uri(certificate: x509.Certificate) -> str | None:
     """The first URI of the SubjectAltName: the ApplicationUri (OPC 10000-6 §6.2.2)."""
     try:
@@ -115,12 +142,25 @@ def application_uri(certificate: x509.Certificate) -> str | None:
 
 def file_name(certificate: x509.Certificate) -> str:
     """Common name and thumbprint: what a certificate is called in every folder of the trust list."""
-    name = re.sub(r"[^A-Za-z0-9._-]+", "_", common_name(certificate)).strip("._")[:64]
-    return f"{name or 'unnamed'} [{thumbprint(certificate)}].der"
+    return f"{_plain(common_name(certificate)) or 'unnamed'} [{thumbprint(certificate)}].der"
 
 
-def write_atomically(path: Path, data: bytes, mode: int) -> None:
-    """Write a whole file or nothing, never readable by more than ``mode`` allows."""
+def list_file_name(issuer: x509.Certificate, kind: str = "") -> str:
+    """What the list of a CA is called: one name a key, so that a new list takes the old one's place."""
+    spki = issuer.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    name = _plain(common_name(issuer)) or "unnamed"
+    return f"{name} [{hashlib.sha256(spki).hexdigest()[:40].upper()}]{kind and f' {kind}'}.crl"
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._")[:64]
+
+
+def write_atomically(path: Path, data: bytes, mode: int, *, durable: bool = True) -> None:
+    """Write a whole file or nothing, never readable by more than ``mode`` allows.
+
+    Not ``durable`` is what may be lost with the power: the disk is not waited for.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", dir=path.parent)
     temporary = Path(name)
@@ -128,7 +168,8 @@ def write_atomically(path: Path, data: bytes, mode: int) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         temporary.chmod(mode)
         temporary.replace(path)
     except OSError:

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, TypeVar
+from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from certs import files
-from certs.errors import CertificateRefused, Step
-from certs.store import TrustSnapshot
+from certs.chain import Chain, chains
+from certs.errors import CertificateError, CertificateRefused, Step
+from certs.revocation import FOREVER, Tolerated, check_revocation
+from certs.snapshot import TrustSnapshot
+from certs.structure import check_certificate, extension
 
-MIN_KEY_SIZE: Final = 2048
-MAX_KEY_SIZE: Final = 4096
-_WEAK: Final = (hashes.MD5, hashes.SHA1, hashes.SHA224)
-
-T = TypeVar("T")
-ExtensionT = TypeVar("ExtensionT", bound=x509.ExtensionType)
+log = logging.getLogger(__name__)
 
 
 class Usage(enum.Enum):
@@ -32,36 +31,102 @@ class Usage(enum.Enum):
     Server = ExtendedKeyUsageOID.SERVER_AUTH
 
 
+@dataclass(frozen=True, slots=True)
+class KeyRules:
+    """What a SecurityPolicy asks of the keys and signatures of a chain (OPC 10000-7 §6.6)."""
+
+    min_bits: int = 2048
+    max_bits: int = 4096
+    hashes: tuple[str, ...] = ("sha256", "sha384", "sha512")
+
+
+RSA_2048_TO_4096: Final = KeyRules()
+"""Of Basic256Sha256, Aes128_Sha256_RsaOaep and Aes256_Sha256_RsaPss alike."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A certificate that passed, with the issuers it was believed for, and until when that holds.
+
+    ``until`` is when the first certificate of the chain or revocation list it needs runs out.
+    """
+
+    chain: Chain
+    until: datetime
+
+    @property
+    def certificate(self) -> x509.Certificate:
+        """The peer's own."""
+        return self.chain[0]
+
+
+def _warn(refused: CertificateRefused) -> None:
+    log.warning("accepted although the check of the %s failed: %s", refused.step.value, refused)
+
+
 def validate(
-    sent: Sequence[x509.Certificate], trust: TrustSnapshot, *, usage: Usage, now: datetime
+    sent: Sequence[x509.Certificate],
+    trust: TrustSnapshot,
+    *,
+    usage: Usage,
+    now: datetime,
+    rules: KeyRules = RSA_2048_TO_4096,
+    application_uri: str | None = None,
+    tolerated: Tolerated = _warn,
 ) -> x509.Certificate:
     """Check the chain a peer sent, its own certificate first, and return that certificate.
 
     Trusted is a certificate when it or one of its issuers up to the root is in the trust
-    list; every issuer must be at hand, sent or stored. A revocation list is honoured where
-    there is one and not asked for where there is none. The ApplicationUri is checked apart
-    (`check_application_uri`): it is not known before the session is created.
+    list; every issuer must be at hand, sent or stored, and, unless the trust list says
+    otherwise, an up-to-date revocation list of each CA. A self-signed application
+    certificate needs none. ``tolerated`` is told what the administrator's choice passes
+    over. Without an ``application_uri`` that check is left out: a server hears the URI only
+    when a session is created (`check_application_uri`).
 
     Raises CertificateRefused for the first check that fails.
     """
-    leaf = sent[0]
+    return assess(
+        sent,
+        trust,
+        usage=usage,
+        now=now,
+        rules=rules,
+        application_uri=application_uri,
+        tolerated=tolerated,
+    ).certificate
+
+
+def assess(
+    sent: Sequence[x509.Certificate],
+    trust: TrustSnapshot,
+    *,
+    usage: Usage,
+    now: datetime,
+    rules: KeyRules = RSA_2048_TO_4096,
+    application_uri: str | None = None,
+    tolerated: Tolerated = _warn,
+) -> Accepted:
+    """As `validate`; gives also whom the certificate is believed for and until when.
+
+    Where several ways lead to a root, one that passes is enough; where none does, the
+    refusal is that of the way that got furthest.
+    """
     for certificate in sent[: files.MAX_CHAIN]:
         _check_structure(certificate)
-    chain = _build_chain(leaf, (*trust.trusted, *trust.issuers, *sent[1 : files.MAX_CHAIN]))
-    for certificate in chain:
-        _check_policy(certificate)
-    if not any(certificate in trust.trusted for certificate in chain):
-        raise CertificateRefused(Step.Trust, f"{_name(leaf)} is not trusted, nor is any of its issuers")
-    _check_validity(leaf, now, Step.Validity)
-    for issuer in chain[1:]:
-        _check_validity(issuer, now, Step.IssuerValidity)
-    _check_usage(leaf, usage)
-    for depth, issuer in enumerate(chain[1:]):
-        _check_issuer(issuer, depth)
-    for index, certificate in enumerate(chain[:-1]):
-        step = Step.Revoked if index == 0 else Step.IssuerRevoked
-        _check_revocation(certificate, chain[index + 1], trust.crls, step)
-    return leaf
+    worst: CertificateRefused | None = None
+    for chain in chains(sent[: files.MAX_CHAIN], trust):
+        passed_over: list[CertificateRefused] = []
+        try:
+            _check_chain(chain, trust, usage=usage, now=now, rules=rules, application_uri=application_uri)
+            until = check_revocation(chain, trust, now, passed_over.append)
+        except CertificateRefused as refused:
+            if worst is None or refused.step.order > worst.step.order:
+                worst = refused
+            continue
+        for failure in passed_over:
+            tolerated(failure)
+        return Accepted(chain, min(until, *(c.not_valid_after_utc for c in chain), FOREVER))
+    raise worst or CertificateRefused(Step.Chain, f"{files.title(sent[0])} leads to no root")
 
 
 def check_application_uri(certificate: x509.Certificate, application_uri: str | None) -> None:
@@ -75,152 +140,114 @@ def check_application_uri(certificate: x509.Certificate, application_uri: str | 
         )
 
 
-def _name(certificate: x509.Certificate) -> str:
-    return f"{files.common_name(certificate) or 'a certificate'} ({files.thumbprint(certificate)})"
-
-
-def _readable(certificate: x509.Certificate, read: Callable[[], T]) -> T:
-    """What ``read`` gives; a part that makes no sense fails the structure check."""
-    try:
-        return read()
-    except files.PARSE_ERRORS as error:
-        raise CertificateRefused(Step.Structure, f"{_name(certificate)} is malformed: {error}") from error
-
-
-def _extension(certificate: x509.Certificate, kind: type[ExtensionT]) -> ExtensionT | None:
-    try:
-        return _readable(certificate, lambda: certificate.extensions).get_extension_for_class(kind).value
-    except x509.ExtensionNotFound:
-        return None
-
-
 def _check_structure(certificate: x509.Certificate) -> None:
-    if _readable(certificate, lambda: certificate.version) is not x509.Version.v3:
-        raise CertificateRefused(Step.Structure, f"{_name(certificate)} is not an X.509 v3 certificate")
-    for part in (
-        lambda: certificate.subject,
-        lambda: certificate.issuer,
-        lambda: certificate.not_valid_after_utc,
-        lambda: certificate.extensions,
-        certificate.public_key,
-    ):
-        _readable(certificate, part)
-
-
-def _build_chain(leaf: x509.Certificate, candidates: Sequence[x509.Certificate]) -> list[x509.Certificate]:
-    """From the leaf to a root that signed itself."""
-    chain = [leaf]
-    while True:
-        current = chain[-1]
-        if current.subject == current.issuer and _is_signed_by(current, current):
-            return chain
-        named = [c for c in candidates if c.subject == current.issuer and c != current]
-        issuer = next((c for c in named if _is_signed_by(current, c)), None)
-        if issuer is None and named:
-            raise CertificateRefused(Step.Signature, f"the signature on {_name(current)} is not its issuer's")
-        if issuer is None and current.subject == current.issuer:
-            raise CertificateRefused(Step.Signature, f"the signature on {_name(current)} is wrong")
-        if issuer is None or issuer in chain or len(chain) == files.MAX_CHAIN:
-            raise CertificateRefused(
-                Step.Chain,
-                f"{_name(current)} was issued by {current.issuer.rfc4514_string()}, whose certificate is not "
-                "here; put it into issuers/certs, or into trusted/certs to trust all it issues",
-            )
-        chain.append(issuer)
-
-
-def _is_signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     try:
-        certificate.verify_directly_issued_by(issuer)
-    except (*files.PARSE_ERRORS, InvalidSignature):
-        return False
-    return True
+        check_certificate(certificate)
+    except CertificateError as error:
+        raise CertificateRefused(Step.Structure, f"{files.title(certificate)} is {error}") from error
 
 
-def _check_policy(certificate: x509.Certificate) -> None:
-    """RSA of 2048 to 4096 bits, signed with SHA-256 or better, as every policy we offer wants it."""
+def _check_chain(
+    chain: Chain,
+    trust: TrustSnapshot,
+    *,
+    usage: Usage,
+    now: datetime,
+    rules: KeyRules,
+    application_uri: str | None,
+) -> None:
+    """The checks between the signature and the revocation lists, in the specification's order."""
+    leaf, *issuers = chain
+    for certificate in chain:
+        _check_policy(certificate, rules)
+    if trust.anchors.isdisjoint(chain):
+        raise CertificateRefused(Step.Trust, f"{files.title(leaf)} is not trusted, nor is any of its issuers")
+    _check_validity(leaf, now, Step.Validity)
+    for issuer in issuers:
+        _check_validity(issuer, now, Step.IssuerValidity)
+    if application_uri is not None:
+        check_application_uri(leaf, application_uri)
+    _check_usage(leaf, usage)
+    for depth, issuer in enumerate(issuers):
+        _check_issuer(issuer, depth)
+
+
+def _check_policy(certificate: x509.Certificate, rules: KeyRules) -> None:
     key = certificate.public_key()
     if not isinstance(key, rsa.RSAPublicKey):
-        raise CertificateRefused(Step.Policy, f"{_name(certificate)} has no RSA key")
-    if not MIN_KEY_SIZE <= key.key_size <= MAX_KEY_SIZE:
+        raise CertificateRefused(Step.Policy, f"{files.title(certificate)} has no RSA key")
+    if not rules.min_bits <= key.key_size <= rules.max_bits:
         raise CertificateRefused(
             Step.Policy,
-            f"{_name(certificate)} has a key of {key.key_size} bits; {MIN_KEY_SIZE} to {MAX_KEY_SIZE} are "
-            "allowed",
+            f"{files.title(certificate)} has a key of {key.key_size} bits; {rules.min_bits} to "
+            f"{rules.max_bits} are allowed",
         )
-    algorithm = _readable(certificate, lambda: certificate.signature_hash_algorithm)
-    if algorithm is None or isinstance(algorithm, _WEAK):
-        named = algorithm.name if algorithm is not None else "an unknown algorithm"
+    named = _hash_name(certificate)
+    if named not in rules.hashes:
         raise CertificateRefused(
-            Step.Policy, f"{_name(certificate)} is signed with {named}; SHA-256 is needed"
+            Step.Policy,
+            f"{files.title(certificate)} is signed with {named or 'an unknown algorithm'}; "
+            f"{' or '.join(rules.hashes)} is needed",
         )
+
+
+def _hash_name(certificate: x509.Certificate) -> str:
+    try:
+        algorithm = certificate.signature_hash_algorithm
+    except UnsupportedAlgorithm:
+        return ""
+    return algorithm.name if algorithm is not None else ""
 
 
 def _check_validity(certificate: x509.Certificate, now: datetime, step: Step) -> None:
     if now < certificate.not_valid_before_utc:
         raise CertificateRefused(
             step,
-            f"{_name(certificate)} is valid only from {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} on",
+            f"{files.title(certificate)} is valid only from "
+            f"{certificate.not_valid_before_utc:%Y-%m-%d %H:%M} on",
         )
     if now > certificate.not_valid_after_utc:
         raise CertificateRefused(
-            step, f"{_name(certificate)} expired on {certificate.not_valid_after_utc:%Y-%m-%d %H:%M}"
+            step, f"{files.title(certificate)} expired on {certificate.not_valid_after_utc:%Y-%m-%d %H:%M}"
         )
 
 
 def _check_usage(certificate: x509.Certificate, usage: Usage) -> None:
     """What an RSA channel does with the key; a certificate that says nothing of its use may be used."""
-    key_usage = _extension(certificate, x509.KeyUsage)
+    key_usage = extension(certificate, x509.KeyUsage)
     if key_usage is not None and not (
         key_usage.digital_signature and (key_usage.key_encipherment or key_usage.data_encipherment)
     ):
         raise CertificateRefused(
-            Step.Usage, f"{_name(certificate)} is neither for signing nor for encrypting"
+            Step.Usage, f"{files.title(certificate)} is neither for signing nor for encrypting"
         )
-    extended = _extension(certificate, x509.ExtendedKeyUsage)
+    extended = extension(certificate, x509.ExtendedKeyUsage)
     if extended is not None and not {usage.value, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE} & set(extended):
-        raise CertificateRefused(Step.Usage, f"{_name(certificate)} is not for use as a {usage.name.lower()}")
-    constraints = _extension(certificate, x509.BasicConstraints)
-    # Older self-signed application certificates say they are a CA, of nothing but themselves.
-    if constraints is not None and constraints.ca and certificate.subject != certificate.issuer:
         raise CertificateRefused(
-            Step.Usage, f"{_name(certificate)} is a CA's certificate, not an application's"
+            Step.Usage, f"{files.title(certificate)} is not for use as a {usage.name.lower()}"
+        )
+    constraints = extension(certificate, x509.BasicConstraints)
+    # Older self-signed application certificates say they are a CA, of nothing but themselves.
+    own = certificate.subject == certificate.issuer and files.application_uri(certificate) is not None
+    if constraints is not None and constraints.ca and not own:
+        raise CertificateRefused(
+            Step.Usage, f"{files.title(certificate)} is a CA's certificate, not an application's"
         )
 
 
 def _check_issuer(certificate: x509.Certificate, depth: int) -> None:
     """``depth``: how many CAs stand between it and the application's certificate."""
-    constraints = _extension(certificate, x509.BasicConstraints)
-    key_usage = _extension(certificate, x509.KeyUsage)
+    constraints = extension(certificate, x509.BasicConstraints)
+    key_usage = extension(certificate, x509.KeyUsage)
     if constraints is None or not constraints.ca or (key_usage is not None and not key_usage.key_cert_sign):
-        raise CertificateRefused(Step.IssuerUsage, f"{_name(certificate)} may not issue certificates")
+        raise CertificateRefused(Step.IssuerUsage, f"{files.title(certificate)} may not issue certificates")
     # A self-signed application certificate of older make is marked as a CA: who trusts the
     # application does not mean to trust whatever it might sign.
     if files.application_uri(certificate) is not None:
         raise CertificateRefused(
-            Step.IssuerUsage, f"{_name(certificate)} is an application's certificate, not a CA's"
+            Step.IssuerUsage, f"{files.title(certificate)} is an application's certificate, not a CA's"
         )
     if constraints.path_length is not None and depth > constraints.path_length:
-        raise CertificateRefused(Step.IssuerUsage, f"{_name(certificate)} may not issue so long a chain")
-
-
-def _check_revocation(
-    certificate: x509.Certificate,
-    issuer: x509.Certificate,
-    crls: Iterable[x509.CertificateRevocationList],
-    step: Step,
-) -> None:
-    for crl in _lists_of(issuer, crls):
-        if crl.get_revoked_certificate_by_serial_number(certificate.serial_number) is not None:
-            raise CertificateRefused(step, f"{_name(certificate)} was revoked by its issuer")
-
-
-def _lists_of(
-    issuer: x509.Certificate, crls: Iterable[x509.CertificateRevocationList]
-) -> Iterator[x509.CertificateRevocationList]:
-    key = issuer.public_key()
-    if not isinstance(key, rsa.RSAPublicKey):
-        return
-    for crl in crls:
-        if crl.issuer == issuer.subject and crl.is_signature_valid(key):
-            yield crl
+        raise CertificateRefused(
+            Step.IssuerUsage, f"{files.title(certificate)} may not issue so long a chain"
+        )

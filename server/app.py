@@ -52,7 +52,7 @@ async def run(config: Configuration, data: DataDirectory, ready: Callable[[Runni
     }
     commands = Commands(store, supervisors, enabled=config.opcua.writable, keep=kept.keep)
     identity = await asyncio.to_thread(_identity, config, data)
-    trust = TrustList(data.pki)
+    trust = TrustList(data.pki, require_crl=not config.opcua.crl_optional)
     await asyncio.to_thread(trust.prepare)
     nodes = await asyncio.to_thread(lambda: [*isa95.load().nodes, *build_nodes(plant)])
     spaces = (isa95.ISA95, *namespaces(plant))
@@ -127,6 +127,7 @@ def weak_lines(config: Configuration) -> list[str]:
     sentences = {
         "sign_only": "Sign is offered: values can be read on the wire",
         "allow_none": "SecurityPolicy None is offered: no certificate is asked, nothing is encrypted",
+        "crl_optional": "certificates are accepted whose CA has no revocation list here that is up to date",
         "anonymous": "anonymous clients may browse and read",
         "writable": "users with the right role may write to devices",
     }

@@ -14,7 +14,7 @@ from certs.errors import CertificateFileError
 from certs.hosts import own_hosts
 from certs.issue import VALIDITY
 from certs.own import ApplicationIdentity, load_or_make
-from certs.store import TrustSnapshot
+from certs.snapshot import TrustSnapshot
 from certs.validate import Usage, validate
 
 URI = "urn:test:isthmus"

@@ -13,7 +13,8 @@ from certs.errors import CertificateError
 from certs.files import file_name, thumbprint
 from certs.hosts import default_application_uri
 from certs.own import load_or_make
-from certs.store import MAX_REJECTED, TrustList
+from certs.rejected import MAX_REJECTED
+from certs.store import TrustList
 
 CLIENT = pki.application("SCADA client")
 OTHER = pki.application("Other", private=pki.key(1))

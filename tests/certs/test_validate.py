@@ -14,15 +14,23 @@ from support import pki
 
 from certs.errors import CertificateRefused, Step
 from certs.files import read_chain
-from certs.store import TrustSnapshot
-from certs.validate import Usage, check_application_uri, validate
+from certs.snapshot import TrustSnapshot
+from certs.validate import KeyRules, Usage, check_application_uri, validate
 
 ROOT = pki.authority("Root CA")
 INTERMEDIATE = pki.authority("Line CA", private=pki.key(2), issuer=ROOT)
 
 
+LISTS = (ROOT.revoke(), INTERMEDIATE.revoke())
+"""Nobody is revoked."""
+
+
 def trusting(*certificates: x509.Certificate) -> TrustSnapshot:
-    return TrustSnapshot(trusted=certificates)
+    return TrustSnapshot(trusted=certificates, crls=LISTS)
+
+
+def storing(trusted: Sequence[x509.Certificate], *issuers: x509.Certificate) -> TrustSnapshot:
+    return TrustSnapshot(trusted=tuple(trusted), issuers=issuers, crls=LISTS)
 
 
 def refusal(sent: Sequence[x509.Certificate], trust: TrustSnapshot, usage: Usage = Usage.Client) -> Step:
@@ -52,9 +60,9 @@ def test_a_certificate_issued_by_a_trusted_ca_is_accepted() -> None:
 def test_a_chain_over_an_intermediate_is_built_from_what_is_sent_and_what_is_stored() -> None:
     leaf = pki.application(issuer=INTERMEDIATE)
     accept([leaf, INTERMEDIATE.certificate], trusting(ROOT.certificate))
-    accept([leaf], TrustSnapshot(trusted=(ROOT.certificate,), issuers=(INTERMEDIATE.certificate,)))
-    accept([leaf], TrustSnapshot(trusted=(INTERMEDIATE.certificate,), issuers=(ROOT.certificate,)))
-    accept([leaf], TrustSnapshot(trusted=(leaf,), issuers=(ROOT.certificate, INTERMEDIATE.certificate)))
+    accept([leaf], storing([ROOT.certificate], INTERMEDIATE.certificate))
+    accept([leaf], storing([INTERMEDIATE.certificate], ROOT.certificate))
+    accept([leaf], storing([leaf], ROOT.certificate, INTERMEDIATE.certificate))
 
 
 def test_a_chain_with_a_missing_issuer_is_incomplete_even_when_the_leaf_is_trusted() -> None:
@@ -144,6 +152,11 @@ def test_a_certificate_for_another_use_is_refused() -> None:
     assert refusal([authority], trusting(ROOT.certificate)) is Step.Usage
 
 
+def test_a_cas_own_certificate_lets_nobody_in() -> None:
+    root = pki.authority("Root", key_usage=pki.usage(certify=True))
+    assert refusal([root.certificate], trusting(root.certificate)) is Step.Usage
+
+
 def test_an_issuer_that_is_no_ca_is_refused() -> None:
     layman = pki.authority("Layman", ca=False)
     assert refusal([pki.application(issuer=layman)], trusting(layman.certificate)) is Step.IssuerUsage
@@ -160,27 +173,6 @@ def test_a_trusted_application_cannot_issue_certificates_others_would_be_let_in_
     assert refusal([issued], trusting(application)) is Step.IssuerUsage
 
 
-def test_a_revoked_certificate_is_refused_by_its_issuers_list_only() -> None:
-    leaf = pki.application(issuer=ROOT)
-    other = pki.application(issuer=ROOT)
-    trust = TrustSnapshot(trusted=(ROOT.certificate,), crls=(ROOT.revoke(leaf),))
-    assert refusal([leaf], trust) is Step.Revoked
-    accept([other], trust)
-    # A list that bears the CA's name but not its signature says nothing.
-    forged = pki.Ca(ROOT.certificate, pki.key(3)).revoke(leaf)
-    accept([leaf], TrustSnapshot(trusted=(ROOT.certificate,), crls=(forged,)))
-
-
-def test_a_revoked_intermediate_is_refused() -> None:
-    leaf = pki.application(issuer=INTERMEDIATE)
-    trust = TrustSnapshot(
-        trusted=(ROOT.certificate,),
-        issuers=(INTERMEDIATE.certificate,),
-        crls=(ROOT.revoke(INTERMEDIATE.certificate),),
-    )
-    assert refusal([leaf], trust) is Step.IssuerRevoked
-
-
 def test_the_application_uri_must_be_the_certificates() -> None:
     certificate = pki.application(uri="urn:acme:scada")
     check_application_uri(certificate, "urn:acme:scada")
@@ -188,3 +180,55 @@ def test_the_application_uri_must_be_the_certificates() -> None:
         with pytest.raises(CertificateRefused) as caught:
             check_application_uri(certificate, other)
         assert caught.value.step is Step.ApplicationUri
+
+
+def test_the_application_uri_is_checked_in_its_place_where_it_is_known() -> None:
+    certificate = pki.application(uri="urn:acme:scada", extended=ExtendedKeyUsageOID.SERVER_AUTH)
+    trust = trusting(certificate)
+    for uri, step in (("urn:acme:mes", Step.ApplicationUri), ("urn:acme:scada", Step.Usage)):
+        with pytest.raises(CertificateRefused) as caught:
+            validate([certificate], trust, usage=Usage.Client, now=pki.NOW, application_uri=uri)
+        assert caught.value.step is step
+
+
+def test_a_policy_of_its_own_key_sizes_can_be_asked_for() -> None:
+    certificate = pki.application()
+    rules = KeyRules(min_bits=3072)
+    with pytest.raises(CertificateRefused, match="3072 to 4096") as caught:
+        validate([certificate], trusting(certificate), usage=Usage.Client, now=pki.NOW, rules=rules)
+    assert caught.value.step is Step.Policy
+
+
+def test_a_critical_extension_nobody_understands_is_refused() -> None:
+    limits = x509.NameConstraints([x509.DNSName("plant.example")], None)
+    narrow = pki.authority("Narrow", extra=[(limits, True)])
+    leaf = pki.application(issuer=narrow)
+    assert refusal([leaf, narrow.certificate], trusting(narrow.certificate)) is Step.Structure
+    remark = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4.5"), b"\x05\x00")
+    limited = pki.application(extra=[(remark, True)])
+    assert refusal([limited], trusting(limited)) is Step.Structure
+    remarked = pki.application(extra=[(remark, False)])
+    accept([remarked], trusting(remarked))
+
+
+def test_the_first_failing_check_is_the_one_that_is_told() -> None:
+    """One certificate with everything wrong; one thing after the other is put right."""
+    old = pki.authority("Old", private=pki.key(5), end=timedelta(days=-1))
+    small = pki.application(private=pki.key(size=1024), issuer=old, extended=ExtendedKeyUsageOID.SERVER_AUTH)
+    leaf = pki.application(issuer=old, extended=ExtendedKeyUsageOID.SERVER_AUTH, end=timedelta(hours=-1))
+    valid = pki.application(issuer=old, extended=ExtendedKeyUsageOID.SERVER_AUTH)
+    assert refusal([small], storing([])) is Step.Chain
+    assert refusal([small], storing([], old.certificate)) is Step.Policy
+    assert refusal([leaf], storing([], old.certificate)) is Step.Trust
+    assert refusal([leaf], storing([old.certificate])) is Step.Validity
+    assert refusal([valid], storing([old.certificate])) is Step.IssuerValidity
+    young = pki.authority("Young", private=pki.key(5), path_length=0)
+    middle = pki.authority("Middle", private=pki.key(2), issuer=young)
+    wrong = pki.application(issuer=middle, extended=ExtendedKeyUsageOID.SERVER_AUTH)
+    right = pki.application(issuer=middle)
+    assert refusal([wrong, middle.certificate], storing([young.certificate])) is Step.Usage
+    assert refusal([right, middle.certificate], storing([young.certificate])) is Step.IssuerUsage
+    direct = pki.application(issuer=young)
+    assert refusal([direct], storing([young.certificate])) is Step.RevocationList
+    lists = (young.revoke(direct),)
+    assert refusal([direct], TrustSnapshot((young.certificate,), crls=lists)) is Step.Revoked

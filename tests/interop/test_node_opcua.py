@@ -216,6 +216,8 @@ def test_an_application_of_a_trusted_ca_is_let_in(
     certificate, key = pki.write(tmp_path, leaf, own)
     (tmp_path / "ca.pem").write_bytes(pki.pem(ca.certificate))
     served.bench.trust.trust(tmp_path / "ca.pem")
+    (tmp_path / "ca.crl").write_bytes(pki.crl_der(ca.revoke()))
+    served.bench.trust.add_list(tmp_path / "ca.crl")
     issued = order | {"certificate": str(certificate), "key": str(key), "pki": str(tmp_path / "pki")}
     node("connect", **{"as": "issued"}, **issued, policy="Aes256_Sha256_RsaPss", mode="SignAndEncrypt")
     node("disconnect", **{"as": "issued"})

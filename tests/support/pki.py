@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -37,20 +38,32 @@ class Ca:
     certificate: x509.Certificate
     key: rsa.RSAPrivateKey
 
-    def revoke(self, *certificates: x509.Certificate) -> x509.CertificateRevocationList:
+    def revoke(
+        self,
+        *certificates: x509.Certificate,
+        start: timedelta = timedelta(hours=-1),
+        end: timedelta = timedelta(days=30),
+        extra: Sequence[x509.ExtensionType] = (),
+        reason: x509.ReasonFlags | None = None,
+    ) -> x509.CertificateRevocationList:
+        """A revocation list; without certificates one that says nobody is revoked."""
         builder = (
             x509.CertificateRevocationListBuilder()
             .issuer_name(self.certificate.subject)
-            .last_update(NOW - timedelta(hours=1))
-            .next_update(NOW + timedelta(days=30))
+            .last_update(NOW + start)
+            .next_update(NOW + end)
         )
+        for extension in extra:
+            builder = builder.add_extension(extension, critical=True)
         for certificate in certificates:
-            builder = builder.add_revoked_certificate(
+            entry = (
                 x509.RevokedCertificateBuilder()
                 .serial_number(certificate.serial_number)
                 .revocation_date(NOW - timedelta(hours=2))
-                .build()
             )
+            if reason is not None:
+                entry = entry.add_extension(x509.CRLReason(reason), critical=False)
+            builder = builder.add_revoked_certificate(entry.build())
         return builder.sign(self.key, hashes.SHA256())
 
 
@@ -84,6 +97,7 @@ def application(  # noqa: PLR0913  # each argument is one thing that can be wron
     key_usage: x509.KeyUsage | None = None,
     extended: ObjectIdentifier = ExtendedKeyUsageOID.CLIENT_AUTH,
     ca: bool = False,
+    extra: Sequence[tuple[x509.ExtensionType, bool]] = (),
 ) -> x509.Certificate:
     own = private or key()
     builder = (
@@ -108,10 +122,12 @@ def application(  # noqa: PLR0913  # each argument is one thing that can be wron
         .add_extension(key_usage or usage(certify=issuer is None), critical=True)
         .add_extension(x509.ExtendedKeyUsage([extended]), critical=False)
     )
+    for extension, critical in extra:
+        builder = builder.add_extension(extension, critical=critical)
     return builder.sign(issuer.key if issuer else own, algorithm or hashes.SHA256())
 
 
-def authority(
+def authority(  # as application
     common: str = "Plant CA",
     *,
     private: rsa.RSAPrivateKey | None = None,
@@ -119,9 +135,11 @@ def authority(
     end: timedelta = timedelta(days=3650),
     ca: bool = True,
     path_length: int | None = None,
+    key_usage: x509.KeyUsage | None = None,
+    extra: Sequence[tuple[x509.ExtensionType, bool]] = (),
 ) -> Ca:
     own = private or key(1)
-    certificate = (
+    builder = (
         x509.CertificateBuilder()
         .subject_name(name(common))
         .issuer_name(issuer.certificate.subject if issuer else name(common))
@@ -130,10 +148,23 @@ def authority(
         .not_valid_before(NOW - timedelta(days=400))
         .not_valid_after(NOW + end)
         .add_extension(x509.BasicConstraints(ca=ca, path_length=path_length if ca else None), critical=True)
-        .add_extension(usage(sign=False, encipher=False, certify=True), critical=True)
-        .sign(issuer.key if issuer else own, hashes.SHA256())
+        .add_extension(key_usage or usage(sign=False, encipher=False, certify=True), critical=True)
     )
-    return Ca(certificate, own)
+    for extension, critical in extra:
+        builder = builder.add_extension(extension, critical=critical)
+    return Ca(builder.sign(issuer.key if issuer else own, hashes.SHA256()), own)
+
+
+def key_ids(own: rsa.RSAPrivateKey, issuer: rsa.RSAPrivateKey) -> list[tuple[x509.ExtensionType, bool]]:
+    """Whose key a certificate has, and whose signed it."""
+    return [
+        (x509.SubjectKeyIdentifier.from_public_key(own.public_key()), False),
+        (x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key()), False),
+    ]
+
+
+def crl_der(crl: x509.CertificateRevocationList) -> bytes:
+    return crl.public_bytes(Encoding.DER)
 
 
 def der(certificate: x509.Certificate) -> bytes:
