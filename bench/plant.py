@@ -20,7 +20,7 @@ def plant(variables: int, period_ms: int, *, device_port: int, mqtt_port: int) -
     )
     return f"""model: 1
 namespaces: {{plant: "{PLANT_URI}", types: "urn:bench:types"}}
-opcua: {{port: 0, anonymous: true, allow_none: true}}
+opcua: {{port: 0, listen: [127.0.0.1], anonymous: true, allow_none: true}}
 mqtt:
   broker: "mqtt://127.0.0.1:{mqtt_port}"
   publisher_id: bench

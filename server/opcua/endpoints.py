@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple, cast
-from urllib.parse import urlsplit
 
 from asyncua import ua
 from asyncua.crypto import security_policies as policies
 
+from certs.files import der
+from certs.hosts import host_name
 from certs.own import ApplicationIdentity
+from server.opcua.hosts import authority, certificate_hosts, is_loopback, is_unspecified, normal, url_host
 from server.opcua.settings import OpcUaSettings
+from server.opcua.wire import structs
+from server.opcua.wire.writer import array
 
 LISTEN_HOST: Final = "127.0.0.1"
 """Until the transport and services are our own, the server is reached from this machine only."""
@@ -87,14 +91,35 @@ def factories(
 
 
 class Endpoints:
-    """The endpoints of one server; ``port`` is the one it listens on."""
+    """The endpoints of one server, told to each client by the host name it used, where that is ours.
 
-    def __init__(self, settings: OpcUaSettings, identity: ApplicationIdentity, port: int) -> None:
+    Ours are the names and addresses of the certificate, the configured ones, the addresses
+    listened on, and ``hosts``: what the machine knows of itself.
+    """
+
+    def __init__(
+        self,
+        settings: OpcUaSettings,
+        identity: ApplicationIdentity,
+        port: int,
+        *,
+        listen: Sequence[str] = (LISTEN_HOST,),
+        hosts: Iterable[str] = (),
+    ) -> None:
+        """``port`` is the one listened on, at the addresses of ``listen``."""
         self._settings = settings
         self._identity = identity
         self._port = port
+        self._certificate = b"".join(map(der, (identity.certificate, *identity.issuers)))
+        named = [address for address in listen if not is_unspecified(address)]
+        self._hosts = frozenset(
+            [*map(normal, (*settings.hostnames, *named, *hosts)), *certificate_hosts(identity.certificate)]
+        )
+        self._default = _default_host(settings, listen)
+        self._encoded: dict[str, bytes] = {}
         self.offers = offers(settings)
         self.url = self._url(None)
+        """The URL for whoever did not say by which name the server is known to it."""
 
     @property
     def infos(self) -> tuple[EndpointInfo, ...]:
@@ -124,13 +149,26 @@ class Endpoints:
             return []
         return self.descriptions(request.EndpointUrl)
 
+    def encoded(self, asked: str | None = None) -> bytes:
+        """`descriptions` as they are sent: an array of EndpointDescription (OPC 10000-4 §7.14)."""
+        host = self._host(asked)
+        found = self._encoded.get(host)  # no more of them than there are names of ours
+        if found is None:
+            found = self._encoded[host] = array([structs.encode(one) for one in self.descriptions(asked)])
+        return found
+
+    def discovery_urls(self) -> list[str]:
+        """A URL for each configured name, the default one first."""
+        names = dict.fromkeys([self._default, *map(normal, self._settings.hostnames)])
+        return [self._at(name) for name in names]
+
     def descriptions(self, asked: str | None = None) -> list[ua.EndpointDescription]:
         """Every endpoint as its client sees it."""
         return [
             ua.EndpointDescription(
                 EndpointUrl=self._url(asked),
                 Server=self.application(asked),
-                ServerCertificate=self._identity.der,
+                ServerCertificate=self._certificate,
                 SecurityMode=offer.mode,
                 SecurityPolicyUri=offer.policy.URI,
                 UserIdentityTokens=self._tokens(),
@@ -155,13 +193,24 @@ class Endpoints:
             )
         return found
 
+    def _host(self, asked: str | None) -> str:
+        """The host the client knows us by, where that is one of ours; else the default (§5.5.4.2)."""
+        host = url_host(asked)
+        return host if host in self._hosts else self._default
+
     def _url(self, asked: str | None) -> str:
-        """The host the client knows us by, where that is this machine; else the one we listen on."""
-        host = LISTEN_HOST
-        try:
-            named = urlsplit(asked or "").hostname
-        except ValueError:
-            named = None
-        if named in {"localhost", "127.0.0.1"}:
-            host = named
-        return f"opc.tcp://{host}:{self._port}/{self._settings.path}"
+        return self._at(self._host(asked))
+
+    def _at(self, host: str) -> str:
+        return f"opc.tcp://{authority(host, self._port)}/{self._settings.path}"
+
+
+def _default_host(settings: OpcUaSettings, listen: Sequence[str]) -> str:
+    """The first configured name, else the machine's; the address, where no other machine comes in."""
+    if all(map(is_loopback, listen)):
+        return normal(listen[0])
+    if settings.hostnames:
+        return normal(settings.hostnames[0])
+    if any(map(is_unspecified, listen)):
+        return host_name()
+    return normal(listen[0])

@@ -2,19 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import ipaddress
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from sources.settings import SettingsModel
 
 PolicyName = Literal["Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss"]
 
 
+def _address(value: str) -> str:
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        raise ValueError(
+            f"{value!r} is no IP address; write 127.0.0.1, or 0.0.0.0 and '::' for every interface"
+        ) from None
+    return value
+
+
+def _server_url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme == "opc.tcp" and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError(f"{value!r} is no URL of an OPC UA server; write opc.tcp://host:4840")
+    return value
+
+
 class OpcUaSettings(SettingsModel):
     """How clients reach the server. Everything is refused that no line here allows."""
 
     port: int = Field(4840, ge=0, le=65535, description="TCP port; 0 takes a free one.")
+    listen: tuple[Annotated[str, AfterValidator(_address)], ...] = Field(
+        ("0.0.0.0", "::"),  # noqa: S104  # every client needs a certificate, and a user, that somebody let in
+        min_length=1,
+        description="Addresses to listen on; [127.0.0.1] for this machine only.",
+    )
     path: str = Field("isthmus", pattern=r"^[A-Za-z0-9_/-]*$", description="Path of the endpoint URL.")
     application_name: str = Field("Isthmus", min_length=1, max_length=64)
     application_uri: str | None = Field(
@@ -24,6 +52,10 @@ class OpcUaSettings(SettingsModel):
     )
     hostnames: tuple[str, ...] = Field(
         (), description="Names and addresses for the certificate beside those this machine knows of itself."
+    )
+    discovery_server: Annotated[str, AfterValidator(_server_url)] | None = Field(
+        None,
+        description="URL of a discovery server to register with. Its certificate must be on the trust list.",
     )
     policies: tuple[PolicyName, ...] = Field(
         ("Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss"), min_length=1

@@ -89,7 +89,7 @@ def test_a_file_that_cannot_be_read_stops_the_start_with_its_name(
     data = tmp_path / "data"
     plant = tmp_path / "plant.yaml"
     plant.write_text(
-        'model: 1\nnamespaces: {plant: "urn:a:p", types: "urn:a:t"}\nopcua: {port: 0}\n'
+        'model: 1\nnamespaces: {plant: "urn:a:p", types: "urn:a:t"}\nopcua: {port: 0, listen: [127.0.0.1]}\n'
         "equipment:\n  Acme: {level: Enterprise}\n",
         encoding="utf-8",
     )

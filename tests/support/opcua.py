@@ -72,7 +72,7 @@ class Bench:
     def __init__(self, data: Path, **settings: Any) -> None:
         self.data = data
         self.plant: Plant = line()
-        self.settings = OpcUaSettings(**({"port": 0} | settings))
+        self.settings = OpcUaSettings(**({"port": 0, "listen": ("127.0.0.1",)} | settings))
         self.store = ValueStore(self.plant)
         self.device = MemoryDevice()
         self.kept: dict[str, Value] = {}

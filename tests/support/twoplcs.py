@@ -21,7 +21,7 @@ from sources.simulators.spec import DeviceSpec
 PLANT = """\
 model: 1
 namespaces: {{plant: "urn:acme:plant", types: "urn:acme:types"}}
-opcua: {{port: 0, anonymous: true, allow_none: true, writable: true}}
+opcua: {{port: 0, listen: [127.0.0.1], anonymous: true, allow_none: true, writable: true}}
 {mqtt}
 scan: {{normal: 200ms}}
 sources:

@@ -25,7 +25,7 @@ FIVE = ROOT / "tests" / "cases" / "five_mistakes" / "plant.yaml"
 PLANT = """\
 model: 1
 namespaces: {plant: "urn:acme:plant", types: "urn:acme:types"}
-opcua: {port: PORT, anonymous: true, allow_none: true, writable: true}
+opcua: {port: PORT, listen: [127.0.0.1], anonymous: true, allow_none: true, writable: true}
 sources:
   PLC: {driver: modbus, host: 127.0.0.1, port: MODBUS, timeout: 200ms}
 equipment:
