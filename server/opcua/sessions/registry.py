@@ -275,6 +275,12 @@ class Sessions:
             elif today != identity:
                 session.admit(today, today.access(signed=access.signed, encrypted=access.encrypted))
 
+    def distrust(self, certificate: bytes) -> None:
+        """End the sessions of a client certificate (DER), those too whose connection is gone."""
+        for session in list(self._by_token.values()):
+            if session.channel.certificate == certificate:
+                self.close(session, Ending.Certificate)
+
     def close_all(self, why: Ending = Ending.Shutdown) -> None:
         """End every session."""
         for session in list(self._by_token.values()):

@@ -8,6 +8,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable
+from time import monotonic
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar, cast
 
 from server.opcua.space.permissions import Access
@@ -96,7 +97,7 @@ class Session:
         self.created = time.time()
         self.lock = asyncio.Lock()
         """Held while it is activated."""
-        self._heard = time.monotonic()
+        self._heard = monotonic()
         self._parts: dict[type, object] = {}
         self._endings: list[Callable[[], None]] = []
         self._moves: list[Callable[[], None]] = []
@@ -109,7 +110,7 @@ class Session:
     @property
     def silence(self) -> float:
         """Seconds since its client was last heard of."""
-        return time.monotonic() - self._heard
+        return monotonic() - self._heard
 
     @property
     def contact(self) -> float:
@@ -118,7 +119,7 @@ class Session:
 
     def touch(self) -> None:
         """Its client was heard of."""
-        self._heard = time.monotonic()
+        self._heard = monotonic()
 
     def renew_nonce(self) -> bytes:
         """A fresh server nonce."""
