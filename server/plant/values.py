@@ -30,10 +30,16 @@ _UNSET: Final = object()
 class ScanBlock:
     """What the points of one block read share: when the device was last heard (ticks)."""
 
-    __slots__ = ("stamp", "time")
+    __slots__ = ("layout", "raws", "stamp", "time", "types")
 
     def __init__(self, time: int) -> None:
         self.time = time
+        self.raws: Sequence[Value] | None = None
+        """What the points held when all of them were Good last, None where that is not known."""
+        self.types: list[type] = []
+        """The types of ``raws``: True is not 1."""
+        self.layout = -1
+        """The store's layout at that time: where it is another, points may have moved."""
         self.stamp: bytes | None = None
         """The time as a protocol encodes it: made by the first reader, forgotten by `heard`."""
 
@@ -51,10 +57,23 @@ class Point:
     (§7.11.3); ``server_time`` advances with every successful poll (§7.11.4). Times are ticks.
     """
 
-    __slots__ = ("block", "conversion", "head", "items", "property", "raw", "source_time", "status", "value")
+    __slots__ = (
+        "block",
+        "conversion",
+        "head",
+        "items",
+        "kind",
+        "property",
+        "raw",
+        "source_time",
+        "status",
+        "value",
+    )
 
     def __init__(self, prop: Property, time: int) -> None:
         self.property = prop
+        self.kind: int = prop.type.type.value
+        """The number of its ValueType."""
         self.block = ScanBlock(time)
         self.conversion: Conversion | None = prop.binding.conversion if prop.binding else None
         self.raw: object = _UNSET
@@ -110,6 +129,23 @@ class ValueStore:
         has none becomes BadNoCommunication. A Bad quality empties the point.
         """
         points, block = self._block(batch.tags)
+        if batch.values is None or batch.qualities != GOOD or batch.device_times is not None:
+            block.raws = None
+            self._tell(self._each(points, block, batch))
+        elif block.raws is None or block.layout != self.layout:
+            changed = self._each(points, block, batch)
+            block.raws, block.types = batch.values, list(map(type, batch.values))
+            block.layout = self.layout
+            self._tell(changed)
+        else:
+            block.heard(batch.received)
+            types = list(map(type, batch.values))
+            if block.raws != batch.values or block.types != types:
+                self._tell(self._differing(points, block.raws, batch.values, batch.received))
+                block.raws, block.types = batch.values, types
+
+    def _each(self, points: list[Point], block: ScanBlock, batch: Batch) -> list[Point]:
+        """Take a batch in point by point; the points it changed."""
         one = batch.qualities if isinstance(batch.qualities, int) else None
         if batch.values is not None and (one is None or not is_bad(one)):
             block.heard(batch.received)
@@ -132,7 +168,24 @@ class ValueStore:
                 continue
             if self._convert(point, raw, quality, time):
                 changed.append(point)
-        self._tell(changed)
+        return changed
+
+    def _differing(
+        self, points: list[Point], before: Sequence[Value], values: Sequence[Value], time: int
+    ) -> list[Point]:
+        """Take in the values of a block that is Good, and was; the points that changed."""
+        changed: list[Point] = []
+        for point, old, raw in zip(points, before, values, strict=True):
+            if raw == old and type(raw) is type(old):
+                continue
+            if point.conversion is not None or point.status != GOOD:
+                if self._convert(point, raw, GOOD, time):
+                    changed.append(point)
+            elif raw == raw or old == old:  # noqa: PLR0124  # NaN after NaN is no change
+                point.raw = point.value = raw
+                point.source_time, point.head = time, None
+                changed.append(point)
+        return changed
 
     def set(self, key: str, value: Value, time: int | None = None, source_time: int | None = None) -> None:
         """Give a constant another value, known at ``time`` (now) and so since ``source_time`` (the same)."""
