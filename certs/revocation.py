@@ -59,11 +59,15 @@ def check_revocation(
     return until
 
 
-def missing_lists(trust: TrustSnapshot, now: datetime) -> list[str]:
-    """For each CA of the trust list without a revocation list that is up to date, what is missing."""
-    authorities = [c for c in dict.fromkeys((*trust.trusted, *trust.issuers)) if is_authority(c)]
+def missing_lists(trust: TrustSnapshot, now: datetime, *of: x509.Certificate) -> list[str]:
+    """For each CA without a revocation list that is up to date, what is missing.
+
+    ``of`` restricts it to some certificates; without it all of the trust list are meant.
+    """
     missing = []
-    for authority in authorities:
+    for authority in dict.fromkeys(of or (*trust.trusted, *trust.issuers)):
+        if not is_authority(authority):
+            continue
         lists = trust.lists_of(authority)
         if not any(_is_current(c, now) and _is_whole(c) for c in lists):
             missing.append(_what_is_missing(authority, lists, trust, now))

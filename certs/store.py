@@ -79,6 +79,11 @@ class StoredList:
     crl: x509.CertificateRevocationList
     issuer: x509.Certificate
 
+    @property
+    def issuer_name(self) -> str:
+        """The CA's common name."""
+        return files.common_name(self.issuer)
+
 
 class TrustList:
     """The folders of one trust list below ``pki``.
@@ -145,6 +150,10 @@ class TrustList:
             if certificate.not_valid_after_utc < now
         ]
         return found + missing_lists(snapshot, now)
+
+    def missing_for(self, entry: StoredCertificate) -> list[str]:
+        """What is missing before that CA's certificates are accepted; nothing for an application's."""
+        return missing_lists(self.snapshot(), datetime.now(UTC), entry.certificate)
 
     def own(self) -> list[StoredCertificate]:
         """This application's own certificate, and the issuers' that follow it."""
