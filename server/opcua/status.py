@@ -51,9 +51,4 @@ def audit_status(step: Step) -> int:
     return _CODES[step].audit
 
 
-def peer_reason(step: Step, reason: str) -> str:
-    """The text that may go with `peer_status`: empty where the peer is not to know which check failed."""
-    return "" if _CODES[step].peer == StatusCodes.BadSecurityChecksFailed else reason
-
-
 certificate_status = peer_status

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from certs.errors import Step
-from server.opcua.status import audit_status, peer_reason, peer_status
+from server.opcua.status import audit_status, peer_status
 from server.opcua.types import StatusCodes
 
 TOLD = {
@@ -32,4 +32,3 @@ KEPT = {
 def test_every_check_has_its_codes(step: Step) -> None:
     assert audit_status(step) == (TOLD | KEPT)[step]
     assert peer_status(step) == TOLD.get(step, StatusCodes.BadSecurityChecksFailed)
-    assert peer_reason(step, "because") == ("because" if step in TOLD else "")
