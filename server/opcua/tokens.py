@@ -5,14 +5,14 @@ from __future__ import annotations
 import hmac
 import logging
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from asyncua import ua
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric import rsa
 
+from server.opcua.channels.policies import POLICIES, Policy
 from server.opcua.endpoints import ANONYMOUS_POLICY, USER_NAME_POLICY
 from server.opcua.sessions.pool import Pool
 from server.opcua.space.permissions import ROLE_IDS, Access
@@ -26,17 +26,13 @@ ANONYMOUS_NAME: Final = "anonymous"
 
 _BASIC: Final = frozenset({Role.Anonymous})
 _NAMED: Final = frozenset({Role.Anonymous, Role.AuthenticatedUser})
-_MAX_PASSWORD_BYTES: Final = 4096
+_MAX_PASSWORD_BYTES: Final = 1024
 
 
-def _oaep(algorithm: hashes.HashAlgorithm) -> padding.OAEP:
-    return padding.OAEP(mgf=padding.MGF1(algorithm=algorithm), algorithm=algorithm, label=None)
-
-
-_PADDINGS: Final = {
-    "http://www.w3.org/2001/04/xmlenc#rsa-oaep": _oaep(hashes.SHA1()),  # noqa: S303  # as the policies prescribe
-    "http://opcfoundation.org/UA/security/rsa-oaep-sha2-256": _oaep(hashes.SHA256()),
+_ENCRYPTIONS: Final[Mapping[str, Policy]] = {
+    policy.encryption_algorithm: policy for policy in POLICIES.values()
 }
+"""How a password may be encrypted. That it is encrypted is demanded over every channel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +147,8 @@ class Authenticator:
             raise ServiceFault(
                 StatusCodes.BadIdentityTokenInvalid, "no such user token policy, or no user name"
             )
-        scheme = _PADDINGS.get(token.EncryptionAlgorithm or "")
-        if scheme is None:
+        policy = _ENCRYPTIONS.get(token.EncryptionAlgorithm or "")
+        if policy is None:
             raise ServiceFault(
                 StatusCodes.BadIdentityTokenInvalid,
                 f"a password encrypted with {token.EncryptionAlgorithm or 'nothing'!r:.80}",
@@ -163,7 +159,7 @@ class Authenticator:
             raise ServiceFault(
                 StatusCodes.BadIdentityTokenInvalid, "an encrypted password of the wrong length"
             )
-        password = await self._pool.run(proof.address, lambda: self._decrypt(secret, scheme, proof.nonce))
+        password = await self._pool.run(proof.address, lambda: self._decrypt(secret, policy, proof.nonce))
         record = await self._users.verify(token.UserName, password, proof.address)
         if record is None:
             raise ServiceFault(
@@ -171,16 +167,13 @@ class Authenticator:
             )
         return Identity(token.UserName, _NAMED | record.roles, record)
 
-    def _decrypt(self, secret: bytes, scheme: padding.OAEP, nonce: bytes) -> str:
+    def _decrypt(self, secret: bytes, policy: Policy, nonce: bytes) -> str:
         """The password of OPC 10000-4 §7.40.2.2: length, password, server nonce, all encrypted.
 
         Whatever is wrong with it gives the same code: a client must not learn how far it got.
         """
-        block = self._key.key_size // 8
         try:
-            plain = b"".join(
-                self._key.decrypt(secret[i : i + block], scheme) for i in range(0, len(secret), block)
-            )
+            plain = policy.decrypt(self._key, secret)
             (length,) = struct.unpack_from("<I", plain)
             content = plain[4:]
             if length != len(content) or not hmac.compare_digest(content[-len(nonce) :], nonce):

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import logging
+import struct
 from collections import Counter
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, Protocol, cast
-from urllib.parse import urlsplit
+from typing import Any, Final, Protocol
 
 from asyncua import ua
-from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
 from certs import files
 from certs.errors import CertificateRefused
 from certs.own import ApplicationIdentity
 from certs.validate import check_application_uri
+from server.opcua.hosts import certificate_hosts, url_host
 from server.opcua.requests import LATER, Answer, Needs, Peer, Request, Service, service
 from server.opcua.sessions.pool import Busy, Pool
 from server.opcua.sessions.registry import Ending, Sessions
@@ -23,7 +23,7 @@ from server.opcua.sessions.session import About, Session
 from server.opcua.status import peer_status
 from server.opcua.tokens import Authenticator, Identity, Proof
 from server.opcua.types import ObjectIds, ServiceFault, StatusCodes, status_name
-from server.opcua.wire import nodeid, structs, writer
+from server.opcua.wire import structs, writer
 
 log = logging.getLogger(__name__)
 audit = logging.getLogger("isthmus.audit")
@@ -34,6 +34,9 @@ MAX_REFUSALS: Final = 5
 MAX_AT_WORK: Final = 8
 """CreateSession and ActivateSession requests of one connection that are answered at a time."""
 
+_NO_RESULTS: Final = writer.array(()) * 2
+"""Of the software certificates of a client, which are of the past: StatusCodes and DiagnosticInfos."""
+_DOUBLE: Final = struct.Struct("<d")
 _MIN_NONCE: Final = 32
 _MAX_NAME: Final = 256
 _MAX_LOCALES: Final = 10
@@ -61,8 +64,8 @@ _SECURITY: Final = frozenset(
 class Describes(Protocol):
     """The endpoints."""
 
-    def descriptions(self, asked: str | None = None) -> list[ua.EndpointDescription]:
-        """Every endpoint as its client sees it; ``asked`` is the URL the client used."""
+    def encoded(self, asked: str | None = None) -> bytes:
+        """An array of EndpointDescription as its client sees it; ``asked`` is the URL the client used."""
         ...
 
 
@@ -84,11 +87,11 @@ class Establishment:
         """``pool`` signs and verifies; ``max_request`` is the largest request taken, in bytes."""
         self._sessions = sessions
         self._endpoints = endpoints
-        self._identity = identity
         self._authenticator = authenticator
         self._pool = pool
         self._max_request = max_request
-        self._hosts = _hosts(identity.certificate)
+        self._hosts = certificate_hosts(identity.certificate)
+        self._certificates = _certificates(identity)
         self._at_work: Counter[Peer] = Counter()
 
     def services(self) -> tuple[Service, ...]:
@@ -208,19 +211,19 @@ class Establishment:
             asked.MaxResponseMessageSize,
             nonce,
         )
-        return structs.encode(self._created(session, signature))
-
-    def _created(self, session: Session, signature: ua.SignatureData) -> Any:
-        endpoints = self._endpoints.descriptions(session.about.endpoint_url or None)
-        return cast("Any", ua.CreateSessionResult)(
-            SessionId=nodeid.to_ua(session.id),
-            AuthenticationToken=nodeid.to_ua(session.token),
-            RevisedSessionTimeout=session.timeout * 1000.0,
-            ServerNonce=session.nonce,
-            ServerCertificate=endpoints[0].ServerCertificate if endpoints else self._identity.der,
-            ServerEndpoints=endpoints,
-            ServerSignature=signature,
-            MaxRequestMessageSize=self._max_request,
+        return b"".join(
+            (
+                session.id,
+                session.token,
+                _DOUBLE.pack(session.timeout * 1000.0),
+                writer.byte_string(session.nonce),
+                writer.byte_string(self._certificates[-1]),
+                self._endpoints.encoded(asked.EndpointUrl),
+                writer.array(()),  # ServerSoftwareCertificates: of the past
+                writer.string(signature.Algorithm),
+                writer.byte_string(signature.Signature),
+                writer.uint32(self._max_request),
+            )
         )
 
     @staticmethod
@@ -245,11 +248,7 @@ class Establishment:
 
     def _note_url(self, peer: Peer, url: str | None) -> None:
         """A name that is not ours is no reason to refuse, but one to tell (§5.7.2.2, AuditUrlMismatch)."""
-        try:
-            host = urlsplit(url or "").hostname
-        except ValueError:
-            host = None
-        if url and host not in self._hosts:
+        if url and url_host(url) not in self._hosts:
             audit.info(
                 "%s calls this server %.200r, which its certificate is not for",
                 peer.name,
@@ -272,7 +271,7 @@ class Establishment:
                     session.nonce,
                     peer.address,
                     asked.UserTokenSignature,
-                    self._certificates(),
+                    self._certificates,
                 )
             )
             # Others were at work while the password was checked.
@@ -289,7 +288,7 @@ class Establishment:
             peer.name,
             extra={"event": "login", "user": identity.user, "client": peer.name},
         )
-        return structs.encode(cast("Any", ua.ActivateSessionResult)(ServerNonce=nonce))
+        return writer.byte_string(nonce) + _NO_RESULTS
 
     @staticmethod
     def _check_channel(session: Session, peer: Peer) -> None:
@@ -317,7 +316,7 @@ class Establishment:
             return
 
         def fits() -> bool:
-            for certificate in self._certificates():
+            for certificate in self._certificates:
                 try:
                     channel.verify(certificate + nonce, signature.Algorithm or "", signature.Signature or b"")
                 except (InvalidSignature, ValueError):
@@ -335,12 +334,16 @@ class Establishment:
             return
         raise ServiceFault(StatusCodes.BadIdentityChangeNotSupported, "the session is another user's")
 
-    def _certificates(self) -> tuple[bytes, ...]:
-        """What a client may sign: our certificate, or the chain it was sent (1.04 and later: the former)."""
-        own = self._identity.der
-        if not self._identity.issuers:
-            return (own,)
-        return own, own + b"".join(files.der(issuer) for issuer in self._identity.issuers)
+
+def _certificates(identity: ApplicationIdentity) -> tuple[bytes, ...]:
+    """What a client may sign: our certificate, and the chain it is sent where there is one.
+
+    It is the former by 1.04 and later, the latter before (OPC 10000-4 §5.7.3.2).
+    """
+    own = identity.der
+    if not identity.issuers:
+        return (own,)
+    return own, own + b"".join(files.der(issuer) for issuer in identity.issuers)
 
 
 def _still_waited_for(request: Request) -> None:
@@ -351,14 +354,3 @@ def _still_waited_for(request: Request) -> None:
 
 def _locales(asked: list[str] | None) -> tuple[str, ...]:
     return tuple(locale for locale in asked or () if locale and len(locale) <= _MAX_LOCALE)[:_MAX_LOCALES]
-
-
-def _hosts(certificate: x509.Certificate) -> frozenset[str]:
-    """The names and addresses a certificate is for, in lower case."""
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return frozenset()
-    found = [name.lower() for name in names.get_values_for_type(x509.DNSName)]
-    found += [str(address) for address in names.get_values_for_type(x509.IPAddress)]
-    return frozenset(found)
