@@ -100,8 +100,6 @@ class Pool:
         return True
 
     def _done(self, who: str, job: _Job, working: asyncio.Future[Any]) -> None:
-        self._running -= 1
-        self._next_turn(who)
         # Asked for in any case: an exception that nobody fetches is logged as lost.
         error = None if working.cancelled() else working.exception()
         if not job.future.done():
@@ -112,7 +110,12 @@ class Pool:
             else:
                 job.future.set_result(working.result())
         # Not before the caller has seen the result: what it learns may decide about the next.
-        asyncio.get_running_loop().call_soon(self._serve)
+        asyncio.get_running_loop().call_soon(self._release, who)
+
+    def _release(self, who: str) -> None:
+        self._running -= 1
+        self._next_turn(who)
+        self._serve()
 
     def _next_turn(self, who: str) -> None:
         if self._lines[who]:

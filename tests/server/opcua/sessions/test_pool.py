@@ -155,3 +155,21 @@ async def test_ready_is_asked_when_the_turn_has_come_and_after_the_one_before_wa
         return True
 
     assert await asyncio.gather(*(attempt() for _ in range(5))) == [True, False, False, False, False]
+
+
+async def test_nobody_gets_between_the_result_and_the_one_who_waits_for_it() -> None:
+    pool = Pool(2)
+    seen = 0
+
+    async def attempt() -> None:
+        nonlocal seen
+        await pool.run("a", int, ready=lambda: turns.append(seen))
+        seen += 1
+
+    async def others() -> None:
+        while seen < 30:
+            await pool.run("b", int)
+
+    turns: list[int] = []
+    await asyncio.gather(*(attempt() for _ in range(20)), others(), others(), *(attempt() for _ in range(10)))
+    assert turns == list(range(30))
