@@ -100,6 +100,8 @@ class Standard:
             return number in self._facts.symmetric
         if attribute == _A.DataType and number in self._facts.any:
             return cast("Any", ua.NodeId)(_BASE_DATA_TYPE)
+        if attribute == _A.DataType and content is not None:
+            return cast("Any", ua.NodeId)(content.Identifier)  # in the shortest encoding
         if attribute == _A.InverseName and content is not None and content.Text is None:
             return None
         return content

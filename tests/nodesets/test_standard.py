@@ -20,7 +20,7 @@ from asyncua.server.standard_address_space.standard_address_space import (  # no
     fill_address_space,
 )
 from asyncua.ua.attribute_ids import AttributeIds as A
-from asyncua.ua.ua_binary import variant_from_binary
+from asyncua.ua.ua_binary import variant_from_binary, variant_to_binary
 
 from nodesets import standard
 from nodesets.standard import StandardNode, StandardNodeSet
@@ -90,10 +90,7 @@ def test_the_values_are_the_same(nodes: dict[int, StandardNode], theirs: dict[in
             assert value is not None
             assert held is not None
             assert held.Value is not None
-            assert (decoded(value).Value, decoded(value).VariantType) == (
-                held.Value.Value,
-                held.Value.VariantType,
-            )
+            assert value == variant_to_binary(held.Value)
 
 
 def test_the_attributes_are_the_same_but_for_what_is_mended(

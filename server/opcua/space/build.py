@@ -6,8 +6,6 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from asyncua import ua
-
 from nodesets.records import (
     UA,
     LocalizedText,
@@ -20,7 +18,7 @@ from nodesets.records import (
     Variant,
 )
 from server.opcua.ids import Namespaces, UnknownNamespace
-from server.opcua.space import defaults
+from server.opcua.space import defaults, encode
 from server.opcua.space.definition import data_type_definition
 from server.opcua.space.node import Node
 from server.opcua.space.permissions import RolePermissions
@@ -49,9 +47,7 @@ _TYPES: Final = frozenset(
 _TOLD: Final = 5
 _MOST_KEYS: Final = 4096
 
-FALSE: Final = writer.variant(1, b"\x00")
-TRUE: Final = writer.variant(1, b"\x01")
-NOTHING_WRITABLE: Final = writer.variant(7, writer.uint32(0))
+NOTHING_WRITABLE: Final = encode.uint32(0)
 """WriteMask: no attribute is writable but values."""
 
 
@@ -238,7 +234,7 @@ class Builder:
         if found is None:
             made: dict[int, bytes] = {_A.WriteMask: NOTHING_WRITABLE}
             if record.description:
-                made[_A.Description] = writer.variant(21, self._text(record.description))
+                made[_A.Description] = encode.localized_text(self._text(record.description))
             found = self._attributes[given] = made | self._of_class(record, writable=writable)
         return found
 
@@ -247,59 +243,49 @@ class Builder:
             case NodeClass.Variable:
                 level = CURRENT_READ | (WRITE if writable else 0)
                 found = self._typed(record) | {
-                    _A.AccessLevel: writer.variant(3, bytes((level,))),
-                    _A.Historizing: boolean(record.historizing),
+                    _A.AccessLevel: encode.byte(level),
+                    _A.Historizing: encode.boolean(record.historizing),
                 }
                 if record.minimum_sampling_interval is not None:
-                    found[_A.MinimumSamplingInterval] = double(record.minimum_sampling_interval)
+                    found[_A.MinimumSamplingInterval] = encode.double(record.minimum_sampling_interval)
                 return found
             case NodeClass.VariableType:
-                return self._typed(record) | {_A.IsAbstract: boolean(record.is_abstract)}
+                return self._typed(record) | {_A.IsAbstract: encode.boolean(record.is_abstract)}
             case NodeClass.Object:
-                return {_A.EventNotifier: writer.variant(3, bytes((record.event_notifier,)))}
+                return {_A.EventNotifier: encode.byte(record.event_notifier)}
             case NodeClass.View:
                 return {
-                    _A.EventNotifier: writer.variant(3, bytes((record.event_notifier,))),
-                    _A.ContainsNoLoops: boolean(record.contains_no_loops),
+                    _A.EventNotifier: encode.byte(record.event_notifier),
+                    _A.ContainsNoLoops: encode.boolean(record.contains_no_loops),
                 }
             case NodeClass.Method:
-                return {_A.Executable: FALSE}
+                return {_A.Executable: encode.FALSE}
             case NodeClass.ReferenceType:
                 found = {
-                    _A.IsAbstract: boolean(record.is_abstract),
-                    _A.Symmetric: boolean(record.symmetric),
+                    _A.IsAbstract: encode.boolean(record.is_abstract),
+                    _A.Symmetric: encode.boolean(record.symmetric),
                 }
                 if record.inverse_name:
-                    found[_A.InverseName] = writer.variant(21, self._text(record.inverse_name))
+                    found[_A.InverseName] = encode.localized_text(self._text(record.inverse_name))
                 return found
             case NodeClass.ObjectType | NodeClass.DataType:
-                return {_A.IsAbstract: boolean(record.is_abstract)}
+                return {_A.IsAbstract: encode.boolean(record.is_abstract)}
 
     def _typed(self, record: NodeRecord) -> dict[int, bytes]:
         """What variables and variable types share."""
         found: dict[int, bytes] = {
-            _A.DataType: writer.variant(17, self._key(record.data_type)),
-            _A.ValueRank: writer.variant(6, writer.int32(record.value_rank)),
+            _A.DataType: encode.node_id(self._key(record.data_type)),
+            _A.ValueRank: encode.int32(record.value_rank),
         }
         if record.value_rank > 0:
             dimensions = record.array_dimensions or (0,) * record.value_rank
-            found[_A.ArrayDimensions] = writer.variant_array(7, [writer.uint32(d) for d in dimensions])
+            found[_A.ArrayDimensions] = encode.uint32s(dimensions)
         return found
 
     def _define(self, node: Node, record: NodeRecord) -> None:
         """Give a data type its DataTypeDefinition."""
         made = data_type_definition(self._space, node, record, self._namespaces)
         node.attributes = {**node.attributes, _A.DataTypeDefinition: made}
-
-
-def boolean(value: bool) -> bytes:
-    """A Boolean as a Variant."""
-    return TRUE if value else FALSE
-
-
-def double(value: float) -> bytes:
-    """A Double as a Variant."""
-    return structs.encode_variant(ua.Variant(float(value), ua.VariantType.Double))
 
 
 def text(namespaces: Namespaces, node: Key) -> str:

@@ -28,8 +28,8 @@ _FORMATS: Final = {
     ValueType.UInt64: "Q",
     ValueType.Double: "d",
 }
-_WHOLE: Final[Mapping[ValueType, Callable[..., bytes]]] = {
-    kind: struct.Struct(f"<BB{form}q").pack for kind, form in _FORMATS.items()
+_WHOLE: Final[Mapping[int, Callable[..., bytes]]] = {
+    kind.value: struct.Struct(f"<BB{form}q").pack for kind, form in _FORMATS.items()
 }
 """Mask, type, value and source time of a Good number, in one go."""
 _VARIANT: Final[Mapping[ValueType, Callable[..., bytes]]] = {
@@ -43,12 +43,12 @@ def encode_head(point: Point) -> bytes:
 
     A Bad status has no value (OPC 10000-4 §7.11.1).
     """
-    kind = point.property.type.type
+    kind = point.kind
     value = point.value
     if point.status == 0 and value is not None and (whole := _WHOLE.get(kind)) is not None:
-        made = whole(_GOOD, kind.value, value, point.source_time)
+        made = whole(_GOOD, kind, value, point.source_time)
     else:
-        variant = b"" if is_bad(point.status) or value is None else encode_value(kind, value)
+        variant = b"" if is_bad(point.status) or value is None else encode_value(ValueType(kind), value)
         made = head(variant, point.status, point.source_time)
     point.head = made
     return made
