@@ -9,11 +9,16 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from bench import path, read
 from bench.accounting import Machine
-from bench.path import BenchError, Scenario, measure
+from bench.path import Scenario
+from bench.processes import BenchError
 
 FULL: Final = (Scenario(1_000, 500, 15.0), Scenario(10_000, 2_000, 30.0))
 QUICK: Final = (Scenario(1_000, 500, 5.0), Scenario(10_000, 2_000, 8.0))
+READ_ROUNDS: Final = (5, 8)
+QUICK_READ_ROUNDS: Final = (1, 2)
+"""Of clean and of changing values."""
 
 _ROWS: Final = {
     "changes_per_s": ("changes a second", "{:,.0f}"),
@@ -27,8 +32,8 @@ _ROWS: Final = {
 
 
 def table(metrics: dict[str, float]) -> str:
-    """The metrics as a Markdown table, a column a number of variables."""
-    sizes = sorted({int(name.split(".")[1]) for name in metrics})
+    """The whole path as a Markdown table, a column a number of variables."""
+    sizes = sorted({int(name.split(".")[1]) for name in metrics if name.startswith("path.")})
     lines = [
         "| " + " | ".join(["", *(f"{size:,} variables" for size in sizes)]) + " |",
         "|---|" + "---:|" * len(sizes),
@@ -42,22 +47,23 @@ def table(metrics: dict[str, float]) -> str:
 def main() -> int:
     """Run; 0 when every scenario gave its numbers, else 1."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="shorter runs, within 45 seconds")
+    parser.add_argument("--quick", action="store_true", help="shorter runs, within 90 seconds")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write machine and metrics here too")
     options = parser.parse_args()
     metrics: dict[str, float] = {}
-    for scenario in QUICK if options.quick else FULL:
-        try:
-            metrics |= measure(scenario)
-        except BenchError as error:
-            print(f"bench: {error}", file=sys.stderr)
-            return 1
+    try:
+        for scenario in QUICK if options.quick else FULL:
+            metrics |= path.measure(scenario)
+        metrics |= read.measure(*(QUICK_READ_ROUNDS if options.quick else READ_ROUNDS))
+    except BenchError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
     machine = Machine.here()
     if options.json:
         content = {"machine": dataclasses.asdict(machine), "metrics": metrics}
         options.json.write_text(json.dumps(content, indent=1), encoding="utf-8")
     print(f"{machine.cpu}, {machine.cores} cores, {machine.python}, {machine.system}\n")
-    print(table(metrics))
+    print(table(metrics), read.table(metrics), sep="\n\n")
     return 0
 
 

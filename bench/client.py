@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import struct
 import sys
 import time
@@ -105,6 +106,16 @@ class Connection:
     def close(self) -> None:
         """Drop the connection."""
         self._writer.close()
+
+    def detach(self) -> tuple[socket.socket, bytes, int]:
+        """The bare socket, to be used blocking, the ids a MSG starts with, the last sequence number.
+
+        Nothing may be on its way. The connection itself is of no use from here on.
+        """
+        bare: socket.socket = self._writer.get_extra_info("socket").dup()
+        bare.setblocking(True)
+        self._writer.transport.abort()  # closes a copy of the socket: the other end sees nothing
+        return bare, struct.pack("<II", self._channel, self._token), self._sequence
 
     def _send(self, kind: bytes, head: bytes, request: Any) -> None:
         request.RequestHeader.TimeoutHint = 60_000

@@ -3,7 +3,8 @@
 Every value differs from one read of its block to the next. The registers 0-3 hold the
 device's clock: nanoseconds, as an int64, taken when the reply leaves.
 
-Run as ``python -m bench.device REGISTERS``; prints ``ready PORT``.
+Run as ``python -m bench.device REGISTERS``; prints ``ready PORT``. A line ``still`` on its
+standard input stops all values and the clock, ``moving`` lets them go on.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ def images(registers: int) -> list[bytes]:
 class Device(asyncio.Protocol):
     """One connection: function code 3 only."""
 
+    moving = True
+
     def __init__(self, pictures: list[bytes]) -> None:
         self._pictures = pictures
         self._reads: dict[int, int] = {}
@@ -51,8 +54,9 @@ class Device(asyncio.Protocol):
             if self._transport is None or function != 3:
                 return
             number = self._reads[start] = self._reads.get(start, 0) + 1
-            body = self._pictures[number % _IMAGES][2 * start : 2 * (start + count)]
-            if start == 0:
+            picture = self._pictures[number % _IMAGES if Device.moving else 0]
+            body = picture[2 * start : 2 * (start + count)]
+            if start == 0 and Device.moving:
                 body = struct.pack(">q", time.time_ns()) + body[2 * STAMP_REGISTERS :]
             head = struct.pack(">HHHBBB", transaction, 0, len(body) + 3, unit, function, len(body))
             self._transport.write(head + body)
@@ -64,7 +68,8 @@ async def _serve(registers: int) -> None:
     server = await asyncio.get_running_loop().create_server(lambda: Device(pictures), "127.0.0.1", 0)
     async with server:
         print("ready", server.sockets[0].getsockname()[1], flush=True)
-        await asyncio.to_thread(sys.stdin.read)
+        while line := await asyncio.to_thread(sys.stdin.readline):
+            Device.moving = line.strip() != "still"
 
 
 if __name__ == "__main__":

@@ -9,24 +9,31 @@ PLANT_URI: Final = "urn:bench:plant"
 STAMP: Final = "Bench/Clock.Stamp"
 
 
-def plant(variables: int, period_ms: int, *, device_port: int, mqtt_port: int) -> str:
-    """The configuration file's text."""
+def plant(
+    variables: int, period_ms: int, *, device_port: int, mqtt_port: int | None = None, kind: str = "Float"
+) -> str:
+    """The configuration file's text: variables of that type, without MQTT where no port is given."""
     machines = variables // PER_MACHINE
     names = [f"V{index}" for index in range(PER_MACHINE)]
-    properties = "\n".join(f"      {name}: {{type: Float, range: [0, 2000]}}" for name in names)
+    properties = "\n".join(f"      {name}: {{type: {kind}, range: [0, 2000]}}" for name in names)
     bindings = "\n".join(
         f'      {name}: {{addr: "holding:{{4 + (n - 1) * {2 * PER_MACHINE} + {2 * index}}}", as: float32}}'
         for index, name in enumerate(names)
     )
-    return f"""model: 1
-namespaces: {{plant: "{PLANT_URI}", types: "urn:bench:types"}}
-opcua: {{port: 0, listen: [127.0.0.1], anonymous: true, allow_none: true}}
-mqtt:
+    mqtt = (
+        ""
+        if mqtt_port is None
+        else f"""mqtt:
   broker: "mqtt://127.0.0.1:{mqtt_port}"
   publisher_id: bench
   publishing_interval: {period_ms}ms
   qos: 0
-scan: {{normal: {period_ms}ms}}
+"""
+    )
+    return f"""model: 1
+namespaces: {{plant: "{PLANT_URI}", types: "urn:bench:types"}}
+opcua: {{port: 0, listen: [127.0.0.1], anonymous: true, allow_none: true}}
+{mqtt}scan: {{normal: {period_ms}ms}}
 sources:
   PLC: {{driver: modbus, host: 127.0.0.1, port: {device_port}}}
 classes:
