@@ -261,7 +261,6 @@ class Establishment:
     async def _activate(self, peer: Peer, request: Request) -> bytes:
         asked = structs.decode(ua.ActivateSessionParameters, request.reader)
         session = self._sessions.find(request.token)
-        self._check_channel(session, peer)
         async with session.lock:
             self._check_channel(session, peer)
             await self._check_signature(session, peer, asked.ClientSignature)

@@ -351,6 +351,16 @@ def test_a_session_waits_for_its_client_but_not_for_ever(clock: Clock) -> None:
     assert closed(patient) == [True]
 
 
+def test_a_client_has_its_time_to_come_back_from_when_it_was_lost(clock: Clock) -> None:
+    sessions = Sessions(Limits(10, 10), clock)
+    peer = FakePeer()
+    found = made(sessions, peer, timeout=3_600_000)
+    clock.time += 2 * registry.MAX_ABSENCE
+    sessions.lost(peer)
+    sessions.sweep()
+    assert closed(found) == [False]
+
+
 def test_everything_ends_at_the_end() -> None:
     sessions = Sessions(Limits(10, 10))
     all_made = [made(sessions), made(sessions, identity=None)]
