@@ -115,7 +115,7 @@ class Peer:
     def seal(
         self,
         body: bytes,
-        kind: ua.MessageType = ua.MessageType.SecureMessage,
+        kind: Any = ua.MessageType.SecureMessage,
         request: int | None = None,
     ) -> bytes:
         """The chunks of a message, one after the other."""
@@ -124,7 +124,8 @@ class Peer:
 
     def chunk(self, body: bytes, final: bytes, request: int = 7, kind: bytes = b"MSG") -> bytes:
         """One chunk with that IsFinal."""
-        (made,) = MessageChunk.message_to_chunks(
+        made: Any
+        (made,) = cast("Any", MessageChunk).message_to_chunks(
             self.policy,
             body or b"\0",
             65535,
@@ -133,11 +134,11 @@ class Peer:
             token_id=self.stack.security_token.TokenId,
         )
         made.Body = body
-        made.MessageHeader.ChunkType = cast("Any", final)
-        made.MessageHeader.MessageType = cast("Any", kind)
+        made.MessageHeader.ChunkType = final
+        made.MessageHeader.MessageType = kind
         self.stack._sequence_number += 1
         made.SequenceHeader.SequenceNumber = self.stack._sequence_number
-        return made.to_binary()
+        return cast("bytes", made.to_binary())
 
     def read(self, *chunks: bytes) -> Buffer:
         """The body of a message the server sent."""
@@ -152,7 +153,7 @@ class Peer:
     def text(self, chunks: Sequence[bytes]) -> bytes:
         """As `read`, as bytes."""
         body = self.read(*chunks)
-        return cast("bytes", body.read(len(body)))
+        return body.read(len(body))
 
 
 def peer(

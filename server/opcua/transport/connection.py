@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 _TURN: Final = 0.002
 """Seconds of chunks a connection has answered before the others have their turn."""
+_SMALL: Final = 16 * 1024
+"""Bytes of an answer that may wait for the next ones of the same turn."""
 _DRAIN: Final = 1024 * 1024
 """Bytes that are read and thrown away while a client is told why it is hung up on."""
 _PROGRESS: Final = 4096
@@ -47,7 +49,7 @@ class Handler(Protocol):
         ...
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """One client's connection. Its listener makes it; its handler speaks through it."""
 
     def __init__(self, listener: Listener, address: str, port: int) -> None:
@@ -71,6 +73,9 @@ class Connection(asyncio.Protocol):
         self._authenticated = self._trusted = False
         self._transport: asyncio.Transport | None = None
         self._frames = Frames()
+        self._buffer = listener.buffer()
+        self._corked: list[bytes] | None = None
+        """While chunks are delivered: answers to be sent together, for each send is a call of the system."""
         self._reading = True
         self._held = 0
         self._blocked = False
@@ -128,9 +133,20 @@ class Connection(asyncio.Protocol):
         if transport.get_write_buffer_size() > self._limits.unsent:
             self.drop("it does not read its answers")
             return
-        data = parts[0] if len(parts) == 1 else b"".join(parts)
-        self._written += len(data)
-        transport.write(data)
+        size = sum(map(len, parts))
+        self._written += size
+        if self._corked is not None and size < _SMALL:
+            self._corked += parts
+            return
+        self._flush()
+        transport.write(parts[0] if len(parts) == 1 else b"".join(parts))
+
+    def _flush(self) -> None:
+        """Send what was held back to be sent together."""
+        corked = self._corked
+        if corked and self._transport is not None:
+            self._corked = []
+            self._transport.write(corked[0] if len(corked) == 1 else b"".join(corked))
 
     def hold(self) -> None:
         """Keep later chunks back until `release`; may be nested."""
@@ -162,6 +178,7 @@ class Connection(asyncio.Protocol):
         if code is not None and reason:
             self._listener.tell(self.address, "connection from %s closed: %s", self.peer, reason)
         transport = self._transport
+        self._flush()
         self._end(lingers=True)
         if transport is None or transport.is_closing():
             return
@@ -172,7 +189,11 @@ class Connection(asyncio.Protocol):
             return
         # To close while bytes are unread resets the connection, and the client might never
         # see the error: it is told that nothing follows, and read from until it hangs up.
-        transport.write_eof()
+        try:
+            transport.write_eof()
+        except OSError:  # the client is gone already
+            transport.abort()
+            return
         self._adjust()
         self._linger = asyncio.get_running_loop().call_later(self._limits.linger, transport.abort)
 
@@ -199,39 +220,44 @@ class Connection(asyncio.Protocol):
             self._turn = None
         self._listener.ended(self, lingers=lingers)
 
-    # --- asyncio.Protocol
+    # --- asyncio.BufferedProtocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See asyncio.Protocol."""
+        """See asyncio.BufferedProtocol."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101  # what a TCP socket always gives
         self._transport = transport
         transport.set_write_buffer_limits(high=self._limits.pause, low=self._limits.backlog)
         if self.closing:
             transport.abort()
 
-    def data_received(self, data: bytes) -> None:
-        """See asyncio.Protocol."""
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """See asyncio.BufferedProtocol."""
+        del sizehint
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """See asyncio.BufferedProtocol."""
         if self.closing:
-            self._drained += len(data)
+            self._drained += nbytes
             if self._drained > _DRAIN:
                 self.abort()
             return
-        self._frames.feed(data)
+        self._frames.feed(bytes(self._buffer[:nbytes]))
         if self._reading:
             self._deliver()
 
     def pause_writing(self) -> None:
-        """See asyncio.Protocol."""
+        """See asyncio.BufferedProtocol."""
         self._blocked = True
         self._adjust()
 
     def resume_writing(self) -> None:
-        """See asyncio.Protocol."""
+        """See asyncio.BufferedProtocol."""
         self._blocked = False
         self._resume()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """See asyncio.Protocol."""
+        """See asyncio.BufferedProtocol."""
         del exc
         if self._linger is not None:
             self._linger.cancel()
@@ -244,30 +270,37 @@ class Connection(asyncio.Protocol):
     def _deliver(self) -> None:
         """Hand over chunk after chunk while the handler takes them and others need not wait long."""
         self._turn = None
-        frames, until = self._frames, time.monotonic() + _TURN
+        self._corked = []
         try:
-            while not (self._held or self._blocked or self.closing):
-                chunk = frames.next()
-                if chunk is None:
-                    break
-                if chunk[3] != _MORE:
-                    self._message_since = None
-                elif self._message_since is None:
-                    self._message_since = time.monotonic()
-                if self.handler is None:
-                    self._greet(chunk)
-                else:
-                    self.handler.receive(chunk)
-                if time.monotonic() > until and frames.waiting:
-                    self._turn = asyncio.get_running_loop().call_soon(self._deliver)
-                    break
+            self._hand_over()
         except TransportError as error:
             self.fail(error)
         except Exception:
             log.exception("connection from %s closed: a fault of ours", self.peer)
             self._listener.failures += 1
             self.close(StatusCodes.BadTcpInternalError)
+        if not self.closing:
+            self._flush()
+        self._corked = None
         self._adjust()
+
+    def _hand_over(self) -> None:
+        frames, until = self._frames, time.monotonic() + _TURN
+        while not (self._held or self._blocked or self.closing):
+            chunk = frames.next()
+            if chunk is None:
+                return
+            if chunk[3] != _MORE:
+                self._message_since = None
+            elif self._message_since is None:
+                self._message_since = time.monotonic()
+            if self.handler is None:
+                self._greet(chunk)
+            else:
+                self.handler.receive(chunk)
+            if frames.waiting and time.monotonic() > until:
+                self._turn = asyncio.get_running_loop().call_soon(self._deliver)
+                return
 
     def _greet(self, hello: bytes) -> None:
         self.negotiated, self.url, answer = greet(hello, self._limits)

@@ -26,6 +26,7 @@ _OUT_OF_FILES: Final = 0.5
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _QUIET: Final = 10.0
 """Seconds between two lines of log about the same address."""
+_RECEIVE_BUFFER: Final = 128 * 1024
 _SEND_BUFFER: Final = 256 * 1024
 """Bytes the kernel keeps for a client that does not read."""
 
@@ -69,6 +70,7 @@ class Listener:
         self._open = 0
         self._empty = asyncio.Event()
         self._empty.set()
+        self._buffer = memoryview(bytearray(_RECEIVE_BUFFER))
         self._told: dict[str, float] = {}
 
     @property
@@ -218,6 +220,11 @@ class Listener:
 
     # --- What connections tell
 
+    def buffer(self) -> memoryview:
+        """Where a connection may have its bytes put until it has looked at them, which it does at once."""
+        # Elsewhere a read is begun long before there is something to read, so each needs its own.
+        return self._buffer if os.name == "posix" else memoryview(bytearray(_RECEIVE_BUFFER))
+
     def make_handler(self, connection: Connection) -> Handler:
         """What answers a connection that said Hello."""
         assert self._make_handler is not None  # noqa: S101  # there are no connections before `serve`
@@ -242,10 +249,16 @@ class Listener:
         if lingers:
             self._lingering[connection] = None
             if len(self._lingering) > self.caps.lingering:
-                next(iter(self._lingering)).abort()
+                oldest = next(iter(self._lingering))
+                del self._lingering[oldest]
+                oldest.abort()
         if connection.handler is not None:
             # Soon, not now: it may be the handler that closes, in the middle of something.
-            asyncio.get_running_loop().call_soon(self._part, connection, connection.handler)
+            task = asyncio.get_running_loop().create_task(
+                _part(connection.handler), name=f"opcua end {connection.peer}"
+            )
+            self._endings.add(task)
+            task.add_done_callback(self._parted)
 
     def gone(self, connection: Connection) -> None:
         """A connection's socket is closed."""
@@ -280,20 +293,18 @@ class Listener:
         self._waiting.discard(group, connection)
         self._opening.discard(group, connection)
 
-    def _part(self, connection: Connection, handler: Handler) -> None:
-        """Tell a handler that its connection is no more, and see its tasks end."""
-        try:
-            handler.lost()
-        except Exception:
-            log.exception("connection from %s: its end failed: a fault of ours", connection.peer)
-        task = asyncio.get_running_loop().create_task(handler.wait(), name=f"opcua end {connection.peer}")
-        self._endings.add(task)
-        task.add_done_callback(self._parted)
-
     def _parted(self, task: asyncio.Task[None]) -> None:
         self._endings.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            log.error("a request's end failed: a fault of ours", exc_info=task.exception())
+            log.error("a connection's end failed: a fault of ours", exc_info=task.exception())
+
+
+async def _part(handler: Handler) -> None:
+    """Tell a handler that its connection is no more, and see its tasks end."""
+    try:
+        handler.lost()
+    finally:
+        await handler.wait()
 
 
 def _listening(family: int, host: str, port: int) -> socket.socket | None:
