@@ -1,0 +1,332 @@
+"""The engine of all subscriptions: their timers, their items, what they share (OPC 10000-4 §5.13, §5.14)."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from server.opcua.limits import MAX_SUBSCRIPTIONS, MAX_SUBSCRIPTIONS_PER_SESSION
+from server.opcua.services.datatypes import DataTypes
+from server.opcua.services.readvalue import ValueReader
+from server.opcua.sessions.session import Session
+from server.opcua.space.node import Node
+from server.opcua.space.space import NODE_ADDED, NODE_DELETED, ModelChange, Space
+from server.opcua.space.value import StoredValue
+from server.opcua.subscriptions import messages
+from server.opcua.subscriptions.conceive import Visible, reconsider, replace
+from server.opcua.subscriptions.data import AttributeItem, RefusedItem
+from server.opcua.subscriptions.emitter import Emitter
+from server.opcua.subscriptions.event_item import EventItem
+from server.opcua.subscriptions.item import MonitoredItem
+from server.opcua.subscriptions.publishing import Publishing
+from server.opcua.subscriptions.sampler import Sampler
+from server.opcua.subscriptions.settings import Settings
+from server.opcua.subscriptions.subscription import Subscription
+from server.opcua.subscriptions.timers import NEVER, Timers
+from server.opcua.types import ServiceFault, StatusCodes
+from server.opcua.wire.nodeid import Key
+from server.plant.values import Point, ValueStore
+from sources.clock import now as wall_clock
+
+log = logging.getLogger(__name__)
+
+_TURN: Final = 0.005
+"""Seconds of work before others have their turn on the loop."""
+_AT_ONCE: Final = 2000
+"""Items of ended subscriptions cleared away in one step."""
+
+
+class Engine:
+    """All subscriptions of a server. One task, `run`, keeps its time; services call it directly."""
+
+    def __init__(
+        self,
+        space: Space,
+        store: ValueStore | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], int] = wall_clock,
+        first: int | None = None,
+    ) -> None:
+        """``clock`` in seconds, ``wall`` in ticks; ``first`` is the first SubscriptionId.
+
+        Without it the ids begin at random, so that a client that missed a restart does not
+        find another's subscription under the id of its own.
+        """
+        self.space = space
+        self.clock = clock
+        self.wall = wall
+        self.values = ValueReader(space)
+        self.types = DataTypes(space)
+        self.timers = Timers(self.wake)
+        self.emitter = Emitter(self)
+        self.subscriptions: dict[int, Subscription] = {}
+        self.monitored_items = 0
+        self.queued = 0
+        """What the queues of all items may hold beyond one each."""
+        self.notifications = 0
+        """Handed to clients since the start."""
+        self.created = 0
+        """Subscriptions since the start."""
+        self._numbers = itertools.count(first if first is not None else 1 + secrets.randbelow(1 << 30))
+        self._samplers: dict[float, Sampler] = {}
+        self._watchers: dict[Key, dict[MonitoredItem, None]] = {}
+        self._touched: dict[Publishing, None] = {}
+        self._refuse: list[list[MonitoredItem]] = []
+        """Items of subscriptions that are no more, to be stopped."""
+        self._wake: asyncio.Event | None = None
+        self._endings = [space.on_change(self._model_changed)]
+        if store is not None:
+            self._endings.append(store.listen(self._points_changed))
+
+    def close(self) -> None:
+        """Hear of nothing any more."""
+        endings, self._endings = self._endings, []
+        for ending in endings:
+            ending()
+
+    # --- Time
+
+    async def run(self) -> None:
+        """Keep time until cancelled."""
+        loop = asyncio.get_running_loop()
+        self._wake = asyncio.Event()
+        try:
+            while True:
+                if self._turn():
+                    await asyncio.sleep(0)
+                    continue
+                self._wake.clear()
+                due = self.timers.asleep_until = self.timers.next
+                handle = None
+                if due != NEVER:
+                    handle = loop.call_later(max(due - self.clock(), 0.0), self._wake.set)
+                try:
+                    await self._wake.wait()
+                finally:
+                    self.timers.asleep_until = -NEVER
+                    if handle is not None:
+                        handle.cancel()
+        finally:
+            self._wake = None
+
+    def step(self) -> None:
+        """Do all that is due by now: what `run` does, without letting others in between."""
+        while self._turn(budget=NEVER):
+            pass
+
+    def _turn(self, budget: float = _TURN) -> bool:
+        """Do some of what is due; whether there is more."""
+        start = self.clock()
+        while (timed := self.timers.pop(start)) is not None:
+            try:
+                timed.fire(start)
+            except Exception:
+                log.exception("%s failed when it was due: a fault of ours", type(timed).__name__)
+                if isinstance(timed, Subscription):
+                    self._end(timed, StatusCodes.BadInternalError)
+            if budget != NEVER and self.clock() - start > budget:
+                break
+        self._serve()
+        self._stop_some()
+        return self.timers.next <= self.clock() or bool(self._touched) or bool(self._refuse)
+
+    def _serve(self) -> None:
+        touched, self._touched = self._touched, {}
+        for publishing in touched:
+            try:
+                if not publishing.serve():
+                    self._touched[publishing] = None
+            except Exception:
+                log.exception("publishing to %s failed: a fault of ours", publishing.session.client)
+
+    def touch(self, publishing: Publishing) -> None:
+        """Something may be sent to that session."""
+        self._touched[publishing] = None
+        self.wake()
+
+    def wake(self) -> None:
+        """There is something to do."""
+        if self._wake is not None:
+            self._wake.set()
+
+    # --- Sessions and subscriptions
+
+    def publishing(self, session: Session) -> Publishing:
+        """A session's part in publishing."""
+        part = session.part(Publishing)
+        if not part.bound:
+            part.bound = True
+            part.engine, part.session = self, session
+            session.at_end(lambda: self._session_ended(part))
+            session.at_move(part.moved)
+        return part
+
+    def create(self, session: Session, settings: Settings) -> Subscription:
+        """A new subscription. Raises ServiceFault (BadTooManySubscriptions)."""
+        publishing = self.publishing(session)
+        if (
+            len(publishing.subscriptions) >= MAX_SUBSCRIPTIONS_PER_SESSION
+            or len(self.subscriptions) >= MAX_SUBSCRIPTIONS
+        ):
+            raise ServiceFault(StatusCodes.BadTooManySubscriptions)
+        number = next(self._numbers)
+        subscription = Subscription(number, self, publishing, settings)
+        self.subscriptions[number] = publishing.subscriptions[number] = subscription
+        self.created += 1
+        return subscription
+
+    def find(self, session: Session, number: int) -> Subscription:
+        """The subscription of that id, if it is the session's. Raises ServiceFault."""
+        found = self.publishing(session).subscriptions.get(number)
+        if found is None:
+            raise ServiceFault(StatusCodes.BadSubscriptionIdInvalid)
+        return found
+
+    def delete(self, subscription: Subscription) -> None:
+        """End a subscription; its items are cleared away in turns."""
+        publishing = subscription.publishing
+        if self.subscriptions.pop(subscription.id, None) is None:
+            return
+        items = list(subscription.items.values())
+        subscription.close()
+        subscription.items = {}
+        self.monitored_items -= len(items)
+        self.queued -= sum(item.terms.queue_size - 1 for item in items)
+        if items:
+            self._refuse.append(items)
+            self.wake()
+        if publishing is not None:
+            self.touch(publishing)
+
+    def expire(self, subscription: Subscription) -> None:
+        """Its lifetime is over (§5.14.1.2): its client is told when it asks again."""
+        log.info(
+            "subscription %d of %s ended: no request in its lifetime",
+            subscription.id,
+            subscription.owner.client,
+        )
+        self._end(subscription, StatusCodes.BadTimeout)
+
+    def _end(self, subscription: Subscription, code: int) -> None:
+        publishing = subscription.publishing
+        message = messages.status_change(subscription.sequence, self.wall(), code)
+        self.delete(subscription)
+        if publishing is not None:
+            publishing.farewell(subscription.id, message)
+
+    def transfer(self, subscription: Subscription, session: Session) -> None:
+        """Give it to another session; the one that had it is told (§5.14.7)."""
+        former = subscription.publishing
+        subscription.attach(self.publishing(session))
+        subscription.touch()
+        if former is not None:
+            message = messages.status_change(
+                subscription.sequence, self.wall(), StatusCodes.GoodSubscriptionTransferred
+            )
+            former.farewell(subscription.id, message)
+
+    def _session_ended(self, publishing: Publishing) -> None:
+        keeps = publishing.session.keeps_subscriptions
+        publishing.refuse_all(StatusCodes.BadSessionClosed)
+        for subscription in list(publishing.subscriptions.values()):
+            if keeps:
+                subscription.attach(None)
+            else:
+                self.delete(subscription)
+        self._touched.pop(publishing, None)
+
+    def _stop_some(self) -> None:
+        left = _AT_ONCE
+        while self._refuse and left > 0:
+            items = self._refuse[-1]
+            for item in items[-left:]:
+                item.stop()
+            left -= len(items)
+            del items[-_AT_ONCE:]
+            if not items:
+                self._refuse.pop()
+
+    # --- Items
+
+    def sampler(self, interval: float) -> Sampler:
+        """The sampler of an interval in milliseconds."""
+        found = self._samplers.get(interval)
+        if found is None:
+            found = self._samplers[interval] = Sampler(interval / 1000.0, self.timers)
+        return found
+
+    def watch(self, item: MonitoredItem) -> None:
+        """Have an item told when its node comes, goes or changes."""
+        self._watchers.setdefault(item.node.key, {})[item] = None
+
+    def unwatch(self, item: MonitoredItem) -> None:
+        """The opposite."""
+        watchers = self._watchers.get(item.node.key)
+        if watchers is not None:
+            watchers.pop(item, None)
+            if not watchers:
+                del self._watchers[item.node.key]
+
+    def _points_changed(self, points: Sequence[Point]) -> None:
+        left = iter(points)
+        while True:
+            try:
+                for point in left:
+                    items = point.items
+                    if items is not None:
+                        for item in items:
+                            if item.idle:
+                                item.idle = False
+                                item.subscription.pending.append(item)
+                            else:
+                                item.changed()
+            except Exception:
+                log.exception("a monitored item failed to take a change: a fault of ours")
+            else:
+                return
+
+    def _model_changed(self, changes: Sequence[ModelChange]) -> None:
+        for node, verb in changes:
+            if verb & (NODE_ADDED | NODE_DELETED):
+                for item in self._items_of(node):
+                    replace(item)
+            else:
+                for item in list(self._watchers.get(node.key, ())):
+                    if isinstance(item, AttributeItem):
+                        item.changed()
+        self.emitter.model_changed(changes)
+
+    def _items_of(self, node: Node) -> list[MonitoredItem]:
+        """Those that watch that node, except for events."""
+        found = list(self._watchers.get(node.key, ()))
+        value = node.value
+        if isinstance(value, Point | StoredValue):
+            found += [item for item in value.items or () if item.node is node]
+        return [item for item in found if not item.subscription.closed]
+
+    def recheck(self, subscription: Subscription) -> None:
+        """Look again what its user may see, if user, roles, permissions or the model changed since."""
+        publishing = subscription.publishing
+        access = publishing.session.access if publishing is not None else None
+        if access is None or (
+            access is subscription.access and self.space.generation == subscription.generation
+        ):
+            return
+        same = access == subscription.access
+        subscription.access, subscription.generation = access, self.space.generation
+        may = Visible(access)
+        for item in list(subscription.items.values()):
+            if isinstance(item, EventItem):
+                continue  # looks at every event
+            if isinstance(item, RefusedItem):
+                reconsider(item)
+            elif not may.see(item):
+                replace(item)
+            elif isinstance(item, AttributeItem) and not same:
+                item.changed()

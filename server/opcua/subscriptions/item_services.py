@@ -1,0 +1,299 @@
+"""The MonitoredItem Service Set (OPC 10000-4 §5.13)."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+from server.opcua.limits import (
+    MAX_MONITORED_ITEMS,
+    MAX_MONITORED_ITEMS_PER_CALL,
+    MAX_MONITORED_ITEMS_PER_SUBSCRIPTION,
+    MAX_TRIGGER_LINKS,
+)
+from server.opcua.requests import Answer, Request, Service, service
+from server.opcua.services.turns import Eventually, Work, in_turns
+from server.opcua.sessions.session import Session
+from server.opcua.subscriptions.conceive import make, replace
+from server.opcua.subscriptions.engine import Engine
+from server.opcua.subscriptions.event_filter import FilterRefused
+from server.opcua.subscriptions.item import MonitoredItem
+from server.opcua.subscriptions.messages import NO_DIAGNOSTICS
+from server.opcua.subscriptions.parameters import (
+    SMALLEST_CREATE,
+    SMALLEST_MODIFY,
+    Negotiation,
+    Parameters,
+    Wanted,
+    check_node,
+    check_timestamps,
+    monitoring_mode,
+    read_parameters,
+    read_wanted,
+)
+from server.opcua.subscriptions.services import encode_codes
+from server.opcua.subscriptions.subscription import Subscription
+from server.opcua.subscriptions.terms import NO_FILTER
+from server.opcua.types import ObjectIds, ServiceFault, StatusCodes
+from server.opcua.wire.reader import Reader
+from server.opcua.wire.writer import int32, uint32
+
+_Apply: TypeAlias = Callable[[MonitoredItem], None]
+
+_HEAD: Final = struct.Struct("<II")
+_NOT_CREATED: Final = struct.Struct("<IIdI")
+_NOT_MODIFIED: Final = struct.Struct("<IdI")
+_GOOD: Final = uint32(0)
+_AT_ONCE: Final = 100
+"""Items between two places where others may have their turn."""
+
+
+class ItemServices:
+    """Answers the requests that are about monitored items."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def services(self) -> tuple[Service, ...]:
+        """The services given here."""
+        ids = ObjectIds
+        return (
+            service(
+                "CreateMonitoredItems",
+                ids.CreateMonitoredItemsRequest_Encoding_DefaultBinary,
+                ids.CreateMonitoredItemsResponse_Encoding_DefaultBinary,
+                self.create,
+            ),
+            service(
+                "ModifyMonitoredItems",
+                ids.ModifyMonitoredItemsRequest_Encoding_DefaultBinary,
+                ids.ModifyMonitoredItemsResponse_Encoding_DefaultBinary,
+                self.modify,
+            ),
+            service(
+                "SetMonitoringMode",
+                ids.SetMonitoringModeRequest_Encoding_DefaultBinary,
+                ids.SetMonitoringModeResponse_Encoding_DefaultBinary,
+                self.set_mode,
+            ),
+            service(
+                "SetTriggering",
+                ids.SetTriggeringRequest_Encoding_DefaultBinary,
+                ids.SetTriggeringResponse_Encoding_DefaultBinary,
+                self.set_triggering,
+            ),
+            service(
+                "DeleteMonitoredItems",
+                ids.DeleteMonitoredItemsRequest_Encoding_DefaultBinary,
+                ids.DeleteMonitoredItemsResponse_Encoding_DefaultBinary,
+                self.delete,
+            ),
+        )
+
+    def _subscription(self, session: Session, reader: Reader) -> Subscription:
+        subscription = self._engine.find(session, reader.uint32())
+        subscription.touch()
+        self._engine.recheck(subscription)
+        return subscription
+
+    # --- CreateMonitoredItems (§5.13.2)
+
+    def create(self, session: Session, request: Request) -> Eventually:
+        """CreateMonitoredItems."""
+        reader = request.reader
+        subscription = self._subscription(session, reader)
+        timestamps = check_timestamps(reader.int32())
+        wanted = [read_wanted(reader) for _ in range(_count(reader, SMALLEST_CREATE))]
+        return in_turns(self._create(session, subscription, timestamps, wanted))
+
+    def _create(
+        self, session: Session, subscription: Subscription, timestamps: int, requests: list[Wanted]
+    ) -> Work:
+        negotiation = Negotiation(subscription, timestamps)
+        results = [int32(len(requests))]
+        for index, wanted in enumerate(requests):
+            try:
+                item = self._make(session, subscription, negotiation, wanted)
+            except ServiceFault as fault:
+                results.append(_NOT_CREATED.pack(fault.code, 0, 0.0, 0) + NO_FILTER)
+            except FilterRefused as refused:
+                code = StatusCodes.BadEventFilterInvalid
+                results.append(_NOT_CREATED.pack(code, 0, 0.0, 0) + refused.result)
+            else:
+                results.append(_HEAD.pack(0, item.id) + item.terms.result)
+            if index % _AT_ONCE == _AT_ONCE - 1:
+                yield
+                _still(subscription)
+        results.append(NO_DIAGNOSTICS)
+        return results
+
+    def _make(
+        self, session: Session, subscription: Subscription, negotiation: Negotiation, wanted: Wanted
+    ) -> MonitoredItem:
+        access = session.access
+        if access is None:
+            raise ServiceFault(StatusCodes.BadUserAccessDenied)
+        mode = monitoring_mode(wanted.mode)
+        node = check_node(subscription, access, wanted)
+        terms = negotiation.terms(node, wanted)
+        engine = self._engine
+        if (
+            engine.monitored_items >= MAX_MONITORED_ITEMS
+            or len(subscription.items) >= MAX_MONITORED_ITEMS_PER_SUBSCRIPTION
+        ):
+            raise ServiceFault(StatusCodes.BadTooManyMonitoredItems)
+        item = make(subscription, subscription.next_item(), wanted.parameters.handle, node, terms, mode)
+        subscription.items[item.id] = item
+        engine.monitored_items += 1
+        engine.queued += terms.queue_size - 1
+        item.start(None)
+        return item
+
+    # --- ModifyMonitoredItems (§5.13.3)
+
+    def modify(self, session: Session, request: Request) -> Eventually:
+        """ModifyMonitoredItems."""
+        reader = request.reader
+        subscription = self._subscription(session, reader)
+        timestamps = check_timestamps(reader.int32())
+        count = _count(reader, SMALLEST_MODIFY)
+        wanted = [(reader.uint32(), read_parameters(reader)) for _ in range(count)]
+        return in_turns(self._modify(subscription, timestamps, wanted))
+
+    def _modify(
+        self, subscription: Subscription, timestamps: int, requests: list[tuple[int, Parameters]]
+    ) -> Work:
+        negotiation = Negotiation(subscription, timestamps)
+        results = [int32(len(requests))]
+        for index, (number, parameters) in enumerate(requests):
+            try:
+                item = self._change(subscription, negotiation, number, parameters)
+            except ServiceFault as fault:
+                results.append(_NOT_MODIFIED.pack(fault.code, 0.0, 0) + NO_FILTER)
+            except FilterRefused as refused:
+                results.append(_NOT_MODIFIED.pack(StatusCodes.BadEventFilterInvalid, 0.0, 0) + refused.result)
+            else:
+                results.append(_GOOD + item.terms.result)
+            if index % _AT_ONCE == _AT_ONCE - 1:
+                yield
+                _still(subscription)
+        results.append(NO_DIAGNOSTICS)
+        return results
+
+    def _change(
+        self, subscription: Subscription, negotiation: Negotiation, number: int, parameters: Parameters
+    ) -> MonitoredItem:
+        item = _item(subscription, number)
+        old = item.terms
+        wanted = Wanted(item.node.key, old.attribute, old.index_range, old.encoding, item.mode, parameters)
+        terms = negotiation.terms(item.node, wanted)
+        self._engine.queued += terms.queue_size - old.queue_size
+        return replace(item, handle=parameters.handle, terms=terms)
+
+    # --- SetMonitoringMode, DeleteMonitoredItems (§5.13.4, §5.13.6)
+
+    def set_mode(self, session: Session, request: Request) -> Eventually:
+        """SetMonitoringMode."""
+        reader = request.reader
+        subscription = self._subscription(session, reader)
+        mode = monitoring_mode(reader.int32())
+
+        def apply(item: MonitoredItem) -> None:
+            if item.mode is not mode:
+                replace(item, mode=mode)
+
+        return in_turns(_each(subscription, _numbers(reader), apply))
+
+    def delete(self, session: Session, request: Request) -> Eventually:
+        """DeleteMonitoredItems."""
+        reader = request.reader
+        subscription = self._subscription(session, reader)
+        engine = self._engine
+
+        def apply(item: MonitoredItem) -> None:
+            del subscription.items[item.id]
+            subscription.links.pop(item.id, None)
+            item.stop()
+            subscription.withdraw(item)
+            engine.monitored_items -= 1
+            engine.queued -= item.terms.queue_size - 1
+
+        return in_turns(_each(subscription, _numbers(reader), apply))
+
+    # --- SetTriggering (§5.13.5)
+
+    def set_triggering(self, session: Session, request: Request) -> Answer:
+        """SetTriggering: links are removed first, then added."""
+        reader = request.reader
+        subscription = self._subscription(session, reader)
+        number = reader.uint32()
+        added = [reader.uint32() for _ in range(reader.count(4))]
+        removed = [reader.uint32() for _ in range(reader.count(4))]
+        if not added and not removed:
+            raise ServiceFault(StatusCodes.BadNothingToDo)
+        if len(added) + len(removed) > MAX_TRIGGER_LINKS:
+            raise ServiceFault(StatusCodes.BadTooManyOperations)
+        trigger = _item(subscription, number)
+        linked = subscription.links.pop(number, {})
+        had = bool(linked)
+        unknown = StatusCodes.BadMonitoredItemIdInvalid
+        removals = [
+            0 if linked.pop(other, unknown) is None and other in subscription.items else unknown
+            for other in removed
+        ]
+        additions = []
+        for other in added:
+            if other in subscription.items:
+                linked[other] = None
+                additions.append(0)
+            else:
+                additions.append(unknown)
+        if linked:
+            subscription.links[number] = linked
+        if bool(linked) is not had:
+            # A trigger queues what it samples, even where others would not.
+            replace(trigger)
+        return encode_codes(additions) + NO_DIAGNOSTICS + encode_codes(removals) + NO_DIAGNOSTICS
+
+
+def _each(subscription: Subscription, numbers: list[int], apply: _Apply) -> Work:
+    codes = []
+    for index, number in enumerate(numbers):
+        item = subscription.items.get(number)
+        if item is None:
+            codes.append(StatusCodes.BadMonitoredItemIdInvalid)
+        else:
+            apply(item)
+            codes.append(0)
+        if index % _AT_ONCE == _AT_ONCE - 1:
+            yield
+            _still(subscription)
+    return encode_codes(codes) + NO_DIAGNOSTICS
+
+
+def _still(subscription: Subscription) -> None:
+    """Others had their turn: the subscription may be gone. Raises ServiceFault."""
+    if subscription.closed:
+        raise ServiceFault(StatusCodes.BadSubscriptionIdInvalid)
+
+
+def _item(subscription: Subscription, number: int) -> MonitoredItem:
+    item = subscription.items.get(number)
+    if item is None:
+        raise ServiceFault(StatusCodes.BadMonitoredItemIdInvalid)
+    return item
+
+
+def _count(reader: Reader, smallest: int) -> int:
+    count = reader.count(smallest)
+    if not count:
+        raise ServiceFault(StatusCodes.BadNothingToDo)
+    if count > MAX_MONITORED_ITEMS_PER_CALL:
+        raise ServiceFault(StatusCodes.BadTooManyOperations)
+    return count
+
+
+def _numbers(reader: Reader) -> list[int]:
+    count = _count(reader, 4)
+    return list(struct.unpack_from(f"<{count}I", reader.data, reader.skip(4 * count)))

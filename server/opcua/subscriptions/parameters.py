@@ -1,0 +1,207 @@
+"""The parameters of monitored items: read from requests, and revised (OPC 10000-4 §5.13.2, §7.21)."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from server.opcua.limits import MAX_QUEUED_NOTIFICATIONS, MIN_SAMPLING_INTERVAL
+from server.opcua.services.readvalue import ReadValueId
+from server.opcua.space.node import Node
+from server.opcua.space.permissions import Permission
+from server.opcua.space.value import LiveValue
+from server.opcua.subscriptions.event_filter import EVENT, EventFilter, event_filter
+from server.opcua.subscriptions.filters import DATA_CHANGE, DataFilter, data_filter
+from server.opcua.subscriptions.item import MonitoringMode
+from server.opcua.subscriptions.terms import (
+    EVENT_NOTIFIER,
+    NO_FILTER,
+    VALUE,
+    Terms,
+    revise_event_queue,
+    revise_queue,
+    revise_sampling,
+)
+from server.opcua.types import ObjectIds, ServiceFault, StatusCodes
+from server.opcua.wire.nodeid import NULL, Key, numeric
+from server.opcua.wire.reader import DecodingError, Reader
+from server.plant.values import Point
+
+if TYPE_CHECKING:
+    from server.opcua.space.permissions import Access
+    from server.opcua.subscriptions.subscription import Subscription
+
+SMALLEST_CREATE: Final = 40
+SMALLEST_MODIFY: Final = 24
+NEITHER: Final = 3
+"""The last of TimestampsToReturn."""
+
+_TAIL: Final = struct.Struct("<IiHiiIdHBIB")
+"""Of most requests: AttributeId, no IndexRange or DataEncoding, mode, handle, interval, no filter, queue."""
+_TAIL_SIZE: Final = _TAIL.size
+_MODES: Final = {int(mode): mode for mode in MonitoringMode}
+_AGGREGATE: Final = numeric(ObjectIds.AggregateFilter_Encoding_DefaultBinary)
+_SUBSCRIBE_TO_EVENTS: Final = 0x01
+
+
+class Parameters(NamedTuple):
+    """MonitoringParameters (§7.21)."""
+
+    handle: bytes
+    sampling: float
+    filter: Key
+    body: bytes | None
+    queue_size: int
+    discard_oldest: bool
+
+
+class Wanted(NamedTuple):
+    """MonitoredItemCreateRequest (§5.13.2)."""
+
+    node: Key
+    attribute: int
+    index_range: str
+    encoding: tuple[int, str]
+    mode: int
+    parameters: Parameters
+
+
+def read_parameters(reader: Reader) -> Parameters:
+    """Decode them. Raises DecodingError."""
+    handle, sampling = reader.take(4), reader.double()
+    kind, body = reader.extension_object()
+    return Parameters(handle, sampling, kind, body, reader.uint32(), reader.boolean())
+
+
+def read_wanted(reader: Reader) -> Wanted:
+    """Decode one. Raises DecodingError."""
+    node = reader.key()
+    at = reader.at
+    if reader.end - at >= _TAIL_SIZE:
+        attribute, no_range, namespace, no_name, mode, _, sampling, filtered, body, queue, discard = (
+            _TAIL.unpack_from(reader.data, at)
+        )
+        if no_range == no_name == -1 and not filtered and not body:
+            reader.at = at + _TAIL_SIZE
+            handle = reader.data[at + 18 : at + 22]
+            parameters = Parameters(handle, sampling, NULL, None, queue, discard != 0)
+            return Wanted(node, attribute, "", (namespace, ""), mode, parameters)
+    attribute = reader.uint32()
+    index_range = reader.string() or ""
+    namespace, name = reader.qualified_name()
+    mode = reader.int32()
+    return Wanted(node, attribute, index_range, (namespace, name or ""), mode, read_parameters(reader))
+
+
+def monitoring_mode(number: int) -> MonitoringMode:
+    """The mode of that number. Raises ServiceFault (BadMonitoringModeInvalid)."""
+    mode = _MODES.get(number)
+    if mode is None:
+        raise ServiceFault(StatusCodes.BadMonitoringModeInvalid)
+    return mode
+
+
+def check_timestamps(number: int) -> int:
+    """TimestampsToReturn. Raises ServiceFault (BadTimestampsToReturnInvalid)."""
+    if not 0 <= number <= NEITHER:
+        raise ServiceFault(StatusCodes.BadTimestampsToReturnInvalid)
+    return number
+
+
+def check_node(subscription: Subscription, access: Access, wanted: Wanted) -> Node:
+    """The node, if what is asked of it may be watched. Raises ServiceFault."""
+    node = subscription.engine.values.check(access, ReadValueId(*wanted[:4]))
+    if wanted.attribute == EVENT_NOTIFIER:
+        encoded = node.attributes.get(EVENT_NOTIFIER)
+        if encoded is None or not encoded[1] & _SUBSCRIBE_TO_EVENTS:
+            raise ServiceFault(StatusCodes.BadNotSupported, "no notifier of events")
+        if not node.role_permissions.of(access.roles) & Permission.ReceiveEvents:
+            raise ServiceFault(StatusCodes.BadUserAccessDenied)
+    return node
+
+
+class Negotiation:
+    """Makes the terms of a call's items; those that are asked for alike share theirs."""
+
+    def __init__(self, subscription: Subscription, timestamps: int) -> None:
+        self._subscription = subscription
+        self._timestamps = timestamps
+        self._known: dict[tuple[object, ...], Terms] = {}
+
+    def terms(self, node: Node, wanted: Wanted) -> Terms:
+        """What an item gets. Raises ServiceFault and, with the EventFilterResult, FilterRefused."""
+        _, sampling, kind, body, queue_size, discard = wanted.parameters
+        attribute = wanted.attribute
+        floor = _floor(node, attribute)
+        chosen, result = self._filter(node, attribute, kind, body)
+        if isinstance(chosen, EventFilter):
+            return Terms(
+                attribute,
+                self._timestamps,
+                sampling,
+                0.0,
+                0.0,
+                self._grant(revise_event_queue(queue_size)),
+                chosen,
+                discard_oldest=discard,
+                filter_result=result,
+            )
+        if isinstance(chosen, DataFilter) and chosen.polls:
+            floor = max(floor, MIN_SAMPLING_INTERVAL)
+        size = self._grant(revise_queue(queue_size)) if queue_size > 1 else 1
+        key = (attribute, sampling, floor, size, discard, chosen, wanted.index_range, wanted.encoding)
+        found = self._known.get(key)
+        if found is None:
+            interval = self._subscription.settings.interval
+            found = self._known[key] = Terms(
+                attribute,
+                self._timestamps,
+                sampling,
+                revise_sampling(sampling, interval, floor),
+                floor,
+                size,
+                chosen,
+                discard_oldest=discard,
+                index_range=wanted.index_range,
+                encoding=wanted.encoding,
+            )
+        return found
+
+    def _filter(
+        self, node: Node, attribute: int, kind: Key, body: bytes | None
+    ) -> tuple[DataFilter | EventFilter | None, bytes]:
+        space = self._subscription.engine.space
+        if attribute == EVENT_NOTIFIER:
+            if kind != EVENT:
+                raise ServiceFault(StatusCodes.BadEventFilterInvalid)
+            try:
+                return event_filter(body, space)
+            except DecodingError as error:
+                raise ServiceFault(StatusCodes.BadEventFilterInvalid, str(error)) from error
+        if kind == NULL:
+            return None, NO_FILTER
+        if kind == EVENT or (kind in {DATA_CHANGE, _AGGREGATE} and attribute != VALUE):
+            raise ServiceFault(StatusCodes.BadFilterNotAllowed)
+        if kind == _AGGREGATE:
+            raise ServiceFault(StatusCodes.BadMonitoredItemFilterUnsupported)
+        if kind != DATA_CHANGE:
+            raise ServiceFault(StatusCodes.BadMonitoredItemFilterInvalid)
+        try:
+            return data_filter(body, node, space, self._subscription.engine.types), NO_FILTER
+        except DecodingError as error:
+            raise ServiceFault(StatusCodes.BadMonitoredItemFilterInvalid, str(error)) from error
+
+    def _grant(self, size: int) -> int:
+        """What of a queue there is room for; the items count it when they are put in place."""
+        return size if self._subscription.engine.queued + size <= MAX_QUEUED_NOTIFICATIONS else 1
+
+
+def _floor(node: Node, attribute: int) -> float:
+    """How often the attribute can change at most, in milliseconds."""
+    if attribute != VALUE:
+        return 0.0
+    value = node.value
+    if isinstance(value, Point):
+        binding = value.property.binding
+        return 0.0 if binding is None else binding.tag.scan.period * 1000.0
+    return MIN_SAMPLING_INTERVAL if isinstance(value, LiveValue) else 0.0
