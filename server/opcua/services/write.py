@@ -1,0 +1,222 @@
+"""The Write service (OPC 10000-4 §5.11.4)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import Any, Final, cast
+
+from asyncua import ua
+
+from server.opcua.limits import MAX_NODES_PER_WRITE
+from server.opcua.requests import Request, Service, service
+from server.opcua.services import ranges
+from server.opcua.services.datatypes import DataTypes
+from server.opcua.services.readvalue import VALUE, ValueReader
+from server.opcua.services.sight import NO_DIAGNOSTICS, check_operations
+from server.opcua.sessions.session import Session
+from server.opcua.space.attribute import attribute
+from server.opcua.space.node import Node
+from server.opcua.space.permissions import Access, Permission
+from server.opcua.space.space import Space
+from server.opcua.space.value import StoredValue
+from server.opcua.types import AttributeIds, ObjectIds, ServiceFault, StatusCodes, status_name
+from server.opcua.wire import structs
+from server.opcua.wire.nodeid import key_of, text
+from server.opcua.wire.writer import array, uint32
+from server.plant.commands import Commands
+from server.plant.values import Point
+from sources.clock import from_datetime
+from sources.quality import is_bad
+
+audit = logging.getLogger("isthmus.audit")
+
+_ACCESS_LEVEL: Final = int(AttributeIds.AccessLevel)
+_CURRENT_WRITE: Final = 0x02
+_STATUS_WRITE: Final = 0x20
+_TIMESTAMP_WRITE: Final = 0x40
+_TEXTS: Final = (str, bytes, list)
+
+
+class _Order:
+    """Keeps the writes of one session to one device in the order they were sent."""
+
+    def __init__(self) -> None:
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    def lock(self, source: str) -> asyncio.Lock:
+        """There are no more of them than sources."""
+        return self._locks.setdefault(source, asyncio.Lock())
+
+
+class Writing:
+    """Answers Write requests: what concerns a device goes through the plant's commands."""
+
+    def __init__(self, space: Space, commands: Commands, types: DataTypes) -> None:
+        self._space = space
+        self._commands = commands
+        self._types = types
+        self._values = ValueReader(space)
+
+    def services(self) -> tuple[Service, ...]:
+        """The services given here."""
+        return (
+            service(
+                "Write",
+                ObjectIds.WriteRequest_Encoding_DefaultBinary,
+                ObjectIds.WriteResponse_Encoding_DefaultBinary,
+                self.write,
+            ),
+        )
+
+    def write(self, session: Session, request: Request) -> Any:
+        """Write: a coroutine, for devices take their time. Values are written in the order given."""
+        wanted = structs.decode(ua.WriteParameters, request.reader).NodesToWrite
+        check_operations(len(wanted), MAX_NODES_PER_WRITE)
+        return self._write(session, request, wanted)
+
+    async def _write(
+        self, session: Session, request: Request, wanted: Sequence[ua.WriteValue]
+    ) -> list[bytes]:
+        nodes = [self._space.find(session.resolve(key_of(value.NodeId))) for value in wanted]
+        order = session.part(_Order)
+        async with AsyncExitStack() as held:
+            for source in sorted({_source(node) for node in nodes}):
+                await held.enter_async_context(order.lock(source))
+            if request.answered or (request.deadline is not None and time.monotonic() > request.deadline):
+                # Its client does not wait any more: a write that nobody hears of moves no machine.
+                raise ServiceFault(StatusCodes.BadTimeout)
+            codes = [
+                await self._write_one(session, node, value) for node, value in zip(nodes, wanted, strict=True)
+            ]
+        return [array([uint32(code) for code in codes]), NO_DIAGNOSTICS]
+
+    async def _write_one(self, session: Session, node: Node | None, wanted: ua.WriteValue) -> int:
+        """The StatusCode of one write; whatever was tried is told to the audit."""
+        access = session.access
+        if access is None:
+            return int(StatusCodes.BadSessionClosed)
+        point = node.value if node is not None else None
+        try:
+            found = self._check(access, node, wanted)
+            if isinstance(point, Point):
+                content = self._content(found, point.value, wanted)
+                moment = wanted.Value.SourceTimestamp
+                time_of_client = None if moment is None else from_datetime(moment)
+                return await self._commands.write(
+                    session.caller(), point.property.key, content.Value, time_of_client
+                )
+            code = self._to_store(found, cast("StoredValue", point), wanted)
+        except ServiceFault as fault:
+            code = fault.code
+            if code == StatusCodes.BadUserAccessDenied:
+                session.unauthorized += 1
+            if isinstance(point, Point):
+                given = wanted.Value.Value
+                return self._commands.refuse(
+                    session.caller(), point.property.key, given.Value if given is not None else None, code
+                )
+        _tell(session, wanted, code)
+        return code
+
+    def _check(self, access: Access, node: Node | None, wanted: ua.WriteValue) -> Node:
+        """The node, where its value may be written by this user. Raises ServiceFault."""
+        if node is None or not node.role_permissions.of(access.roles) & Permission.Browse:
+            raise ServiceFault(StatusCodes.BadNodeIdUnknown)
+        number = int(wanted.AttributeId)
+        if number != VALUE:
+            known = attribute(node, number, access) is not None
+            raise ServiceFault(StatusCodes.BadNotWritable if known else StatusCodes.BadAttributeIdInvalid)
+        if node.value is None:
+            raise ServiceFault(StatusCodes.BadAttributeIdInvalid)
+        if not _level(node) & _CURRENT_WRITE or not isinstance(node.value, Point | StoredValue):
+            raise ServiceFault(StatusCodes.BadNotWritable)
+        if not access.satisfies(node.access_restrictions):
+            raise ServiceFault(StatusCodes.BadSecurityModeInsufficient)
+        if not node.role_permissions.of(access.roles) & Permission.Write:
+            raise ServiceFault(StatusCodes.BadUserAccessDenied)
+        return node
+
+    def _to_store(self, node: Node, stored: StoredValue, wanted: ua.WriteValue) -> int:
+        """A variable that is nothing but memory."""
+        held = structs.decode_variant(stored.variant).Value if stored.variant else None
+        content = self._content(node, held, wanted)
+        moment = wanted.Value.SourceTimestamp
+        code = wanted.Value.StatusCode
+        stored.set(
+            structs.encode_variant(content),
+            code.value if code is not None else 0,
+            None if moment is None else from_datetime(moment),
+        )
+        return int(StatusCodes.Good)
+
+    def _content(self, node: Node, held: Any, wanted: ua.WriteValue) -> ua.Variant:
+        """The whole value to write, of the right type and rank. Raises ServiceFault."""
+        given = wanted.Value
+        _check_extras(given, _level(node))
+        content = given.Value
+        if content is None or content.Value is None:
+            raise ServiceFault(StatusCodes.BadTypeMismatch, "a null value")
+        if wanted.IndexRange:
+            spans = ranges.parse(wanted.IndexRange)
+            if not isinstance(held, _TEXTS):
+                raise ServiceFault(StatusCodes.BadIndexRangeNoData, "the value has no parts")
+            if not self._types.fits_element(node, content):
+                raise ServiceFault(StatusCodes.BadTypeMismatch)
+            return structs.variant_of(ranges.replace(held, spans, content.Value), content)
+        if not self._types.fits(node, content):
+            raise ServiceFault(StatusCodes.BadTypeMismatch)
+        return cast("ua.Variant", content)
+
+
+def _source(node: Node | None) -> str:
+    point = node.value if node is not None else None
+    binding = point.property.binding if isinstance(point, Point) else None
+    return binding.source if binding is not None else ""
+
+
+def _level(node: Node) -> int:
+    """The AccessLevel, for everybody."""
+    encoded = node.attributes.get(_ACCESS_LEVEL)
+    return encoded[1] if encoded is not None else 0
+
+
+def _tell(session: Session, wanted: ua.WriteValue, code: int) -> None:
+    """A line of the audit log for what is no point of the plant."""
+    caller = session.caller()
+    node, outcome = text(key_of(wanted.NodeId)), status_name(code)
+    audit.info(
+        "write %s by %s: %s",
+        node,
+        caller.user,
+        outcome,
+        extra={
+            "event": "write",
+            "node": node,
+            "attribute": int(wanted.AttributeId),
+            "user": caller.user,
+            "client": caller.client,
+            "status": outcome,
+        },
+    )
+
+
+def _check_extras(given: ua.DataValue, level: int) -> None:
+    """Status and timestamps are written where the AccessLevel says so (OPC 10000-3 §8.57).
+
+    Raises ServiceFault (BadWriteNotSupported). Good is what leaving the status out means.
+    """
+    code = given.StatusCode
+    if code is not None and code.value != 0 and (not level & _STATUS_WRITE or is_bad(code.value)):
+        raise ServiceFault(StatusCodes.BadWriteNotSupported, "the status cannot be written")
+    if given.SourceTimestamp is not None and not level & _TIMESTAMP_WRITE:
+        raise ServiceFault(StatusCodes.BadWriteNotSupported, "the timestamp cannot be written")
+    if (
+        given.ServerTimestamp is not None
+        or given.SourcePicoseconds is not None
+        or given.ServerPicoseconds is not None
+    ):
+        raise ServiceFault(StatusCodes.BadWriteNotSupported, "the server's time cannot be written")
