@@ -60,6 +60,8 @@ class Space:
         self._changed = False
         self._told: dict[Node, int] | None = None
         """What the listeners will be told; None where nobody is."""
+        self.quiet = False
+        """While listeners are told: whether no client wants an event for it."""
         self._shared: dict[Reference, Reference] = {}
 
     def __len__(self) -> int:
@@ -78,11 +80,12 @@ class Space:
     def changing(self, *, quiet: bool = False) -> Iterator[None]:
         """Take the changes made within as one: one generation, listeners told once, at its end.
 
-        ``quiet`` tells them nothing: for the diagnostics of sessions, which come and go. Nothing
-        may be awaited within.
+        ``quiet`` is for the diagnostics of sessions, which come and go: listeners find it as
+        `Space.quiet`. Nothing may be awaited within.
         """
         if self._depth == 0:
-            self._told = {} if self._listeners and not quiet else None
+            self._told = {} if self._listeners else None
+            self.quiet = quiet
         self._depth += 1
         try:
             yield

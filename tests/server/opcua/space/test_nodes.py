@@ -200,14 +200,21 @@ def test_changes_are_told_in_batches(space: Space) -> None:
 
 
 def test_what_comes_and_goes_within_a_batch_is_not_told(space: Space) -> None:
-    (parent,) = added(space, "parent")
     told = Told(space)
     with space.changing():
         (child,) = added(space, "child")
         space.delete([child.key])
+    assert told.batches == []
+
+
+def test_listeners_know_what_is_not_worth_an_event(space: Space) -> None:
+    (parent,) = added(space, "parent")
+    quiet = []
+    space.on_change(lambda _: quiet.append(space.quiet))
     with space.changing(quiet=True):
         space.link(parent, space.number(35), added(space, "diagnostics")[0])
-    assert told.batches == []
+    added(space, "other")
+    assert quiet == [True, False]
 
 
 def test_single_changes_are_told_too(space: Space) -> None:
