@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import os
@@ -40,10 +41,20 @@ POLICIES: dict[str, Any] = {
 SERVER_KEY, CLIENT_KEY = 10, 11
 
 
-def identity(size: int = 2048, issuers: Sequence[x509.Certificate] = ()) -> ApplicationIdentity:
-    private = pki.key(SERVER_KEY, size)
-    certificate = pki.application("Isthmus", uri="urn:test:isthmus", private=private)
-    return ApplicationIdentity("urn:test:isthmus", certificate, private, tuple(issuers))
+def identity(size: int = 2048, issuers: tuple[x509.Certificate, ...] = ()) -> ApplicationIdentity:
+    """The server's; the same one every time."""
+    certificate = _certificate("Isthmus", "urn:test:isthmus", SERVER_KEY, size)
+    return ApplicationIdentity("urn:test:isthmus", certificate, pki.key(SERVER_KEY, size), issuers)
+
+
+def client_certificate(size: int = 2048) -> x509.Certificate:
+    """A client's, self-signed; the same one every time."""
+    return _certificate("Client", "urn:test:client", CLIENT_KEY, size)
+
+
+@functools.cache
+def _certificate(common: str, uri: str, number: int, size: int) -> x509.Certificate:
+    return pki.application(common, uri=uri, private=pki.key(number, size))
 
 
 def all_offers(*, none: bool = False) -> list[Offer]:
@@ -168,13 +179,9 @@ def peer(
     if name == "None":
         return Peer(cast("Any", stack.SecurityPolicyNone)())
     key = private or pki.key(CLIENT_KEY)
-    mine = certificate or client_certificate(key)
+    mine = certificate or client_certificate(key.key_size)
     server = (own or identity()).certificate
     return Peer(POLICIES[name](server, mine, key, mode))
-
-
-def client_certificate(private: rsa.RSAPrivateKey | None = None) -> x509.Certificate:
-    return pki.application("Client", private=private or pki.key(CLIENT_KEY))
 
 
 def thumbprint(certificate: x509.Certificate) -> bytes:
