@@ -32,8 +32,8 @@ def _entries(every: Permission, more: Mapping[Role, Permission]) -> dict[Key, in
 STANDARD: Final = RolePermissions(_entries(_SEE, {}))
 """Namespace 0 and types: everybody may see them."""
 
-NOTIFIER: Final = RolePermissions(_entries(_SEE | Permission.ReceiveEvents, {}))
-"""An object of the server that notifies of events."""
+NOTIFIER: Final = RolePermissions(_entries(_SEE | Permission.ReceiveEvents | Permission.Call, {}))
+"""An object of the server that notifies of events; who may call its methods, each of these says itself."""
 
 METHOD: Final = RolePermissions(_entries(_SEE | Permission.Call, {}))
 """A method that is served."""
