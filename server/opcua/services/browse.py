@@ -259,7 +259,7 @@ def _next_page(walk: _Walk, sight: Sight, room: int) -> Generator[None, None, _P
     page: list[bytes] = []
     size = scanned = 0
     if walk.pending is not None:
-        if walk.pending.target.alive:
+        if walk.pending.target.alive and sees(walk.pending.target):
             page.append(encode(walk.pending, fields))
             size = len(page[0])
         walk.pending = None

@@ -333,6 +333,14 @@ async def test_another_users_pages_are_gone_when_the_user_changes(world: World) 
     assert codes(await client.next(result.ContinuationPoint)) == ["BadContinuationPointInvalid"]
 
 
+async def test_every_page_is_by_the_rights_of_its_time(world: World) -> None:
+    client = Client(world, session(Role.Anonymous, Role.Operator))
+    (result,) = await client.browse(wanted(plant(world), by=HAS_COMPONENT), limit=1)
+    assert found(result) == ["Speed"]  # the next one would be Secret
+    client.session.access = access(Role.Anonymous)
+    assert found((await client.next(result.ContinuationPoint))[0]) == []
+
+
 async def test_registered_handles_are_resolved(world: World) -> None:
     client = Client(world)
     client.session.handles[numeric(7, 1)] = plant(world).key
