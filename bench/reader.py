@@ -34,7 +34,6 @@ LOAD: Final = 0.45
 MOST: Final = 0.70
 """The share that no server passes while it is measured: what it does without requests counts too."""
 
-_PROBE: Final = 0.15
 _RATE_DOWN: Final = 0.6
 _TRIES: Final = 4
 
@@ -142,19 +141,17 @@ class Polling:
 
     def _rate(self) -> float:
         """Requests a second that make the server busy, not too busy."""
-        idle_cpu, _ = self._spent(lambda: time.sleep(_PROBE))
         done = 0
 
         def hurry() -> None:
             nonlocal done
-            end = time.monotonic() + _PROBE
-            while time.monotonic() < end or done < self._task.batch // 500:
+            end = time.monotonic() + self._task.seconds
+            while time.monotonic() < end:
                 self._poller.ask(next(self._requests), self._task.batch)
                 done += 1
 
-        cpu, wall = self._spent(hurry)
-        each = max((cpu - idle_cpu) * wall / done, 1e-6)
-        return max(min(LOAD / each, self._task.most_per_s), 1 / self._task.seconds)
+        share, wall = self._spent(hurry)
+        return max(min(LOAD * done / (share * wall), self._task.most_per_s), 1 / self._task.seconds)
 
     def _spent(self, work: Callable[[], None]) -> tuple[float, float]:
         """The server's CPU while that is done, as a share of the time it took; and that time."""
