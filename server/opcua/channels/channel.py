@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import struct
 from collections.abc import Sequence
@@ -30,6 +31,8 @@ from server.opcua.transport.framing import TransportError
 from server.opcua.transport.limits import LIMITS, Limits, Negotiated
 from server.opcua.types import ServiceFault, StatusCodes
 from server.opcua.wire.reader import DecodingError, Reader
+
+log = logging.getLogger(__name__)
 
 _HEADER: Final = struct.Struct("<4sIIIII")
 _IDS: Final = struct.Struct("<II")
@@ -241,6 +244,11 @@ class SecureChannel:
             raise TransportError(
                 StatusCodes.BadDecodingError, f"an OpenSecureChannel request that cannot be read: {error}"
             ) from error
+        except TransportError:
+            raise
+        except Exception as error:
+            log.exception("opening a secure channel for %s failed: a fault of ours", self._peer)
+            raise TransportError(StatusCodes.BadTcpInternalError, "a fault of ours") from error
         finally:
             self._opening = False
 

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from certs.errors import CertificateRefused
+from certs.errors import CertificateError, CertificateRefused
 from certs.files import der, read_chain, thumbprint
 from certs.own import ApplicationIdentity
 from certs.store import TrustList
@@ -24,13 +24,16 @@ from server.opcua.channels.policies import MAX_RSA, MIN_RSA, MODE_NONE, NONE_URI
 from server.opcua.endpoints import Offer
 from server.opcua.sessions.pool import Pool
 from server.opcua.status import audit_status, peer_status
-from server.opcua.transport.framing import TransportError
+from server.opcua.transport.framing import TransportError, printable
 from server.opcua.types import StatusCodes, status_name
 
 log = logging.getLogger(__name__)
 audit = logging.getLogger("isthmus.audit")
 
 _THREADS: Final = 2
+_WAITING: Final = 256
+_WAITING_EACH: Final = 128
+"""Of one host: whole plants are behind one, and all of them come back after a restart."""
 _IDS: Final = 1 << 32
 
 
@@ -59,7 +62,7 @@ class Gatekeeper:
         self.key: Final = identity.private_key
         self.certificate: Final = identity.der
         self.chain: Final = identity.der + b"".join(der(issuer) for issuer in identity.issuers)
-        self.pool: Final = pool or Pool(_THREADS)
+        self.pool: Final = pool or Pool(_THREADS, _WAITING, _WAITING_EACH)
         self._offers = frozenset((offer.policy.URI, int(offer.mode)) for offer in offers)
         self._uris = frozenset(uri for uri, _ in self._offers)
         self._trust = trust
@@ -108,6 +111,10 @@ class Gatekeeper:
             leaf = validate(chain, self._trust.snapshot(), usage=Usage.Client, now=datetime.now(UTC))
         except CertificateRefused as refused:
             raise self._refusal(refused, chain, peer) from refused
+        except CertificateError as error:
+            raise TransportError(
+                StatusCodes.BadTcpInternalError, f"certificates cannot be checked: {error}"
+            ) from error
         key = leaf.public_key()
         if not isinstance(key, rsa.RSAPublicKey) or not MIN_RSA <= key.key_size <= MAX_RSA:
             raise TransportError(
@@ -120,10 +127,11 @@ class Gatekeeper:
     def _refusal(
         self, refused: CertificateRefused, chain: list[x509.Certificate], peer: str
     ) -> TransportError:
+        reason = printable(str(refused))
         audit.warning(
             "secure channel for %s refused: %s",
             peer,
-            refused,
+            reason,
             extra={
                 "event": "channel",
                 "client": peer,
@@ -135,4 +143,4 @@ class Gatekeeper:
         advice = ""
         if chain and self._trust.reject(chain[0]) is not None:
             advice = f"; to trust it: isthmus certs trust {thumbprint(chain[0])}"
-        return TransportError(peer_status(refused.step), f"{refused}{advice}")
+        return TransportError(peer_status(refused.step), f"{reason}{advice}")

@@ -28,7 +28,7 @@ class TransportError(Exception):
     """
 
     def __init__(self, code: int, reason: str, answer: Sequence[bytes] = ()) -> None:
-        super().__init__(reason)
+        super().__init__(printable(reason))
         self.code = code
         self.answer = answer
 
@@ -147,6 +147,13 @@ class Frames:
                 "a second Hello" if self._limit else "the connection does not start with Hello",
             )
         return int(size)
+
+
+def printable(text: str) -> str:
+    """A text for the log that may hold what a stranger sent: it stays on its line."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
 
 
 def error_message(code: int, reason: str = "") -> bytes:

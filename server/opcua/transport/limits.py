@@ -66,6 +66,15 @@ LIMITS: Final = Limits()
 CAPS: Final = Caps()
 
 
+def caps_for(sessions: int) -> Caps:
+    """The caps of a server of so many sessions.
+
+    All of them may come from one host, and be replaced by others before their connections are noticed
+    to be dead.
+    """
+    return Caps(connections=2 * sessions + CAPS.unauthenticated, per_address=2 * sessions)
+
+
 @dataclass(frozen=True, slots=True)
 class Negotiated:
     """What the two sides agreed on with Hello and Acknowledge; sizes in bytes, 0 for no limit."""

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from support import channels, pki
 from support.channels import ENCRYPT, NONE, POLICIES, SIGN, Peer, peer
 
+from certs.errors import CertificateError
 from certs.validate import validate
 from server.opcua.channels import gate as gates
 from server.opcua.channels.channel import SecureChannel
@@ -216,6 +217,36 @@ def swapped(chunk: bytes, part: bytes, by: bytes) -> bytes:
 async def test_what_is_no_certificate_is_refused(gate: Gatekeeper, data: bytes) -> None:
     chunk = swapped(peer().opening(), pki.der(channels.client_certificate()), data)
     await refused(channels.channel(gate), chunk, StatusCodes.BadSecurityChecksFailed)
+
+
+async def test_a_name_cannot_forge_a_line_of_the_log(
+    gate: Gatekeeper, caplog: pytest.LogCaptureFixture
+) -> None:
+    stranger = pki.application("Mallory\n12:00:00 INFO all is well", private=pki.key(12))
+    client = peer(certificate=stranger, private=pki.key(12))
+    error = await refused(channels.channel(gate), client.opening(), StatusCodes.BadSecurityChecksFailed)
+    assert "Mallory\\u000a12:00:00 INFO" in str(error)
+    assert "Mallory\\u000a12:00:00 INFO" in caplog.text
+    assert "Mallory\n" not in caplog.text
+
+
+async def test_where_certificates_cannot_be_checked_nobody_comes_in(
+    gate: Gatekeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise CertificateError("the disk is gone")
+
+    monkeypatch.setattr(gates, "validate", fail)
+    error = await refused(channels.channel(gate), peer().opening(), StatusCodes.BadTcpInternalError)
+    assert "the disk is gone" in str(error)
+
+
+async def test_a_fault_of_ours_is_logged_and_refuses(
+    gate: Gatekeeper, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(gates, "validate", lambda *_, **__: 1 / 0)
+    await refused(channels.channel(gate), peer().opening(), StatusCodes.BadTcpInternalError)
+    assert "ZeroDivisionError" in caplog.text
 
 
 # --- What is refused, for it is not the sender's

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from dataclasses import replace
 
 import pytest
 from support.wire import Wire, chunk, connect, error_code, hosting, until, wire
 
-from server.opcua.transport.limits import CAPS, LIMITS, Caps
+from server.opcua.transport import listener as listeners
+from server.opcua.transport.limits import CAPS, LIMITS, Caps, caps_for
 from server.opcua.transport.listener import Listener
 from server.opcua.transport.ranks import Ranks, group_of
 from server.opcua.types import StatusCodes
@@ -240,6 +242,27 @@ async def test_nobody_is_answered_before_serve() -> None:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(raw.greet(), 0.05)
     await listener.close(within=1)
+
+
+async def test_without_a_file_to_spare_it_waits_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listeners, "_OUT_OF_FILES", 0.02)
+    loop = asyncio.get_running_loop()
+    accept, failing = loop.sock_accept, [errno.EMFILE, errno.ECONNABORTED, errno.ENFILE]
+
+    async def full(bound: socket.socket) -> tuple[socket.socket, object]:
+        if failing:
+            raise OSError(failing.pop(), "no more")
+        return await accept(bound)
+
+    monkeypatch.setattr(loop, "sock_accept", full)
+    async with hosting() as host, wire(host.port) as raw:
+        await raw.greet()
+        assert host.listener.refused == {"by the system": 3}
+
+
+def test_the_caps_fit_the_sessions() -> None:
+    assert caps_for(100) == CAPS
+    assert caps_for(1000).connections > 2000
 
 
 def test_a_taken_port_is_an_error() -> None:
