@@ -45,7 +45,7 @@ class Listener:
         self.caps = caps
         self.accepted = 0
         self.refused: Counter[str] = Counter()
-        """Connections turned away at once, by the cap that was reached."""
+        """Connections turned away at once, by what was exhausted: ``total``, ``address``, ``system``."""
         self.evicted = 0
         """Connections without a session that made room for others."""
         self.expired = 0
@@ -163,7 +163,7 @@ class Listener:
             try:
                 client, address = await loop.sock_accept(bound)
             except OSError as error:
-                self.refused["by the system"] += 1
+                self.refused["system"] += 1
                 self.tell("", "no connection can be accepted: %s", error.strerror)
                 await asyncio.sleep(_OUT_OF_FILES if error.errno in _EXHAUSTED else 0)
                 continue
@@ -178,7 +178,7 @@ class Listener:
         full = self._make_room(group)
         if full is not None:
             self.refused[full] += 1
-            self.tell(address, "connection from %s refused: too many %s", address, full)
+            self.tell(address, "connection from %s refused: the cap is reached (%s)", address, full)
             _turn_away(client)
             await asyncio.sleep(0)  # accepting one after the other would keep everybody else waiting
             return
@@ -203,11 +203,11 @@ class Listener:
         if self._groups[group] >= caps.per_address and not self._evict(
             self._waiting.oldest(group) or self._opening.oldest(group)
         ):
-            return "from its address"
+            return "address"
         if self.connections >= caps.connections and not self._evict(
             self._waiting.first_to_go() or self._opening.first_to_go()
         ):
-            return "in all"
+            return "total"
         return None
 
     def _evict(self, connection: Connection | None) -> bool:

@@ -6,6 +6,7 @@ import struct
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from support.wire import Host, Wire, chunk, connect, error_code, hello, hosting, until, wire
@@ -42,6 +43,27 @@ async def test_hello_is_acknowledged_and_chunks_reach_the_handler() -> None:
         assert made.peer == f"127.0.0.1:{raw.writer.get_extra_info('sockname')[1]}"
         assert made.negotiated is not None
         assert not made.backlogged
+
+
+async def test_the_answers_of_a_turn_are_sent_together_and_in_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with hosting() as host, wire(host.port) as raw:
+        await raw.greet()
+        transport: Any = host.handlers[0].connection._transport
+        write, sends = transport.write, list[int]()
+
+        def note(data: bytes) -> None:
+            sends.append(len(data))
+            write(data)
+
+        monkeypatch.setattr(transport, "write", note)
+        requests = [chunk(b"MSGF", bytes([number]) * (16 + number * 400)) for number in range(60)]
+        raw.send(b"".join(requests))
+        assert [await raw.chunk() for _ in requests] == requests
+        assert len(sends) < 40
+        # What is large does not wait for more, nor does it overtake.
+        assert max(sends) < 200_000
 
 
 async def test_no_handler_is_made_before_hello() -> None:

@@ -33,7 +33,7 @@ async def test_in_all_only_so_many_with_a_session() -> None:
             host.handlers[number].connection.authenticated = True
         async with wire(host.port) as third:
             assert error_code(await third.end()) == StatusCodes.BadTcpServerTooBusy
-        assert host.listener.refused == {"in all": 1}
+        assert host.listener.refused == {"total": 1}
         assert [await alive(raw) for raw in raws] == [True, True]
         await raws[0].close()
         await until(lambda: host.listener.connections == 1)
@@ -48,7 +48,7 @@ async def test_from_one_address_only_so_many_with_a_session() -> None:
         host.handlers[0].connection.authenticated = True
         async with wire(host.port) as second:
             assert error_code(await second.end()) == StatusCodes.BadTcpServerTooBusy
-        assert host.listener.refused == {"from its address": 1}
+        assert host.listener.refused == {"address": 1}
         async with wire(host.port, "127.0.0.2") as other:
             await other.greet()
         assert await alive(first)
@@ -169,6 +169,19 @@ async def test_those_that_are_hung_up_on_are_few_too() -> None:
             await raw.close()
 
 
+async def test_one_address_fills_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    async with hosting() as host:
+        for source in ("127.0.0.2", "127.0.0.3"):
+            for _ in range(10):
+                async with wire(host.port, source) as raw:
+                    raw.send(b"GET / HTTP")
+                    await raw.end()
+        assert host.listener.faults == 20
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == 2
+    assert "127.0.0.3" in warnings[1]
+
+
 async def test_close_tells_everybody_and_waits_for_their_requests() -> None:
     listener = Listener(LIMITS)
     port = listener.bind("127.0.0.1", 0)
@@ -257,7 +270,7 @@ async def test_without_a_file_to_spare_it_waits_and_goes_on(monkeypatch: pytest.
     monkeypatch.setattr(loop, "sock_accept", full)
     async with hosting() as host, wire(host.port) as raw:
         await raw.greet()
-        assert host.listener.refused == {"by the system": 3}
+        assert host.listener.refused == {"system": 3}
 
 
 def test_the_caps_fit_the_sessions() -> None:
