@@ -181,10 +181,10 @@ class Builder:
         return defaults.PLANT
 
     def _value(self, record: NodeRecord) -> Value | None:
-        if record.value is None:
-            return self._constant(writer.NULL_VARIANT) if record.node_class is NodeClass.Variable else None
         if record.node_class not in {NodeClass.Variable, NodeClass.VariableType}:
             return None
+        if record.value is None:
+            return self._constant(writer.NULL_VARIANT)
         try:
             return self._constant(self._encode(record.value))
         except (Unsupported, UnknownNamespace) as error:

@@ -162,7 +162,7 @@ class SessionRecord:
         """Every field of its security diagnostics, encoded."""
         session = self.session
         identity = session.identity
-        mechanism = None if identity is None else "Anonymous" if identity.anonymous else "UserName"
+        mechanism = identity.mechanism if identity is not None else None
         return {
             "SessionId": session.id,
             "ClientUserIdOfSession": writer.string(identity.user if identity is not None else None),

@@ -64,6 +64,8 @@ of every node says the same.
 """
 
 _IDENTITIES: Final = writer.qualified_name("Identities")
+_INSTANCES: Final = frozenset({_OBJECT, _VARIABLE, _METHOD})
+_LEADING: Final = (ObjectIds.HierarchicalReferences, ObjectIds.HasEncoding, ObjectIds.HasDescription)
 _MODELLING_RULES: Final = (78, 80, 83, 11508, 11510)
 
 
@@ -144,9 +146,6 @@ class _Standard:
         space = self._space
         for name in NOT_SERVED:
             self._drop(space.find(numeric(getattr(ObjectIds, name))))
-        functions = space.number(ObjectIds.Server_ServerCapabilities_AggregateFunctions)
-        for function in list(space.children(functions)):
-            self._drop(function)
         for role in (*_ROLES, *_ADMINISTRATORS):
             for member in list(space.children(space.number(getattr(ObjectIds, f"WellKnownRole_{role}")))):
                 if member.browse_name != _IDENTITIES:
@@ -157,6 +156,25 @@ class _Standard:
                     node.role_permissions = defaults.METHOD
                 else:
                     self._drop(node)
+
+        reached = self._reached()
+        space.delete([node.key for node in space if node.node_class in _INSTANCES and node not in reached])
+
+    def _reached(self) -> set[Node]:
+        """What a client finds that browses from the root.
+
+        The standard has objects and variables that nothing refers to: names without a place,
+        and aggregate functions for servers that have them.
+        """
+        kinds = frozenset[Node]().union(*map(self._space.subtypes, map(self._space.number, _LEADING)))
+        root = self._space.number(ObjectIds.RootFolder)
+        found, waiting = {root}, [root]
+        while waiting:
+            for link in waiting.pop().references():
+                if link.forward and link.type in kinds and link.target not in found:
+                    found.add(link.target)
+                    waiting.append(link.target)
+        return found
 
     def _drop(self, node: Node | None) -> None:
         if node is not None and node.alive:
