@@ -172,6 +172,11 @@ class Listener:
             except OSError as error:
                 log.debug("connection from %s lost at once: %s", address[0], error)
                 client.close()
+            except Exception:
+                # Whatever it is, the next client has to be let in.
+                log.exception("connection from %s refused: a fault of ours", address[0])
+                self.failures += 1
+                client.close()
 
     async def _take(self, client: socket.socket, address: str, port: int) -> None:
         group = group_of(address)

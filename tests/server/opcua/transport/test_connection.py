@@ -361,7 +361,7 @@ async def test_a_client_that_does_not_say_hello_is_hung_up_on(data: bytes) -> No
 
 
 async def test_a_client_without_a_session_is_hung_up_on_and_one_with_stays() -> None:
-    async with hosting(replace(LIMITS, grace=0.1)) as host, wire(host.port) as idle, wire(host.port) as busy:
+    async with hosting(replace(LIMITS, grace=0.3)) as host, wire(host.port) as idle, wire(host.port) as busy:
         await busy.greet()
         host.handlers[0].connection.authenticated = True
         await idle.greet()
@@ -401,11 +401,11 @@ async def test_a_request_that_trickles_in_many_chunks_has_no_more_time() -> None
 
 
 async def test_requests_that_come_to_an_end_may_go_on_for_ever() -> None:
-    async with hosting(replace(LIMITS, begun=0.05)) as host, wire(host.port) as raw:
+    async with hosting(replace(LIMITS, begun=0.3)) as host, wire(host.port) as raw:
         host.answer = lambda *_: None
         await raw.greet()
         host.handlers[0].connection.authenticated = True
-        for _ in range(10):
+        for _ in range(20):
             raw.send(chunk(b"MSGC", b"x" * 16))
             await asyncio.sleep(0.01)
             host.listener.sweep()

@@ -273,6 +273,20 @@ async def test_without_a_file_to_spare_it_waits_and_goes_on(monkeypatch: pytest.
         assert host.listener.refused == {"system": 3}
 
 
+async def test_a_fault_of_ours_lets_the_next_client_in(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with hosting() as host:
+        with monkeypatch.context() as broken:
+            broken.setattr(listeners, "group_of", lambda _: 1 / 0)
+            async with wire(host.port) as raw:
+                assert await raw.end() == b""
+        async with wire(host.port) as raw:
+            await raw.greet()
+        assert host.listener.failures == 1
+    assert "ZeroDivisionError" in caplog.text
+
+
 def test_the_caps_fit_the_sessions() -> None:
     assert caps_for(100) == CAPS
     assert caps_for(1000).connections > 2000
