@@ -152,7 +152,7 @@ class SessionRecord:
         publishing = next((one.publishing for one in held if one.publishing is not None), None)
         return (
             clock_ticks(self.session.created),
-            clock_ticks(self.session.contact),
+            clock_ticks(round(self.session.contact, 2)),  # two readings of one moment are equal
             len(held),
             sum(len(one.items) for one in held),
             len(publishing) if publishing is not None else 0,
