@@ -25,10 +25,11 @@ from server.mqtt.settings import EMBEDDED
 from server.observe.control import ControlServer
 from server.observe.http import MetricsServer
 from server.observe.observer import Observer, Running
-from server.opcua.adapter import OpcUaServer
+from server.opcua.server import OpcUaServer
 from server.opcua.users import UserStore
 from server.plant.build import build_nodes, namespaces, node_ids
 from server.plant.commands import Commands
+from server.plant.fresh import FreshReads
 from server.plant.values import ValueStore
 from sources.supervisor import Supervisor
 
@@ -69,6 +70,7 @@ async def run(config: Configuration, data: DataDirectory, ready: Callable[[Runni
             identity=identity,
             trust=trust,
             users=UserStore(data.users),
+            refresh=FreshReads(store, supervisors).read,
         )
         stack.push_async_callback(server.stop)
         await server.start()

@@ -13,7 +13,7 @@ from server.mqtt.publisher import MqttPublisher
 from server.observe.meter import Meter
 from server.observe.prometheus import exposition, registry
 from server.observe.snapshot import Snapshot, resident_memory
-from server.opcua.adapter import OpcUaServer
+from server.opcua.server import OpcUaServer
 from server.plant.values import ValueStore
 from sources.clock import now
 from sources.quality import is_good

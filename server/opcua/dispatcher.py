@@ -15,6 +15,24 @@ _MS: Final = 1000.0
 _LONGEST: Final = 86_400.0
 """Seconds beyond which a TimeoutHint means no more than its absence."""
 
+_SECURITY: Final = frozenset(
+    {
+        StatusCodes.BadSecurityChecksFailed,
+        StatusCodes.BadSecurityPolicyRejected,
+        StatusCodes.BadSecureChannelIdInvalid,
+        StatusCodes.BadSessionIdInvalid,
+        StatusCodes.BadSessionNotActivated,
+        StatusCodes.BadIdentityTokenInvalid,
+        StatusCodes.BadIdentityTokenRejected,
+        StatusCodes.BadUserAccessDenied,
+        StatusCodes.BadUserSignatureInvalid,
+        StatusCodes.BadApplicationSignatureInvalid,
+        StatusCodes.BadCertificateInvalid,
+        StatusCodes.BadCertificateUriInvalid,
+        StatusCodes.BadNonceInvalid,
+    }
+)
+
 
 class _Unsupported:
     """What answers a request that no service of ours is for."""
@@ -31,6 +49,10 @@ class Dispatcher:
     def __init__(self, services: Iterable[Service]) -> None:
         """A request type may be given once. Raises ValueError."""
         self._services: dict[Key, Service] = {}
+        self.refused = 0
+        """Requests answered with a ServiceFault since the start (OPC 10000-5 §12.9)."""
+        self.refused_for_security = 0
+        """Those of them refused for what their sender may not."""
         for service in services:
             if service.request in self._services:
                 raise ValueError(f"two services answer {service.name}")
@@ -55,6 +77,12 @@ class Dispatcher:
             service = Service("unknown", kind, NULL, _Unsupported.run, Needs.Channel)
         deadline = time.monotonic() + hint if 0 < hint < _LONGEST else None
         return Request(peer, number, service, token, handle, deadline, reader)
+
+    def count(self, code: int) -> None:
+        """A request was refused with that code."""
+        self.refused += 1
+        if code in _SECURITY:
+            self.refused_for_security += 1
 
     def __iter__(self) -> Iterator[Service]:
         return iter(self._services.values())

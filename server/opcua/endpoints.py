@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, NamedTuple, cast
+from typing import Final, NamedTuple
 
 from asyncua import ua
 from asyncua.crypto import security_policies as policies
@@ -16,8 +16,7 @@ from server.opcua.settings import OpcUaSettings
 from server.opcua.wire import structs
 from server.opcua.wire.writer import array
 
-LISTEN_HOST: Final = "127.0.0.1"
-"""Until the transport and services are our own, the server is reached from this machine only."""
+_LOOPBACK: Final = "127.0.0.1"
 
 PRODUCT_URI: Final = "urn:isthmus"
 TRANSPORT_PROFILE: Final = "http://opcfoundation.org/UA-Profile/Transport/uatcp-uasc-uabinary"
@@ -73,23 +72,6 @@ def offers(settings: OpcUaSettings) -> tuple[Offer, ...]:
     return tuple(found)
 
 
-def factories(
-    offered: Iterable[Offer], identity: ApplicationIdentity
-) -> tuple[policies.SecurityPolicyFactory, ...]:
-    """What makes each offered policy for a client, with our certificate and key."""
-    make = cast("Any", policies.SecurityPolicyFactory)
-    return tuple(
-        make(
-            offer.policy,
-            offer.mode,
-            identity.certificate,
-            identity.private_key,
-            certificate_chain=list(identity.issuers),
-        )
-        for offer in offered
-    )
-
-
 class Endpoints:
     """The endpoints of one server, told to each client by the host name it used, where that is ours.
 
@@ -103,7 +85,7 @@ class Endpoints:
         identity: ApplicationIdentity,
         port: int,
         *,
-        listen: Sequence[str] = (LISTEN_HOST,),
+        listen: Sequence[str] = (_LOOPBACK,),
         hosts: Iterable[str] = (),
     ) -> None:
         """``port`` is the one listened on, at the addresses of ``listen``."""
@@ -135,19 +117,6 @@ class Endpoints:
             ApplicationType=ua.ApplicationType.Server,
             DiscoveryUrls=[self._url(asked)],
         )
-
-    def find_servers(self, request: ua.FindServersParameters) -> list[ua.ApplicationDescription]:
-        """FindServers (OPC 10000-4 §5.5.2): this server, where it is among those asked for."""
-        wanted = request.ServerUris or []
-        if wanted and self._identity.application_uri not in wanted:
-            return []
-        return [self.application(request.EndpointUrl)]
-
-    def get_endpoints(self, request: ua.GetEndpointsParameters) -> list[ua.EndpointDescription]:
-        """GetEndpoints (OPC 10000-4 §5.5.4)."""
-        if request.ProfileUris and TRANSPORT_PROFILE not in request.ProfileUris:
-            return []
-        return self.descriptions(request.EndpointUrl)
 
     def encoded(self, asked: str | None = None) -> bytes:
         """`descriptions` as they are sent: an array of EndpointDescription (OPC 10000-4 §7.14)."""

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import struct
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -38,23 +38,25 @@ class Host:
     """What all connections of a server share."""
 
     dispatcher: Dispatcher
-    make_channel: Callable[[Connection], SecureChannel]
     sessions: Sessions
+    peers: dict[ClientPeer, None]
+    """Every peer whose connection there is; each sees to its own place."""
 
 
 class ClientPeer:
     """A `Handler` of the transport, a `Peer` to services. Owns the tasks of its requests."""
 
-    def __init__(self, host: Host, connection: Connection) -> None:
+    def __init__(self, host: Host, connection: Connection, channel: SecureChannel) -> None:
         self._host = host
         self._connection = connection
-        self._channel = host.make_channel(connection)
+        self._channel = channel
         self._open: dict[int, Request] = {}
         """Requests that are not answered yet, by their number."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._gone = False
         self.sessions: dict[Key, Session] = {}
         self.refusals = 0
+        host.peers[self] = None
 
     # --- Peer
 
@@ -149,6 +151,7 @@ class ClientPeer:
         for request in self._open.values():
             request.answered = True
         self._open.clear()
+        self._host.peers.pop(self, None)
         self._host.sessions.lost(self)
 
     async def wait(self) -> None:
@@ -164,13 +167,14 @@ class ClientPeer:
     # --- Serving
 
     async def _open_channel(self, chunk: bytes) -> None:
+        connection, channel = self._connection, self._channel
         try:
-            self._connection.write(await self._channel.open(chunk))
+            connection.write(await channel.open(chunk))
+            connection.trusted, connection.expires = channel.signed, channel.expires
         except TransportError as error:
-            log.warning("connection from %s closed: %s", self.name, error)
-            self._connection.close(error.code, str(error))
+            connection.fail(error)
         finally:
-            self._connection.release()
+            connection.release()
 
     def _serve(self, request: Request) -> None:
         session = None
@@ -234,6 +238,7 @@ class ClientPeer:
             log.error("%s: %s failed: a fault of ours", self.name, request.service.name, exc_info=error)
         if session is not None:
             session.failures[request.service.name] += 1
+        self._host.dispatcher.count(code)
         self.refuse(request, code)
 
     def _close_request(self, request: Request) -> bool:

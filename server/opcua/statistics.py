@@ -13,10 +13,3 @@ class OpcUaStatistics:
     subscriptions: int = 0
     monitored_items: int = 0
     notifications: int = 0
-
-
-class Tally:
-    """What is counted while the server runs."""
-
-    def __init__(self) -> None:
-        self.notifications = 0

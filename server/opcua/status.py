@@ -49,6 +49,3 @@ def peer_status(step: Step) -> int:
 def audit_status(step: Step) -> int:
     """The StatusCode of that check itself, for the log and audit events (OPC 10000-4 §6.1.3)."""
     return _CODES[step].audit
-
-
-certificate_status = peer_status

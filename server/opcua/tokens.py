@@ -120,10 +120,6 @@ class Authenticator:
             raise ServiceFault(StatusCodes.BadIdentityTokenRejected, "a token of a kind that is not offered")
         return await verifier(token, proof)
 
-    async def identify(self, token: object, nonce: bytes) -> Identity:
-        """`authenticate` for tokens without a signature."""
-        return await self.authenticate(Proof(token, nonce))
-
     def refreshed(self, identity: Identity) -> Identity | None:
         """The identity with the roles of today; None where the user is gone or has another password."""
         if identity.record is None:

@@ -20,8 +20,8 @@ from certs.own import ApplicationIdentity, load_or_make
 from certs.store import TrustList
 from nodesets import isa95
 from nodesets.records import NodeRecord
-from server.opcua.adapter import OpcUaServer
 from server.opcua.endpoints import PolicyClass
+from server.opcua.server import OpcUaServer
 from server.opcua.settings import OpcUaSettings
 from server.opcua.users import UserStore
 from server.plant.build import build_nodes, namespaces, node_ids

@@ -34,7 +34,8 @@ _DATA_TYPE: Final = int(AttributeIds.DataType)
 _VALUE_RANK: Final = int(AttributeIds.ValueRank)
 _DIMENSIONS: Final = int(AttributeIds.ArrayDimensions)
 
-_ANY, _SCALAR_OR_ONE, _SCALAR, _ONE_OR_MORE = -2, -3, -1, 0
+SCALAR: Final = -1
+_ANY, _SCALAR_OR_ONE, _ONE_OR_MORE = -2, -3, 0
 
 
 class DataTypes:
@@ -70,7 +71,7 @@ class DataTypes:
     def fits(self, node: Node, value: ua.Variant) -> bool:
         """Whether a Variable can hold that value: data type, ValueRank and ArrayDimensions."""
         return self.fits_element(node, value) and rank_fits(
-            _value_rank(node), _dimensions(node), value.Value, is_array=bool(value.is_array)
+            value_rank(node), _dimensions(node), value.Value, is_array=bool(value.is_array)
         )
 
     def fits_element(self, node: Node, value: ua.Variant) -> bool:
@@ -121,7 +122,7 @@ def rank_fits(value_rank: int, dimensions: tuple[int, ...], value: Any, *, is_ar
         fits = True
     elif value_rank == _SCALAR_OR_ONE:
         fits = rank <= 1
-    elif value_rank == _SCALAR:
+    elif value_rank == SCALAR:
         fits = rank == 0
     elif value_rank == _ONE_OR_MORE:
         fits = rank >= 1
@@ -144,9 +145,10 @@ def _flat(value: Any) -> list[Any]:
     return [inner for item in value for inner in _flat(item)]
 
 
-def _value_rank(node: Node) -> int:
+def value_rank(node: Node) -> int:
+    """The ValueRank of a Variable."""
     encoded = node.attributes.get(_VALUE_RANK)
-    return _SCALAR if encoded is None else int(struct.unpack_from("<i", encoded, 1)[0])
+    return SCALAR if encoded is None else int(struct.unpack_from("<i", encoded, 1)[0])
 
 
 def _dimensions(node: Node) -> tuple[int, ...]:

@@ -48,6 +48,7 @@ from sources.quality import Quality
 _SLOW_AT_ONCE: Final = 500
 """Items off the fast way that are read before others have their turn on the loop."""
 
+_BROWSE_AND_READ: Final = int(Permission.Browse | Permission.Read)
 _MAX_AGE: Final = struct.Struct("<d")
 _TICKS_PER_MS: Final = 10_000
 _ANY_AGE: Final = 2.0**31 - 1
@@ -151,7 +152,7 @@ class Reading:
             return None
         for rules, restrictions in set(map(_nodes_rules, nodes)):
             may = rules.of(access.roles)
-            if not (may & Permission.Browse and may & Permission.Read and access.satisfies(restrictions)):
+            if may & _BROWSE_AND_READ != _BROWSE_AND_READ or not access.satisfies(restrictions):
                 return None
         return points
 

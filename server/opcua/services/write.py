@@ -14,7 +14,7 @@ from asyncua import ua
 from server.opcua.limits import MAX_NODES_PER_WRITE
 from server.opcua.requests import Request, Service, service
 from server.opcua.services import ranges
-from server.opcua.services.datatypes import DataTypes
+from server.opcua.services.datatypes import SCALAR, DataTypes, value_rank
 from server.opcua.services.readvalue import VALUE, ValueReader
 from server.opcua.services.sight import NO_DIAGNOSTICS, check_operations
 from server.opcua.sessions.session import Session
@@ -39,6 +39,8 @@ _CURRENT_WRITE: Final = 0x02
 _STATUS_WRITE: Final = 0x20
 _TIMESTAMP_WRITE: Final = 0x40
 _TEXTS: Final = (str, bytes, list)
+_WITH_PARTS: Final = frozenset({12, 15})
+"""String and ByteString: scalars that have parts all the same."""
 
 
 class _Order:
@@ -162,8 +164,10 @@ class Writing:
             raise ServiceFault(StatusCodes.BadTypeMismatch, "a null value")
         if wanted.IndexRange:
             spans = ranges.parse(wanted.IndexRange)
+            if value_rank(node) == SCALAR and int(content.VariantType.value) not in _WITH_PARTS:
+                raise ServiceFault(StatusCodes.BadWriteNotSupported, "the value has no parts")
             if not isinstance(held, _TEXTS):
-                raise ServiceFault(StatusCodes.BadIndexRangeNoData, "the value has no parts")
+                raise ServiceFault(StatusCodes.BadIndexRangeNoData, "there is no value yet")
             if not self._types.fits_element(node, content):
                 raise ServiceFault(StatusCodes.BadTypeMismatch)
             return structs.variant_of(ranges.replace(held, spans, content.Value), content)

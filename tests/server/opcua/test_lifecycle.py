@@ -15,8 +15,8 @@ from support.net import until
 from support.opcua import Bench, serving
 
 from nodesets.records import NodeClass, NodeId, NodeRecord, QualifiedName
-from server.opcua.adapter import OpcUaServer
 from server.opcua.errors import ServerStartError, UserStoreError
+from server.opcua.server import OpcUaServer
 
 
 async def test_a_server_is_up_after_its_start_and_gone_after_its_stop(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ async def test_a_broken_users_file_is_said(tmp_path: Path) -> None:
 
 
 async def test_a_session_nobody_uses_ends_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.opcua.session.MIN_TIMEOUT", 1.0)
+    monkeypatch.setattr("server.opcua.sessions.registry.MIN_TIMEOUT", 1.0)
     with serving(tmp_path, allow_none=True, anonymous=True) as running:
         client = Client(running.url)
         client.session_timeout = 1000

@@ -14,18 +14,15 @@ from nodesets.records import (
     UA,
     BuiltinType,
     LocalizedText,
-    NodeClass,
     NodeId,
-    NodeRecord,
     QualifiedName,
     Structure,
     Variant,
 )
-from server.opcua.attributes import attributes, variant
 from server.opcua.ids import Namespaces, UnknownNamespace
+from server.opcua.space.variants import to_variant
 from server.opcua.structures import Unsupported, parse_node_id, structure
-from server.opcua.types import AttributeIds, node_id
-from sources.quality import BAD_NOT_SUPPORTED
+from server.opcua.types import node_id
 
 NAMES = Namespaces("urn:test:server", ["urn:acme:types", "urn:acme:plant"])
 
@@ -166,45 +163,9 @@ def test_variants_of_every_kind() -> None:
         ),
     ]
     for given, expected in cases:
-        assert variant(given, NAMES) == expected
-
-
-def test_a_value_that_cannot_be_served_is_bad_and_not_left_out() -> None:
-    record = NodeRecord(
-        NodeId("urn:acme:plant", "X"),
-        NodeClass.Variable,
-        QualifiedName("urn:acme:plant", "X"),
-        value=Variant(BuiltinType.ExtensionObject, Structure(NodeId("urn:acme:types", 5), {})),
-    )
-    found = attributes(record, NAMES)[AttributeIds.Value]
-    assert found.StatusCode is not None
-    assert found.StatusCode.value == BAD_NOT_SUPPORTED
+        assert to_variant(given, NAMES) == expected
 
 
 def test_a_namespace_that_is_not_served_is_said() -> None:
     with pytest.raises(UnknownNamespace, match="urn:nowhere"):
         NAMES.node_id(NodeId("urn:nowhere", 1))
-
-
-@pytest.mark.parametrize("node_class", list(NodeClass))
-def test_every_class_has_its_mandatory_attributes(node_class: NodeClass) -> None:
-    mandatory = {
-        NodeClass.Object: {AttributeIds.EventNotifier},
-        NodeClass.Variable: {
-            AttributeIds.Value,
-            AttributeIds.DataType,
-            AttributeIds.ValueRank,
-            AttributeIds.AccessLevel,
-            AttributeIds.UserAccessLevel,
-            AttributeIds.Historizing,
-        },
-        NodeClass.Method: {AttributeIds.Executable, AttributeIds.UserExecutable},
-        NodeClass.ObjectType: {AttributeIds.IsAbstract},
-        NodeClass.VariableType: {AttributeIds.DataType, AttributeIds.ValueRank, AttributeIds.IsAbstract},
-        NodeClass.ReferenceType: {AttributeIds.IsAbstract, AttributeIds.Symmetric},
-        NodeClass.DataType: {AttributeIds.IsAbstract},
-        NodeClass.View: {AttributeIds.ContainsNoLoops, AttributeIds.EventNotifier},
-    }
-    record = NodeRecord(NodeId("urn:acme:plant", "X"), node_class, QualifiedName("urn:acme:plant", "X"))
-    base = {AttributeIds.NodeId, AttributeIds.NodeClass, AttributeIds.BrowseName, AttributeIds.DisplayName}
-    assert base | mandatory[node_class] <= set(attributes(record, NAMES))

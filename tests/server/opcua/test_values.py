@@ -200,13 +200,21 @@ async def test_the_servers_clock_can_be_subscribed_to(connect: Connect, served: 
     assert abs(from_datetime(value(notes.values[1])) - now()) < 60 * 10_000_000
 
 
-async def test_a_deadband_is_refused_rather_than_served_wrongly(connect: Connect, served: Running) -> None:
+async def test_a_deadband_counts_from_what_was_told_last(connect: Connect, served: Running) -> None:
+    """A slow drift is told once it is far enough, however small its steps (OPC 10000-4 §7.22.2)."""
+    served.feed("Speed", 100.0)
     async with connect(served) as client:
-        subscription = await client.create_subscription(100, Notes())
+        notes = Notes()
+        subscription = await client.create_subscription(50, notes)
         node: Any = client.get_node(served.bench.node("Speed"))
         limit: Any = 1.0
-        with pytest.raises(ua.uaerrors.BadMonitoredItemFilterUnsupported):
-            await subscription.deadband_monitor(node, limit)
+        await subscription.deadband_monitor(node, limit)
+        await until(lambda: len(notes.values) == 1)
+        for step in range(1, 6):
+            served.feed("Speed", 100.0 + 0.3 * step)
+            await asyncio.sleep(0.1)
+        await until(lambda: len(notes.values) == 2)
+        assert value(notes.values[-1]) == pytest.approx(101.2)
         await subscription.delete()
 
 

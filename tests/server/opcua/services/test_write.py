@@ -161,7 +161,7 @@ async def test_each_write_is_refused_for_its_own_reason(bench: Bench) -> None:
         "BadTypeMismatch",
         "BadTypeMismatch",
         "BadOutOfRange",
-        "BadIndexRangeNoData",
+        "BadWriteNotSupported",
         "BadIndexRangeInvalid",
         "BadWriteNotSupported",
         "BadWriteNotSupported",

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import math
+import struct
+from typing import Any
+
+import pytest
+from asyncua import ua
+from asyncua.common.utils import Buffer
+from asyncua.ua.ua_binary import struct_from_binary
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.opcua.space.points import encode_head, parts, without_server, without_source, without_times
+from server.plant.model import Property, PropertyType
+from server.plant.values import Point
+from sources.quality import BAD_NO_COMMUNICATION, GOOD, UNCERTAIN
+from sources.tag import INTEGER_LIMITS, Value, ValueType
+
+TIME = struct.pack("<q", 133_000_000_000_000_000)
+
+
+def point(kind: ValueType, value: Value, status: int = GOOD) -> Point:
+    made = Point(Property("Acme", PropertyType("X", kind)), 133_000_000_000_000_000)
+    made.value, made.status = value, status
+    return made
+
+
+@given(st.sampled_from(list(ValueType)), st.data())
+def test_whatever_the_store_holds_can_be_sent(kind: ValueType, data: st.DataObject) -> None:
+    if kind is ValueType.Boolean:
+        values: st.SearchStrategy[Value] = st.booleans()
+    elif kind is ValueType.String:
+        values = st.text()
+    elif kind in INTEGER_LIMITS:
+        values = st.integers(*INTEGER_LIMITS[kind])
+    else:
+        values = st.floats()
+    value, status = data.draw(values), data.draw(st.sampled_from([GOOD, UNCERTAIN]))
+    whole = encode_head(point(kind, value, status))
+    found = decoded(whole + TIME)
+    assert found.Value is not None
+    assert found.Value.VariantType.value == kind.value
+    held: Any = found.Value.Value
+    if kind is ValueType.Float:
+        assert (
+            math.isnan(held)
+            or math.isinf(held)
+            or math.isclose(held, float(value or 0), rel_tol=1e-6, abs_tol=1e-38)
+        )  # type: ignore[arg-type]
+    elif kind is ValueType.String:
+        assert held == str(value).encode("utf-8", "replace").decode()
+    else:
+        assert held == value or math.isnan(held)
+    assert (found.StatusCode.value if found.StatusCode else GOOD) == status
+    assert found.SourceTimestamp is not None
+    assert found.ServerTimestamp is not None
+    variant, code, source = parts(whole)
+    assert (whole[1 : 1 + len(variant)], code, len(source)) == (variant, status, 8)
+
+
+def decoded(data: bytes) -> ua.DataValue:
+    return struct_from_binary(ua.DataValue, Buffer(data))
+
+
+@pytest.mark.parametrize("status", [GOOD, UNCERTAIN, BAD_NO_COMMUNICATION])
+def test_times_are_taken_out_and_nothing_else(status: int) -> None:
+    whole = encode_head(point(ValueType.Double, 1.5, status))
+    for data, source, server in (
+        (whole + TIME, True, True),
+        (without_source(whole) + TIME, False, True),
+        (without_server(whole), True, False),
+        (without_times(whole), False, False),
+    ):
+        found = decoded(data)
+        assert (found.SourceTimestamp is not None, found.ServerTimestamp is not None) == (source, server)
+        assert (found.StatusCode.value if found.StatusCode else GOOD) == status
+        assert (found.Value.Value if found.Value else None) == (
+            None if status == BAD_NO_COMMUNICATION else 1.5
+        )
+
+
+def test_a_head_is_made_once() -> None:
+    made = point(ValueType.Double, 1.5)
+    assert encode_head(made) is made.head
+
+
+@pytest.mark.parametrize(
+    ("value", "served"), [(1e39, math.inf), (-1e300, -math.inf), (3.4028235e38, 3.4028235e38)]
+)
+def test_what_a_float_cannot_hold_is_infinite(value: float, served: float) -> None:
+    found = decoded(encode_head(point(ValueType.Float, value)) + TIME).Value
+    assert found is not None
+    assert found.Value == pytest.approx(served)
