@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_TURN: Final = 0.002
-"""Seconds of chunks a connection has answered before the others have their turn."""
+_TURN: Final = 0.00025
+"""Seconds of chunks a connection has answered before it waits for its turn, see `turns`."""
 _SMALL: Final = 16 * 1024
 """Bytes of an answer that may wait for the next ones of the same turn."""
 _DRAIN: Final = 1024 * 1024
@@ -79,7 +79,8 @@ class Connection(asyncio.BufferedProtocol):
         self._reading = True
         self._held = 0
         self._blocked = False
-        self._turn: asyncio.Handle | None = None
+        self._waits = False
+        """Whether its chunks wait for its turn."""
         self._linger: asyncio.TimerHandle | None = None
         self._drained = 0
         self._message_since: float | None = None
@@ -215,9 +216,9 @@ class Connection(asyncio.BufferedProtocol):
     def _end(self, *, lingers: bool) -> None:
         self.closing = True
         self._frames.clear()
-        if self._turn is not None:
-            self._turn.cancel()
-            self._turn = None
+        if self._waits:
+            self._waits = False
+            self._listener.turns.discard(self)
         self._listener.ended(self, lingers=lingers)
 
     # --- asyncio.BufferedProtocol
@@ -243,8 +244,13 @@ class Connection(asyncio.BufferedProtocol):
                 self.abort()
             return
         self._frames.feed(bytes(self._buffer[:nbytes]))
-        if self._reading:
+        if not self._reading:
+            return
+        if self._authenticated:
             self._deliver()
+        else:  # a crowd of strangers has one turn together
+            self._wait()
+            self._adjust()
 
     def pause_writing(self) -> None:
         """See asyncio.BufferedProtocol."""
@@ -269,7 +275,6 @@ class Connection(asyncio.BufferedProtocol):
 
     def _deliver(self) -> None:
         """Hand over chunk after chunk while the handler takes them and others need not wait long."""
-        self._turn = None
         self._corked = []
         try:
             self._hand_over()
@@ -299,7 +304,7 @@ class Connection(asyncio.BufferedProtocol):
             else:
                 self.handler.receive(chunk)
             if frames.waiting and time.monotonic() > until:
-                self._turn = asyncio.get_running_loop().call_soon(self._deliver)
+                self._wait()
                 return
 
     def _greet(self, hello: bytes) -> None:
@@ -310,13 +315,22 @@ class Connection(asyncio.BufferedProtocol):
 
     def _resume(self) -> None:
         """Deliver what waits, soon: whoever calls this is in the middle of something."""
-        if self._held or self._blocked or self.closing or self._turn is not None:
-            return
-        self._turn = asyncio.get_running_loop().call_soon(self._deliver)
+        if not (self._held or self._blocked or self.closing or self._waits):
+            self._wait()
+
+    def _wait(self) -> None:
+        """Deliver what is there when it is this connection's turn."""
+        self._waits = True
+        self._listener.turns.add(self)
+
+    def go_on(self) -> None:
+        """See `Talkative`."""
+        self._waits = False
+        self._deliver()
 
     def _adjust(self) -> None:
         """Read from the client, or leave it to the kernel to make it wait."""
-        wanted = self.closing or not (self._held or self._blocked or self._turn is not None)
+        wanted = self.closing or not (self._held or self._blocked or self._waits)
         transport = self._transport
         if wanted is self._reading or transport is None:
             return

@@ -16,6 +16,7 @@ from server.opcua.transport.connection import Connection, Handler
 from server.opcua.transport.framing import error_message
 from server.opcua.transport.limits import CAPS, LIMITS, Caps, Limits
 from server.opcua.transport.ranks import Ranks, group_of
+from server.opcua.transport.turns import Turns
 from server.opcua.types import StatusCodes
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,8 @@ class Listener:
         self._sockets: list[socket.socket] = []
         self._acceptors: list[asyncio.Task[None]] = []
         self._connections: set[Connection] = set()
+        self.turns: Final = Turns()
+        """In which connections with much to say are answered."""
         self._groups: Counter[str] = Counter()
         self._waiting: Ranks[Connection] = Ranks()
         """Neither a session nor a trusted application."""

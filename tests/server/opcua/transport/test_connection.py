@@ -5,6 +5,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -251,6 +252,37 @@ async def test_a_flood_of_requests_lets_others_have_their_turn(monkeypatch: pyte
         await until(lambda: len(order) == 2001)
         assert order.index(2) < 1000
         assert len(second.chunks) == 1
+
+
+async def test_a_crowd_of_strangers_has_one_turn_together() -> None:
+    async with hosting() as host, AsyncExitStack() as stack:
+        known = await stack.enter_async_context(wire(host.port))
+        await known.greet()
+        handled = 0
+
+        def answer(connection: Connection, data: bytes) -> None:
+            nonlocal handled
+            if connection is host.handlers[0].connection:
+                connection.write([data])
+            else:
+                handled += 1
+                time.sleep(0.0006)
+
+        host.answer = answer
+        host.handlers[0].connection.authenticated = True
+        crowd = [await stack.enter_async_context(wire(host.port)) for _ in range(20)]
+        for stranger in crowd:
+            await stranger.greet()
+            stranger.send(MESSAGE * 40)
+        meanwhile = []
+        for _ in range(10):
+            before = handled
+            known.send(MESSAGE)
+            await known.chunk()
+            meanwhile.append(handled - before)
+        assert sorted(meanwhile)[5] < 20, meanwhile
+        # It loses nothing but time.
+        await until(lambda: handled == 20 * 40)
 
 
 # --- Clients that do not read
