@@ -102,7 +102,7 @@ class Reading:
         if not max_age >= 0:  # NaN is not, either
             raise ServiceFault(StatusCodes.BadMaxAgeInvalid)
         plans = session.part(ReadPlans)
-        plan = plans.find(key, access, self._space.generation)
+        plan = plans.find(key, access, self._space.lasting)
         is_new = plan is None
         if plan is None:
             plan = self._plan(session, access, reader)
@@ -124,10 +124,10 @@ class Reading:
         check_operations(count, MAX_NODES_PER_READ)
         plain = self._plain(access, reader, count)
         if plain is not None:
-            return Plan(plain, 0, access, self._space.generation)
+            return Plan(plain, 0, access, self._space.lasting)
         items = self._parsed(session, access, reader, count)
         slow = sum(not isinstance(item, Point) for item in items)
-        return Plan(items, slow, access, self._space.generation)
+        return Plan(items, slow, access, self._space.lasting)
 
     def _plain(self, access: Access, reader: Reader, count: int) -> list[Any] | None:
         """The points of a plain list, None for any other; the reader is where it was then."""

@@ -51,7 +51,9 @@ class Space:
         self.find: Callable[[Key], Node | None] = self.nodes.get
         """The node of a key, None where there is none."""
         self.generation = 0
-        """Grows with every change of nodes, references or permissions: what was planned before is void."""
+        """Grows with every change of nodes, references or permissions."""
+        self.lasting = 0
+        """Grows with every such change but quiet ones: what was planned with plant nodes before is void."""
         self._listeners: list[ChangeListener] = []
         self._subtypes: dict[Node, frozenset[Node]] = {}
         self._dead: dict[Node, int] = {}
@@ -101,6 +103,8 @@ class Space:
             return
         self._changed = False
         self.generation += 1
+        if not self.quiet:
+            self.lasting += 1
         if told:
             changes = [ModelChange(node, verb) for node, verb in told.items()]
             for listener in self._listeners:

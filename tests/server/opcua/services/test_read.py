@@ -284,11 +284,23 @@ def test_a_repeated_list_is_planned_once(served: Served) -> None:
     read(reading, whose, point_key("Speed"), point_key("Level"))
     kept = whose.part(ReadPlans)
     body = read_request([(point_key(name), VALUE, None, None) for name in ("Speed", "Level")])
-    plan = kept.find(body[8:], whose.access, space.generation)  # type: ignore[arg-type]
+    plan = kept.find(body[8:], whose.access, space.lasting)  # type: ignore[arg-type]
     assert plan is not None
     store.points[f"{MACHINE}.Speed"].head = None
     read(reading, whose, point_key("Speed"), point_key("Level"))
-    assert kept.find(body[8:], whose.access, space.generation) is plan  # type: ignore[arg-type]
+    assert kept.find(body[8:], whose.access, space.lasting) is plan  # type: ignore[arg-type]
+
+
+def test_sessions_that_come_and_go_void_no_plan(served: Served) -> None:
+    space, _, reading = served
+    whose = session()
+    read(reading, whose, point_key("Speed"), point_key("Level"))
+    with space.changing(quiet=True):
+        space.add(variable(numeric(77, 1), "Session", StoredValue(b"")))
+    body = read_request([(point_key(name), VALUE, None, None) for name in ("Speed", "Level")])
+    assert whose.part(ReadPlans).find(body[8:], whose.access, space.lasting) is not None  # type: ignore[arg-type]
+    space.touch()
+    assert whose.part(ReadPlans).find(body[8:], whose.access, space.lasting) is None  # type: ignore[arg-type]
 
 
 def test_a_role_that_is_taken_away_takes_its_plans_along(served: Served) -> None:
