@@ -113,6 +113,12 @@ class RawClient:
         """The session's last server nonce."""
         self.number = 100
 
+    @property
+    def private(self) -> rsa.RSAPrivateKey | None:
+        """The key of its certificate; None over None."""
+        policy = None if self.peer is None else self.peer.policy
+        return None if policy is None else policy.asymmetric_cryptography.Signer.host_privkey
+
     # --- Channel
 
     async def open(self) -> None:
@@ -254,7 +260,7 @@ class RawClient:
         await self.activate(
             None if user is None else user_token(*user, self.nonce, server),
             server=server if secure else None,
-            private=pki.key(channels.CLIENT_KEY) if secure else None,
+            private=self.private,
         )
 
     async def read(self, *nodes: tuple[str, int]) -> list[ua.DataValue]:
