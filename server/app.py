@@ -27,7 +27,7 @@ from server.observe.http import MetricsServer
 from server.observe.observer import Observer, Running
 from server.opcua.server import OpcUaServer
 from server.opcua.users import UserStore
-from server.plant.build import build_nodes, namespaces, node_ids
+from server.plant.build import namespaces, node_ids
 from server.plant.commands import Commands
 from server.plant.fresh import FreshReads
 from server.plant.values import ValueStore
@@ -55,17 +55,16 @@ async def run(config: Configuration, data: DataDirectory, ready: Callable[[Runni
     identity = await asyncio.to_thread(_identity, config, data)
     trust = TrustList(data.pki, require_crl=not config.opcua.crl_optional)
     await asyncio.to_thread(trust.prepare)
-    nodes = await asyncio.to_thread(lambda: [*isa95.load().nodes, *build_nodes(plant)])
+    nodesets = await asyncio.to_thread(lambda: isa95.load().nodes)
     spaces = (isa95.ISA95, *namespaces(plant))
-    points = node_ids(plant)
 
     async with AsyncExitStack() as stack:
         server = OpcUaServer(
             config.opcua,
-            nodes=nodes,
+            plant=plant,
+            nodesets=nodesets,
             namespaces=spaces,
             store=store,
-            node_of=points,
             commands=commands,
             identity=identity,
             trust=trust,
@@ -92,7 +91,7 @@ async def run(config: Configuration, data: DataDirectory, ready: Callable[[Runni
                 store,
                 state=data.state,
                 base=config.path.parent,
-                node_of=points,
+                node_of=node_ids(plant),
                 namespaces=spaces,
                 broker=url,
             )

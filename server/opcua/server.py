@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -14,7 +14,7 @@ from certs.hosts import own_hosts
 from certs.own import ApplicationIdentity
 from certs.store import TrustList
 from certs.upkeep import Revalidation
-from nodesets.records import NodeId, NodeRecord
+from nodesets.records import NodeRecord
 from server.opcua.channels.channel import SecureChannel
 from server.opcua.channels.gate import Gatekeeper
 from server.opcua.dispatcher import Dispatcher
@@ -49,6 +49,7 @@ from server.opcua.transport.listener import Listener
 from server.opcua.types import status_name
 from server.opcua.users import UserStore
 from server.plant.commands import Commands
+from server.plant.model import Plant
 from server.plant.values import ValueStore
 
 log = logging.getLogger(__name__)
@@ -69,25 +70,27 @@ class OpcUaServer:
         self,
         settings: OpcUaSettings,
         *,
-        nodes: Iterable[NodeRecord],
+        plant: Plant,
+        nodesets: Iterable[NodeRecord],
         namespaces: Sequence[str],
         store: ValueStore,
-        node_of: Mapping[str, NodeId],
         commands: Commands,
         identity: ApplicationIdentity,
         trust: TrustList,
         users: UserStore,
         refresh: Refresh | None = None,
     ) -> None:
-        """``nodes`` in dependency order; ``namespaces`` follow namespace 0 and the server's own.
+        """``nodesets`` in dependency order: what the plant's nodes refer to beside namespace 0.
+
+        ``namespaces`` follow namespace 0 and the server's own.
 
         ``refresh`` reads points from their devices for clients that want values of now.
         """
         self._settings = settings
-        self._nodes: Iterable[NodeRecord] = nodes
+        self._plant: Plant | None = plant
+        self._nodesets: Iterable[NodeRecord] = nodesets
         self._names = Namespaces(identity.application_uri, namespaces)
         self._store = store
-        self._node_of = node_of
         self._commands = commands
         self._identity = identity
         self._trust = trust
@@ -205,12 +208,13 @@ class OpcUaServer:
         return port
 
     def _build(self) -> Space:
-        nodes, self._nodes = self._nodes, ()
+        plant, self._plant = self._plant, None  # needed no more: it may be large
+        nodesets, self._nodesets = self._nodesets, ()
         return build_space(
-            nodes,
+            nodesets,
             self._names,
+            plant,
             self._store.points,
-            self._node_of,
             writable=self._settings.writable,
             methods=(GET_MONITORED_ITEMS, RESEND_DATA),
         )

@@ -24,7 +24,7 @@ from server.opcua.endpoints import PolicyClass
 from server.opcua.server import OpcUaServer
 from server.opcua.settings import OpcUaSettings
 from server.opcua.users import UserStore
-from server.plant.build import build_nodes, namespaces, node_ids
+from server.plant.build import namespaces
 from server.plant.commands import Commands
 from server.plant.model import Plant, Role
 from server.plant.values import ValueStore
@@ -72,7 +72,8 @@ class Bench:
     def __init__(self, data: Path, **settings: Any) -> None:
         self.data = data
         self.plant: Plant = line()
-        self.settings = OpcUaSettings(**({"port": 0, "listen": ("127.0.0.1",)} | settings))
+        given: dict[str, Any] = {"port": 0, "listen": ("127.0.0.1",)} | settings
+        self.settings = OpcUaSettings(**given)
         self.store = ValueStore(self.plant)
         self.device = MemoryDevice()
         self.kept: dict[str, Value] = {}
@@ -89,7 +90,7 @@ class Bench:
         }
 
     def records(self) -> list[NodeRecord]:
-        return [*isa95.load().nodes, *build_nodes(self.plant)]
+        return isa95.load().nodes
 
     async def add_users(self) -> None:
         await self.users.add(OPERATOR, OPERATOR_PASSWORD, [Role.Operator])
@@ -98,10 +99,10 @@ class Bench:
     def server(self) -> OpcUaServer:
         return OpcUaServer(
             self.settings,
-            nodes=self.records(),
+            plant=self.plant,
+            nodesets=self.records(),
             namespaces=(isa95.ISA95, *namespaces(self.plant)),
             store=self.store,
-            node_of=node_ids(self.plant),
             commands=Commands(
                 self.store, {"PLC": self.device}, enabled=self.settings.writable, keep=self._keep
             ),

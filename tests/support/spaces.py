@@ -42,13 +42,14 @@ class World:
         self.plant = line()
         self.store = ValueStore(self.plant)
         self.names = Namespaces("urn:test:isthmus", (isa95.ISA95, *namespaces(self.plant)))
-        self.records = [*isa95.load().nodes, *build_nodes(self.plant), *self.more]
+        nodesets = [*isa95.load().nodes, *self.more]
+        self.records = [*nodesets, *build_nodes(self.plant)]
         self.nodes = node_ids(self.plant)
         self.space = build_space(
-            self.records,
+            nodesets,
             self.names,
+            self.plant,
             self.store.points,
-            self.nodes,
             writable=self.writable,
             methods=self.methods,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any, Final
 
 from nodesets.records import (
@@ -22,6 +22,7 @@ from server.opcua.space import defaults, encode
 from server.opcua.space.definition import data_type_definition
 from server.opcua.space.node import Node
 from server.opcua.space.permissions import RolePermissions
+from server.opcua.space.shapes import Holder
 from server.opcua.space.space import Space
 from server.opcua.space.value import StoredValue, Value
 from server.opcua.space.variants import to_variant
@@ -30,7 +31,6 @@ from server.opcua.types import AttributeIds
 from server.opcua.wire import structs, writer
 from server.opcua.wire.nodeid import Key, key, split
 from server.plant.model import Property
-from server.plant.values import Point
 from sources.clock import now
 from sources.quality import BAD_NOT_SUPPORTED
 
@@ -61,14 +61,12 @@ class Builder:
         self,
         space: Space,
         namespaces: Namespaces,
-        points: Mapping[NodeId, Point] | None = None,
         *,
         writable: bool = False,
     ) -> None:
-        """``points`` are the variables whose values come from the plant; ``writable`` lets clients write."""
+        """``writable`` lets clients write what the plant says may be written."""
         self._space = space
         self._namespaces = namespaces
-        self._points = points or {}
         self._writable = writable
         self._time = now()
         self._keys: dict[NodeId, Key] = {}
@@ -79,18 +77,20 @@ class Builder:
         self._constants: dict[bytes, StoredValue] = {}
         self._permissions: dict[Any, RolePermissions] = {}
 
-    def add(self, records: Iterable[NodeRecord]) -> None:
+    def add(self, records: Iterable[NodeRecord], holders: Container[NodeId] = ()) -> None:
         """Add nodes, and the references between them and those that are there already.
 
-        Every reference is held both ways and once. One to a node that is not there is left
-        out and told in the log. Raises UnknownNamespace, DuplicateNode.
+        ``holders`` are to hold variables of the plant. Every reference is held both ways and once. One
+        to a node that is not there is left out and told in the log. Raises UnknownNamespace, DuplicateNode.
         """
         later: list[tuple[Node, Reference]] = []
         types: list[tuple[Node, NodeRecord]] = []
         missing: dict[str, str] = {}
         with self._space.changing():
             for record in records:
-                node = self._node(record)
+                node = self.node(record)
+                if record.node_id in holders:
+                    node = Holder(node)
                 self._space.add(node)
                 if record.definition is not None and record.node_class is NodeClass.DataType:
                     types.append((node, record))
@@ -133,9 +133,11 @@ class Builder:
             found = self._keys[name] = key(name.identifier, index)
         return found
 
-    def _node(self, record: NodeRecord) -> Node:
-        point = self._points.get(record.node_id)
-        prop = point.property if point is not None else None
+    def node(self, record: NodeRecord, prop: Property | None = None) -> Node:
+        """A record as a node, which is not added yet; ``prop`` is the property it shows, if any.
+
+        Raises UnknownNamespace.
+        """
         return Node(
             key(record.node_id.identifier, self._namespaces.index(record.node_id.namespace)),
             int(record.node_class),
@@ -144,7 +146,7 @@ class Builder:
             self._attributes_of(record, writable=self._may_write(prop)),
             self._permissions_of(record, prop),
             record.access_restrictions or 0,
-            self._value(record) if point is None else point,
+            None if prop is not None else self._value(record),
         )
 
     def _may_write(self, prop: Property | None) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from server.opcua.space.permissions import RolePermissions
 from server.opcua.space.value import Value
@@ -17,6 +17,10 @@ class Reference(NamedTuple):
     type: Node
     forward: bool
     target: Node
+
+
+_NOTHING: Final[list[Reference]] = []
+"""The references of a node that holds none itself: shared by many, so never changed."""
 
 
 class Node:
@@ -69,6 +73,25 @@ class Node:
         self.links: list[Reference] = []
         """References held here, those to deleted nodes among them until they are swept out."""
         self.alive = True
+
+    def _like(self, key: Key, pattern: Node) -> None:
+        """Begin as a node of that key with everything a pattern has but its value and references."""
+        self.key = key
+        self.node_class = pattern.node_class
+        self.browse_name = pattern.browse_name
+        self.display_name = pattern.display_name
+        self.attributes = pattern.attributes
+        self.role_permissions = pattern.role_permissions
+        self.access_restrictions = pattern.access_restrictions
+        self.links = _NOTHING
+        self.alive = True
+
+    def hold(self, reference: Reference) -> None:
+        """Add a reference to those held here. For `Space` alone."""
+        if self.links is _NOTHING:
+            self.links = [reference]
+        else:
+            self.links.append(reference)
 
     def references(self) -> Iterator[Reference]:
         """Every reference of the node in both directions, in the order they were made.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from server.opcua.space.node import Node, Reference
+from server.opcua.space.shapes import Holder, Members, PlantVariable
 from server.opcua.wire import nodeid
 from server.opcua.wire.nodeid import Key, numeric
 
@@ -47,9 +48,9 @@ class Space:
 
     def __init__(self) -> None:
         self.nodes: dict[Key, Node] = {}
-        """By key; `find` is what readers use."""
-        self.find: Callable[[Key], Node | None] = self.nodes.get
-        """The node of a key, None where there is none."""
+        """By key, but for what follows from one of them; `find` knows all."""
+        self.members = Members()
+        """Nodes that are not in ``nodes``, for they follow from another: see `shapes`."""
         self.generation = 0
         """Grows with every change of nodes, references or permissions."""
         self.lasting = 0
@@ -58,6 +59,10 @@ class Space:
         self._subtypes: dict[Node, frozenset[Node]] = {}
         self._dead: dict[Node, int] = {}
         """How many references to deleted nodes a node still holds."""
+        self._dead_variables: dict[Holder, int] = {}
+        """How many deleted variables it does."""
+        self._derived = 0
+        """How many members the plant variables have together."""
         self._depth = 0
         self._changed = False
         self._told: dict[Node, int] | None = None
@@ -67,10 +72,18 @@ class Space:
         self._shared: dict[Reference, Reference] = {}
 
     def __len__(self) -> int:
-        return len(self.nodes)
+        return len(self.nodes) + self._derived
 
     def __iter__(self) -> Iterator[Node]:
-        return iter(self.nodes.values())
+        for node in self.nodes.values():
+            yield node
+            if isinstance(node, PlantVariable):
+                yield from node.members()
+
+    def find(self, key: Key) -> Node | None:
+        """The node of a key, None where there is none."""
+        node = self.nodes.get(key)
+        return self.members.find(self.nodes, key) if node is None else node
 
     def number(self, identifier: int) -> Node:
         """A node of namespace 0 that is there. Raises KeyError."""
@@ -130,6 +143,13 @@ class Space:
             raise DuplicateNode(f"two nodes are {nodeid.text(node.key)}")
         self._note(NODE_ADDED, node)
 
+    def add_variable(self, variable: PlantVariable) -> None:
+        """Put a plant variable in: its holder has it, and its references follow. Raises DuplicateNode."""
+        self.add(variable)
+        variable.holder.variables.append(variable)
+        self._derived += len(variable.shape.members)
+        self._note(REFERENCE_ADDED, variable.holder)
+
     def link(self, source: Node, kind: Node, target: Node) -> bool:
         """Have ``source`` refer to ``target``, which then holds the inverse; False where it did already.
 
@@ -144,7 +164,7 @@ class Space:
             forward = self._shared.setdefault(forward, forward)
             if forward in source.links:
                 return False
-            source.links.append(forward)
+            source.hold(forward)
             if kind.key == _HAS_TYPE_DEFINITION:
                 source.type_definition = target
         else:
@@ -156,8 +176,8 @@ class Space:
                 known = inverse in target.links
             if known:
                 return False
-            source.links.append(forward)
-            target.links.append(self._shared.setdefault(inverse, inverse))
+            source.hold(forward)
+            target.hold(self._shared.setdefault(inverse, inverse))
             if kind.key == _HAS_SUBTYPE:
                 self._subtypes.clear()
         self._note(REFERENCE_ADDED, source, target)
@@ -224,6 +244,8 @@ class Space:
             else:
                 self._dead[other] = dead
             self._tell(other, REFERENCE_DELETED)
+        if isinstance(node, PlantVariable):
+            self._end_variable(node)
         self._subtypes.clear()
         if self._told is not None:
             if self._told.get(node) == NODE_ADDED:
@@ -232,6 +254,19 @@ class Space:
                 self._told[node] = NODE_DELETED
         if node.node_class == _REFERENCE_TYPE:
             self._end_references(node)
+
+    def _end_variable(self, variable: PlantVariable) -> None:
+        self._derived -= len(variable.shape.members)
+        for member in variable.members():
+            member.alive = False
+        holder = variable.holder
+        dead = self._dead_variables.get(holder, 0) + 1
+        if dead > _SWEEP_ABOVE and 2 * dead > len(holder.variables):
+            holder.variables = [one for one in holder.variables if one.alive]
+            self._dead_variables.pop(holder, None)
+        else:
+            self._dead_variables[holder] = dead
+        self._tell(holder, REFERENCE_DELETED)
 
     def _end_references(self, kind: Node) -> None:
         """A reference type went: so do its references, wherever they are."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 from nodesets import ua
 from nodesets.isa95 import (
     DEFINED_BY_EQUIPMENT_CLASS,
@@ -26,7 +28,7 @@ def node_ids(plant: Plant) -> dict[str, NodeId]:
 
 
 def equipment_nodes(plant: Plant) -> list[NodeRecord]:
-    """Every equipment below its parent, the top ones in the Objects folder, with their properties."""
+    """Every equipment below its parent, the top ones in the Objects folder, without their properties."""
     by_path = {equipment.path: equipment for equipment in plant.equipment}
     records: list[NodeRecord] = []
     for equipment in plant.equipment:
@@ -34,8 +36,29 @@ def equipment_nodes(plant: Plant) -> list[NodeRecord]:
     return records
 
 
-def _equipment_id(plant: Plant, equipment: Equipment) -> NodeId:
+def equipment_id(plant: Plant, equipment: Equipment) -> NodeId:
+    """The object of an equipment."""
     return NodeId(plant.plant_uri, equipment.node_id)
+
+
+def shape_key(prop: Property) -> Hashable:
+    """What two properties have to share for their nodes to differ in nothing but their ids and values."""
+    return id(prop.type), prop.declared_by is None, _sampling(prop)
+
+
+def property_records(plant: Plant, equipment: Equipment, prop: Property) -> list[NodeRecord]:
+    """The variable of a property, and its EngineeringUnits and EURange behind it."""
+    return property_nodes(
+        plant,
+        prop.type,
+        node_id=_property_id(plant, prop),
+        parent=equipment_id(plant, equipment),
+        reference=HAS_ISA95_PROPERTY,
+        type_definition=EQUIPMENT_PROPERTY_TYPE,
+        namespace=plant.types_uri if prop.declared_by else plant.plant_uri,
+        value=prop.constant,
+        sampling=_sampling(prop),
+    )
 
 
 def _property_id(plant: Plant, prop: Property) -> NodeId:
@@ -43,11 +66,11 @@ def _property_id(plant: Plant, prop: Property) -> NodeId:
 
 
 def _equipment(plant: Plant, equipment: Equipment, by_path: dict[str, Equipment]) -> list[NodeRecord]:
-    node_id = _equipment_id(plant, equipment)
+    node_id = equipment_id(plant, equipment)
     above = (
         Reference(ua.ORGANIZES, ua.OBJECTS_FOLDER, forward=False)
         if equipment.parent is None
-        else Reference(MADE_UP_OF_EQUIPMENT, _equipment_id(plant, by_path[equipment.parent]), forward=False)
+        else Reference(MADE_UP_OF_EQUIPMENT, equipment_id(plant, by_path[equipment.parent]), forward=False)
     )
     references = [above]
     if equipment.class_name is None:
@@ -59,7 +82,7 @@ def _equipment(plant: Plant, equipment: Equipment, by_path: dict[str, Equipment]
         ]
     if equipment.implemented_by is not None:
         references.append(Reference(IMPLEMENTED_BY, asset_id(plant, equipment.implemented_by)))
-    records = [
+    return [
         NodeRecord(
             node_id,
             NodeClass.Object,
@@ -70,19 +93,6 @@ def _equipment(plant: Plant, equipment: Equipment, by_path: dict[str, Equipment]
         ),
         level_attribute(node_id, equipment.level),
     ]
-    for prop in equipment.properties:
-        records += property_nodes(
-            plant,
-            prop.type,
-            node_id=_property_id(plant, prop),
-            parent=node_id,
-            reference=HAS_ISA95_PROPERTY,
-            type_definition=EQUIPMENT_PROPERTY_TYPE,
-            namespace=plant.types_uri if prop.declared_by else plant.plant_uri,
-            value=prop.constant,
-            sampling=_sampling(prop),
-        )
-    return records
 
 
 def _sampling(prop: Property) -> float:

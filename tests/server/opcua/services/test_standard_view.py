@@ -29,7 +29,7 @@ GET_MONITORED_ITEMS = ObjectIds.Server_GetMonitoredItems
 @pytest.fixture(scope="module")
 def space() -> Space:
     names, methods = Namespaces("urn:test:isthmus", ()), (numeric(GET_MONITORED_ITEMS),)
-    return build_space((), names, {}, {}, writable=False, methods=methods)
+    return build_space((), names, None, {}, writable=False, methods=methods)
 
 
 def wanted(node: Node) -> Any:

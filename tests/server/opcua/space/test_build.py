@@ -77,7 +77,8 @@ def test_every_reference_of_the_records_is_there_both_ways(world: World) -> None
             kind, target = (nodeid.key_of(world.names.node_id(n)) for n in (reference.type, reference.target))
             ends = [(key_of[r.node_id], target), (target, key_of[r.node_id])]
             source, other = ends if reference.forward else ends[::-1]
-            held = world.space.nodes[source[0]]
+            held = world.space.find(source[0])
+            assert held is not None
             assert any(
                 link.type.key == kind and link.forward and link.target.key == source[1]
                 for link in held.references()
@@ -118,7 +119,9 @@ def test_only_writers_may_write_and_known_users_hear_of_events(world: World) -> 
 
 
 def test_equal_nodes_share_what_is_equal(world: World) -> None:
-    one, other = (world.space.nodes[key(f"Acme/Line1/Filler.{n}.EURange", 4)] for n in ("Speed", "SpeedSP"))
+    one, other = (world.space.find(key(f"Acme/Line1/Filler.{n}.EURange", 4)) for n in ("Speed", "SpeedSP"))
+    assert one is not None
+    assert other is not None
     assert one.attributes is other.attributes
     assert one.value is other.value
     assert one.browse_name is other.browse_name
@@ -127,7 +130,8 @@ def test_equal_nodes_share_what_is_equal(world: World) -> None:
 
 
 def test_units_are_encoded(world: World) -> None:
-    units = world.space.nodes[key("Acme/Line1/Filler.Speed.EngineeringUnits", 4)]
+    units = world.space.find(key("Acme/Line1/Filler.Speed.EngineeringUnits", 4))
+    assert units is not None
     assert decoded(variant_of(units)) == ua.EUInformation(
         "urn:acme:units", -1, ua.LocalizedText("bottle/min"), ua.LocalizedText("bottles per minute")
     )

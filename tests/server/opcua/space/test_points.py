@@ -47,7 +47,7 @@ def test_whatever_the_store_holds_can_be_sent(kind: ValueType, data: st.DataObje
             math.isnan(held)
             or math.isinf(held)
             or math.isclose(held, float(value or 0), rel_tol=1e-6, abs_tol=1e-38)
-        )  # type: ignore[arg-type]
+        )
     elif kind is ValueType.String:
         assert held == str(value).encode("utf-8", "replace").decode()
     else:
