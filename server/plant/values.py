@@ -36,7 +36,7 @@ class ScanBlock:
         self.time = time
         self.raws: Sequence[Value] | None = None
         """What the points held when all of them were Good last, None where that is not known."""
-        self.types: list[type] = []
+        self.types: Sequence[type] = ()
         """The types of ``raws``: True is not 1."""
         self.layout = -1
         """The store's layout at that time: where it is another, points may have moved."""
@@ -70,11 +70,12 @@ class Point:
         "value",
     )
 
-    def __init__(self, prop: Property, time: int) -> None:
+    def __init__(self, prop: Property, time: int, block: ScanBlock | None = None) -> None:
+        """``block`` is one for points that were never read; a constant has its own."""
         self.property = prop
         self.kind: int = prop.type.type.value
         """The number of its ValueType."""
-        self.block = ScanBlock(time)
+        self.block = block or ScanBlock(time)
         self.conversion: Conversion | None = prop.binding.conversion if prop.binding else None
         self.raw: object = _UNSET
         self.value: Value = None
@@ -104,8 +105,12 @@ class ValueStore:
         start = now() if time is None else time
         self.layout = 0
         """Grows when points move to other blocks."""
-        self.points: Mapping[str, Point] = {p.key: Point(p, start) for p in plant.properties()}
-        self._by_tag: dict[int, tuple[Tag[Any], Point]] = {}
+        unread = ScanBlock(start)
+        self.points: Mapping[str, Point] = {
+            p.key: Point(p, start, unread if p.binding else None) for p in plant.properties()
+        }
+        self._by_tag: dict[int, Point] = {}
+        """By the identity of the tag, which lives as long as the plant."""
         self._blocks: dict[int, tuple[tuple[Tag[Any], ...], list[Point], ScanBlock]] = {}
         self._listeners: list[Listener] = []
         for point in self.points.values():
@@ -115,7 +120,7 @@ class ValueStore:
             elif not binding.enabled:
                 point.status = BAD_OUT_OF_SERVICE
             else:
-                self._by_tag[id(binding.tag)] = (binding.tag, point)
+                self._by_tag[id(binding.tag)] = point
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Have every change told; returns what ends that."""
@@ -199,7 +204,7 @@ class ValueStore:
         known = self._blocks.get(id(tags))
         if known is not None and known[0] is tags:
             return known[1], known[2]
-        points = [self._by_tag[id(tag)][1] for tag in tags]
+        points = [self._by_tag[id(tag)] for tag in tags]
         block = ScanBlock(max((p.block.time for p in points), default=0))
         if len(self._blocks) > 2 * len(self.points) + 100:
             # Blocks of plans that are no more, and of single reads: the living come back at once.
