@@ -18,13 +18,15 @@ from server.opcua.subscriptions.item import (
     TimedPlainItem,
 )
 from server.opcua.subscriptions.terms import VALUE, Terms
-from server.opcua.types import ServiceFault, StatusCodes
+from server.opcua.types import AttributeIds, ServiceFault, StatusCodes
 from server.plant.values import Point
 
 if TYPE_CHECKING:
     from server.opcua.space.node import Node
     from server.opcua.subscriptions.subscription import Subscription
 
+_ACCESS_LEVEL: Final = int(AttributeIds.AccessLevel)
+_CURRENT_READ: Final = 0x01
 _SEEN: Final = int(Permission.Browse)  # plain numbers: flags take ten times as long
 _READ: Final = int(Permission.Browse | Permission.Read)
 
@@ -119,17 +121,24 @@ class Visible:
 
     def see(self, item: MonitoredItem) -> bool:
         """Whether the item may go on."""
-        node = item.node
+        if item.terms.attribute == VALUE:
+            return self.may_read(item.node)
+        permissions = item.node.role_permissions
+        found = self._seen.get(permissions)
+        if found is None:
+            found = self._seen[permissions] = permissions.of(self._access.roles) & _SEEN == _SEEN
+        return found
+
+    def may_read(self, node: Node) -> bool:
+        """Whether the node's value may be read."""
         permissions = node.role_permissions
-        if item.terms.attribute != VALUE:
-            return self._may(permissions, self._seen, _SEEN)
-        if not self._may(permissions, self._read, _READ):
+        found = self._read.get(permissions)
+        if found is None:
+            found = self._read[permissions] = permissions.of(self._access.roles) & _READ == _READ
+        if not found:
             return False
         restrictions = node.access_restrictions
-        return not restrictions or self._access.satisfies(restrictions)
-
-    def _may(self, permissions: RolePermissions, known: dict[RolePermissions, bool], need: int) -> bool:
-        found = known.get(permissions)
-        if found is None:
-            found = known[permissions] = permissions.of(self._access.roles) & need == need
-        return found
+        if restrictions and not self._access.satisfies(restrictions):
+            return False
+        level = node.attributes.get(_ACCESS_LEVEL)
+        return level is None or level[1] & _CURRENT_READ != 0

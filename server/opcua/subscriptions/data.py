@@ -89,7 +89,7 @@ class DataItem(MonitoredItem):
         if self.last is None or isinstance(self, RefusedItem) or isinstance(old, RefusedItem):
             self.take()
         elif isinstance(old, DataItem) and old._dirty:  # noqa: SLF001  # of this class
-            self.changed()
+            DataItem.changed(self)
         if self.queue is not None and self.mode is REPORTING and not self._waiting:
             self._wait()
 

@@ -120,6 +120,13 @@ class Engine:
         while self._turn(budget=NEVER):
             pass
 
+    def flush(self) -> None:
+        """Publish what waits, whatever the publishing intervals say: the server is about to end."""
+        now = self.clock()
+        for subscription in list(self.subscriptions.values()):
+            subscription.fire(now)
+        self.step()
+
     def _turn(self, budget: float = _TURN) -> bool:
         """Do some of what is due; whether there is more."""
         start = self.clock()
@@ -300,7 +307,8 @@ class Engine:
                 for item in list(self._watchers.get(node.key, ())):
                     if isinstance(item, AttributeItem):
                         item.changed()
-        self.emitter.model_changed(changes)
+        if not self.space.quiet:  # sessions that come and go are no change of the model
+            self.emitter.model_changed(changes)
 
     def _items_of(self, node: Node) -> list[MonitoredItem]:
         """Those that watch that node, except for events."""

@@ -13,28 +13,32 @@ from server.opcua.limits import (
     MAX_TRIGGER_LINKS,
 )
 from server.opcua.requests import Answer, Request, Service, service
+from server.opcua.services.sight import access_of
 from server.opcua.services.turns import Eventually, Work, in_turns
 from server.opcua.sessions.session import Session
+from server.opcua.space.node import Node
+from server.opcua.space.permissions import Access
 from server.opcua.subscriptions.conceive import make, replace
 from server.opcua.subscriptions.engine import Engine
 from server.opcua.subscriptions.event_filter import FilterRefused
-from server.opcua.subscriptions.item import MonitoredItem
+from server.opcua.subscriptions.item import MonitoredItem, MonitoringMode
 from server.opcua.subscriptions.messages import NO_DIAGNOSTICS
 from server.opcua.subscriptions.parameters import (
     SMALLEST_CREATE,
     SMALLEST_MODIFY,
     Negotiation,
     Parameters,
+    PlainWanted,
     Wanted,
     check_node,
     check_timestamps,
     monitoring_mode,
+    read_all_wanted,
     read_parameters,
-    read_wanted,
 )
 from server.opcua.subscriptions.services import encode_codes
 from server.opcua.subscriptions.subscription import Subscription
-from server.opcua.subscriptions.terms import NO_FILTER
+from server.opcua.subscriptions.terms import NO_FILTER, Terms
 from server.opcua.types import ObjectIds, ServiceFault, StatusCodes
 from server.opcua.wire.reader import Reader
 from server.opcua.wire.writer import int32, uint32
@@ -104,17 +108,22 @@ class ItemServices:
         reader = request.reader
         subscription = self._subscription(session, reader)
         timestamps = check_timestamps(reader.int32())
-        wanted = [read_wanted(reader) for _ in range(_count(reader, SMALLEST_CREATE))]
-        return in_turns(self._create(session, subscription, timestamps, wanted))
+        wanted = read_all_wanted(reader, _count(reader, SMALLEST_CREATE), self._engine.space.find)
+        access = access_of(session)
+        negotiation = Negotiation(subscription, access, timestamps)
+        return in_turns(self._create(subscription, access, negotiation, wanted))
 
     def _create(
-        self, session: Session, subscription: Subscription, timestamps: int, requests: list[Wanted]
+        self,
+        subscription: Subscription,
+        access: Access,
+        negotiation: Negotiation,
+        requests: list[PlainWanted | Wanted],
     ) -> Work:
-        negotiation = Negotiation(subscription, timestamps)
         results = [int32(len(requests))]
         for index, wanted in enumerate(requests):
             try:
-                item = self._make(session, subscription, negotiation, wanted)
+                item = self._make(subscription, access, negotiation, wanted)
             except ServiceFault as fault:
                 results.append(_NOT_CREATED.pack(fault.code, 0, 0.0, 0) + NO_FILTER)
             except FilterRefused as refused:
@@ -129,21 +138,37 @@ class ItemServices:
         return results
 
     def _make(
-        self, session: Session, subscription: Subscription, negotiation: Negotiation, wanted: Wanted
+        self,
+        subscription: Subscription,
+        access: Access,
+        negotiation: Negotiation,
+        wanted: PlainWanted | Wanted,
     ) -> MonitoredItem:
-        access = session.access
-        if access is None:
-            raise ServiceFault(StatusCodes.BadUserAccessDenied)
-        mode = monitoring_mode(wanted.mode)
-        node = check_node(subscription, access, wanted)
-        terms = negotiation.terms(node, wanted)
+        if isinstance(wanted, PlainWanted):
+            node, handle, alike = wanted
+            mode = alike.mode
+            terms = negotiation.plain_terms(wanted)
+            if terms is None:
+                parts = alike.wanted._replace(node=node.key)
+                node = check_node(subscription, access, parts)
+                terms = negotiation.terms(node, parts)
+                alike.by_floor[terms.floor] = terms
+        else:
+            mode, handle = monitoring_mode(wanted.mode), wanted.parameters.handle
+            node = check_node(subscription, access, wanted)
+            terms = negotiation.terms(node, wanted)
+        return self._put(subscription, handle, node, terms, mode)
+
+    def _put(
+        self, subscription: Subscription, handle: bytes, node: Node, terms: Terms, mode: MonitoringMode
+    ) -> MonitoredItem:
         engine = self._engine
         if (
             engine.monitored_items >= MAX_MONITORED_ITEMS
             or len(subscription.items) >= MAX_MONITORED_ITEMS_PER_SUBSCRIPTION
         ):
             raise ServiceFault(StatusCodes.BadTooManyMonitoredItems)
-        item = make(subscription, subscription.next_item(), wanted.parameters.handle, node, terms, mode)
+        item = make(subscription, subscription.next_item(), handle, node, terms, mode)
         subscription.items[item.id] = item
         engine.monitored_items += 1
         engine.queued += terms.queue_size - 1
@@ -159,12 +184,12 @@ class ItemServices:
         timestamps = check_timestamps(reader.int32())
         count = _count(reader, SMALLEST_MODIFY)
         wanted = [(reader.uint32(), read_parameters(reader)) for _ in range(count)]
-        return in_turns(self._modify(subscription, timestamps, wanted))
+        negotiation = Negotiation(subscription, access_of(session), timestamps)
+        return in_turns(self._modify(subscription, negotiation, wanted))
 
     def _modify(
-        self, subscription: Subscription, timestamps: int, requests: list[tuple[int, Parameters]]
+        self, subscription: Subscription, negotiation: Negotiation, requests: list[tuple[int, Parameters]]
     ) -> Work:
-        negotiation = Negotiation(subscription, timestamps)
         results = [int32(len(requests))]
         for index, (number, parameters) in enumerate(requests):
             try:

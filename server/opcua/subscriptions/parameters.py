@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import struct
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from server.opcua.limits import MAX_QUEUED_NOTIFICATIONS, MIN_SAMPLING_INTERVAL
@@ -10,6 +10,7 @@ from server.opcua.services.readvalue import ReadValueId
 from server.opcua.space.node import Node
 from server.opcua.space.permissions import Permission
 from server.opcua.space.value import LiveValue
+from server.opcua.subscriptions.conceive import Visible
 from server.opcua.subscriptions.event_filter import EVENT, EventFilter, event_filter
 from server.opcua.subscriptions.filters import DATA_CHANGE, DataFilter, data_filter
 from server.opcua.subscriptions.item import MonitoringMode
@@ -36,9 +37,10 @@ SMALLEST_MODIFY: Final = 24
 NEITHER: Final = 3
 """The last of TimestampsToReturn."""
 
-_TAIL: Final = struct.Struct("<IiHiiIdHBIB")
-"""Of most requests: AttributeId, no IndexRange or DataEncoding, mode, handle, interval, no filter, queue."""
-_TAIL_SIZE: Final = _TAIL.size
+_STRING: Final = 3
+"""The first byte of a NodeId that is a String."""
+_TAIL_SIZE: Final = 38
+"""Bytes behind the NodeId where there is no IndexRange, no DataEncoding and no filter."""
 _MODES: Final = {int(mode): mode for mode in MonitoringMode}
 _AGGREGATE: Final = numeric(ObjectIds.AggregateFilter_Encoding_DefaultBinary)
 _SUBSCRIBE_TO_EVENTS: Final = 0x01
@@ -73,19 +75,77 @@ def read_parameters(reader: Reader) -> Parameters:
     return Parameters(handle, sampling, kind, body, reader.uint32(), reader.boolean())
 
 
+class Alike:
+    """Requests that differ in node and ClientHandle only, and ask for whole values without a filter."""
+
+    __slots__ = ("by_floor", "mode", "wanted")
+
+    def __init__(self, wanted: Wanted) -> None:
+        self.wanted = wanted
+        """One of them."""
+        self.mode = monitoring_mode(wanted.mode)
+        self.by_floor: dict[float, Terms] = {}
+        """What they get, by how often the value can change."""
+
+
+class PlainWanted(NamedTuple):
+    """One of many that are alike, of a node that is there."""
+
+    node: Node
+    handle: bytes
+    alike: Alike
+
+
+def read_all_wanted(
+    reader: Reader, count: int, find: Callable[[Key], Node | None]
+) -> list[PlainWanted | Wanted]:
+    """Decode so many MonitoredItemCreateRequests. Raises DecodingError.
+
+    Requests come by the thousand, alike but for node and handle: those are recognised by
+    their bytes, and what they ask for is decoded once.
+    """
+    found: list[PlainWanted | Wanted] = []
+    known: dict[bytes, Alike] = {}
+    data, end = reader.data, reader.end
+    for _ in range(count):
+        at = reader.at
+        tail = at + 7
+        if end - tail >= _TAIL_SIZE and data[at] == _STRING:
+            size = int.from_bytes(data[at + 3 : tail], "little")
+            tail += size
+            if size <= end - tail - _TAIL_SIZE:
+                node = find(data[at:tail])
+                if node is not None:
+                    raw = data[tail : tail + 18] + data[tail + 22 : tail + _TAIL_SIZE]
+                    alike = known.get(raw)
+                    if alike is None and (alike := _alike(Reader(data, at))) is not None:
+                        known[raw] = alike
+                    if alike is not None:
+                        found.append(PlainWanted(node, data[tail + 18 : tail + 22], alike))
+                        reader.at = tail + _TAIL_SIZE
+                        continue
+        found.append(read_wanted(reader))
+    return found
+
+
+def _alike(reader: Reader) -> Alike | None:
+    """What the request there has in common with others; None where it is not plain."""
+    at = reader.at
+    wanted = read_wanted(reader)
+    plain = (
+        wanted.attribute == VALUE
+        and not wanted.index_range
+        and not wanted.encoding[1]
+        and wanted.parameters.filter == NULL
+        and wanted.mode in _MODES
+        and reader.at - at == len(wanted.node) + _TAIL_SIZE
+    )
+    return Alike(wanted) if plain else None
+
+
 def read_wanted(reader: Reader) -> Wanted:
     """Decode one. Raises DecodingError."""
     node = reader.key()
-    at = reader.at
-    if reader.end - at >= _TAIL_SIZE:
-        attribute, no_range, namespace, no_name, mode, _, sampling, filtered, body, queue, discard = (
-            _TAIL.unpack_from(reader.data, at)
-        )
-        if no_range == no_name == -1 and not filtered and not body:
-            reader.at = at + _TAIL_SIZE
-            handle = reader.data[at + 18 : at + 22]
-            parameters = Parameters(handle, sampling, NULL, None, queue, discard != 0)
-            return Wanted(node, attribute, "", (namespace, ""), mode, parameters)
     attribute = reader.uint32()
     index_range = reader.string() or ""
     namespace, name = reader.qualified_name()
@@ -123,8 +183,9 @@ def check_node(subscription: Subscription, access: Access, wanted: Wanted) -> No
 class Negotiation:
     """Makes the terms of a call's items; those that are asked for alike share theirs."""
 
-    def __init__(self, subscription: Subscription, timestamps: int) -> None:
+    def __init__(self, subscription: Subscription, access: Access, timestamps: int) -> None:
         self._subscription = subscription
+        self._visible = Visible(access)
         self._timestamps = timestamps
         self._known: dict[tuple[object, ...], Terms] = {}
 
@@ -166,6 +227,18 @@ class Negotiation:
                 encoding=wanted.encoding,
             )
         return found
+
+    def plain_terms(self, plain: PlainWanted) -> Terms | None:
+        """What one of many gets whose node needs no closer look; None where it does."""
+        node, _, alike = plain
+        value = node.value
+        if not (type(value) is Point and node.alive and self._visible.may_read(node)):
+            return None
+        binding = value.property.binding
+        terms = alike.by_floor.get(0.0 if binding is None else binding.tag.scan.period * 1000.0)
+        if terms is not None and terms.queue_size > 1 and self._grant(terms.queue_size) == 1:
+            return None
+        return terms
 
     def _filter(
         self, node: Node, attribute: int, kind: Key, body: bytes | None
