@@ -42,6 +42,20 @@ class SnapshotCollector(Collector):
         yield _count(
             "isthmus_opcua_notifications", "Notifications handed to clients.", now.opcua.notifications
         )
+        yield _one("isthmus_opcua_connections", "TCP connections of clients.", now.opcua.connections)
+        yield _count("isthmus_opcua_accepted", "Connections accepted.", now.opcua.accepted)
+        ended = CounterMetricFamily(
+            "isthmus_opcua_ended", "Connections the server refused or ended.", labels=["reason"]
+        )
+        for reason, count in now.opcua.ended.items():
+            ended.add_metric([reason], count)
+        yield ended
+        yield _count(
+            "isthmus_opcua_refused_requests", "Requests answered with a fault.", now.opcua.refused_requests
+        )
+        yield _count(
+            "isthmus_opcua_refused_sessions", "Sessions that were refused.", now.opcua.refused_sessions
+        )
         yield from _sources(now.sources)
         bad = GaugeMetricFamily(
             "isthmus_source_points_not_good", "Its properties whose quality is not Good.", labels=["source"]

@@ -102,6 +102,7 @@ class OpcUaServer:
         self._tasks: list[asyncio.Task[None]] = []
         self._space: Space | None = None
         self._engine: Engine | None = None
+        self._dispatcher: Dispatcher | None = None
         self._shown: ServerObject | None = None
         self.endpoints: tuple[EndpointInfo, ...] = ()
         """What clients can connect to, the best protected first; there once the server is started."""
@@ -121,11 +122,24 @@ class OpcUaServer:
         engine = self._engine
         if engine is None:
             return OpcUaStatistics()
+        listener = self._listener
         return OpcUaStatistics(
             sessions=len(self._sessions),
             subscriptions=len(engine.subscriptions),
             monitored_items=engine.monitored_items,
             notifications=engine.notifications,
+            connections=listener.connections,
+            accepted=listener.accepted,
+            ended={
+                "refused": listener.refused.total(),
+                "evicted": listener.evicted,
+                "expired": listener.expired,
+                "dropped": listener.dropped,
+                "fault": listener.faults,
+                "failure": listener.failures,
+            },
+            refused_requests=self._dispatcher.refused if self._dispatcher is not None else 0,
+            refused_sessions=self._sessions.counts.rejected,
         )
 
     async def start(self) -> None:
@@ -145,7 +159,7 @@ class OpcUaServer:
         gate = Gatekeeper(offers(self._settings), self._identity, self._trust)
         self._space = space
         engine = self._engine = Engine(space, self._store)
-        dispatcher = self._dispatcher(space, engine, endpoints, authenticator, pool)
+        dispatcher = self._dispatcher = self._dispatch(space, engine, endpoints, authenticator, pool)
         host = Host(dispatcher, self._sessions, self._peers)
         self._shown = ServerObject(
             space,
@@ -219,7 +233,7 @@ class OpcUaServer:
             methods=(GET_MONITORED_ITEMS, RESEND_DATA),
         )
 
-    def _dispatcher(
+    def _dispatch(
         self, space: Space, engine: Engine, endpoints: Endpoints, authenticator: Authenticator, pool: Pool
     ) -> Dispatcher:
         types = DataTypes(space)

@@ -9,6 +9,7 @@ import logging
 import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final, NamedTuple
 
 from cryptography import x509
@@ -108,7 +109,13 @@ class Gatekeeper:
         chain: list[x509.Certificate] = []
         try:
             chain = read_chain(header.certificates)
-            leaf = validate(chain, self._trust.snapshot(), usage=Usage.Client, now=datetime.now(UTC))
+            leaf = validate(
+                chain,
+                self._trust.snapshot(),
+                usage=Usage.Client,
+                now=datetime.now(UTC),
+                tolerated=partial(_tell_tolerated, chain, peer),
+            )
         except CertificateRefused as refused:
             raise self._refusal(refused, chain, peer) from refused
         except CertificateError as error:
@@ -144,3 +151,19 @@ class Gatekeeper:
         if chain and self._trust.reject(chain[0]) is not None:
             advice = f"; to trust it: isthmus certs trust {thumbprint(chain[0])}"
         return TransportError(peer_status(refused.step), f"{reason}{advice}")
+
+
+def _tell_tolerated(chain: list[x509.Certificate], peer: str, failure: CertificateRefused) -> None:
+    """The audit hears of what only the administrator's choice lets pass."""
+    audit.warning(
+        "secure channel for %s opened all the same: %s",
+        peer,
+        printable(str(failure)),
+        extra={
+            "event": "channel",
+            "client": peer,
+            "step": failure.step.value,
+            "status": status_name(audit_status(failure.step)),
+            "certificate": thumbprint(chain[0]),
+        },
+    )

@@ -71,6 +71,10 @@ async def test_status_and_metrics_tell_the_same(tmp_path: Path) -> None:
         assert before["isthmus_source_state", "A", "disconnected"] == 0
         assert before["isthmus_points_not_good",] == 0
         assert before["isthmus_opcua_sessions",] == 1
+        assert before["isthmus_opcua_connections",] == 1
+        assert before["isthmus_opcua_accepted_total",] >= 1
+        assert before["isthmus_opcua_ended_total", "failure"] == 0
+        assert before["isthmus_opcua_refused_sessions_total",] == 0
         assert before["isthmus_scan_planned_seconds", "normal", "A"] == 0.2
         assert 0 < before["isthmus_scan_measured_seconds", "normal", "A"] < 10
         assert before["isthmus_source_values_total", "A"] > 0
@@ -83,7 +87,9 @@ async def test_status_and_metrics_tell_the_same(tmp_path: Path) -> None:
         assert after["isthmus_points_not_good",] == 3
         assert after["isthmus_source_points_not_good", "A"] == 3
         assert after["isthmus_source_points_not_good", "B"] == 0
-        assert after["isthmus_source_values_total", "B"] > before["isthmus_source_values_total", "B"]
+        while after["isthmus_source_values_total", "B"] <= before["isthmus_source_values_total", "B"]:
+            await asyncio.sleep(0.1)  # its next scan is on its way
+            after = await scraped(match[1])
         causes = {key[1] for key in after if (key[0], key[-1]) == ("isthmus_source_errors_total", "A")}
         assert causes, "a lost connection is an error with a cause"
 
