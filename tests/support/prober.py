@@ -1,4 +1,4 @@
-"""A client that reads and takes the time, in a process of its own: whoever attacks must not slow it himself."""
+"""A client that reads and takes the time, in a process of its own, so that no attacker slows it himself."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,6 @@ from support.rawclient import encode, kind_of, raw, read_value, reading
 from support.victim import Victim
 
 _TESTS = Path(__file__).parent.parent
-
-TIMES = 2.0
-"""How much slower reads may become under attack, by the median."""
-FLOOR = 0.004
-"""Seconds a read may take in any case: two turns of other connections, which a machine in a hurry doubles."""
-TRIES = 4
 
 
 @dataclass(frozen=True)
@@ -79,32 +73,6 @@ async def probing(server: Victim) -> AsyncIterator[Prober]:
         assert process.stdin is not None
         process.stdin.close()
         await asyncio.wait_for(process.wait(), 10)
-
-
-Attack = Callable[[], AbstractAsyncContextManager[Any]]
-"""Starts doing harm, and stops when the block ends."""
-
-
-async def unharmed(prober: Prober, attack: Attack, seconds: float = 0.6) -> float:
-    """Reads are answered in time while somebody attacks; returns how many times slower they became.
-
-    Idle and attacked runs take turns, and a machine that is busy with something else gets
-    another chance.
-    """
-    told = []
-    for _ in range(TRIES):
-        idle = await prober.measure(seconds / 2)
-        async with attack():
-            await asyncio.sleep(0.1)
-            busy = await prober.measure(seconds)
-        told.append(
-            f"{idle.median * 1e3:.2f} ms idle, {busy.median * 1e3:.2f} ms ({busy.worst * 1e3:.0f} worst)"
-        )
-        if busy.median <= max(TIMES * idle.median, FLOOR):
-            print(f"  reads: {told[-1]}")  # noqa: T201  # what a run with -s is for
-            return busy.median / idle.median
-        await asyncio.sleep(0.5)
-    raise AssertionError(f"reads under attack: {'; '.join(told)}")
 
 
 # --- The process

@@ -181,7 +181,7 @@ class RawClient:
 
     def say(self, body: bytes, request: int = 7, piece: int = 60_000) -> None:
         """Send a message that is encoded already."""
-        for at in range(0, len(body), piece):
+        for at in range(0, max(1, len(body)), piece):
             final = b"C" if at + piece < len(body) else b"F"
             self.wire.send(self.seal(body[at : at + piece], request, final))
 

@@ -149,7 +149,9 @@ async def _serve(arguments: dict[str, Any]) -> None:
     listener.limits = replace(listener.limits, **(arguments["limits"] or {}))
     listener.caps = replace(listener.caps, **(arguments["caps"] or {}))
     over = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, over.set)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, over.set)
+    loop.add_reader(sys.stdin, over.set)  # which ends when whoever started it does
     await server.start()
     try:
         port = int(server.endpoints[0].url.split(":")[2].split("/")[0])
