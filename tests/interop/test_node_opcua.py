@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support import pki
-from support.node import NodeClient, Refused, node_client
+from support.node import NodeClient, Refused
 from support.opcua import (
     CLIENT_URI,
     OBSERVER,
@@ -25,41 +24,6 @@ from sources.quality import BAD_NO_COMMUNICATION
 pytestmark = pytest.mark.interop
 
 POLICIES = ("Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss")
-
-
-@pytest.fixture(scope="module")
-def node() -> Iterator[NodeClient]:
-    with node_client() as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    data = tmp_path_factory.mktemp("served")
-    with serving(data, allow_none=True, anonymous=True, writable=True, sign_only=True) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def order(served: Running, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What every connection of a trusted client needs."""
-    folder = tmp_path_factory.mktemp("node client")
-    certificate, key = client_files(folder)
-    served.bench.trust.trust(certificate)
-    return {
-        "url": served.url,
-        "pki": str(folder / "pki"),
-        "certificate": str(certificate),
-        "key": str(key),
-        "applicationUri": CLIENT_URI,
-    }
-
-
-@pytest.fixture(scope="module")
-def anybody(node: NodeClient, order: dict[str, Any]) -> Iterator[str]:
-    node("connect", **{"as": "anybody"}, **order)
-    yield "anybody"
-    node("disconnect", **{"as": "anybody"})
 
 
 def test_the_endpoints_are_those_the_settings_allow(

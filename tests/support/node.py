@@ -101,3 +101,40 @@ def node_client() -> Iterator[NodeClient]:
             client.end()
             errors.seek(0)
             sys.stderr.write(errors.read())  # pytest shows it where a test failed
+
+
+class Speaker:
+    """A connection of node-opcua that speaks any service by its name."""
+
+    def __init__(self, node: NodeClient, name: str) -> None:
+        self._node = node
+        self.name = name
+
+    def __call__(self, service: str, **request: Any) -> Any:
+        """The response, ``result`` among its fields: a StatusCode by its name, that of a fault too."""
+        return self._node("service", **{"as": self.name}, service=service, request=request)
+
+    def good(self, service: str, **request: Any) -> Any:
+        """As above, where nothing but Good will do."""
+        response = self(service, **request)
+        assert response["result"] == "Good", response
+        return response
+
+    def read(self, *nodes: Any, attribute: int = 13, **more: Any) -> list[Any]:
+        """The DataValues of nodes, or of ReadValueIds given as they are."""
+        wanted = [
+            one if isinstance(one, dict) else {"nodeId": one, "attributeId": attribute} for one in nodes
+        ]
+        found = self.good("Read", **{"nodesToRead": wanted, "timestampsToReturn": 2} | more)["results"]
+        assert isinstance(found, list)
+        return found
+
+
+def variant(kind: str, value: Any, dimensions: list[int] | None = None) -> dict[str, Any]:
+    """A Variant in a request."""
+    return {"$variant": [kind, value, *([dimensions] if dimensions else [])]}
+
+
+def raw_bytes(data: bytes) -> dict[str, str]:
+    """A ByteString in a request."""
+    return {"$bytes": data.hex()}
