@@ -15,8 +15,12 @@ _U64: Final = struct.Struct("<Q")
 _I64: Final = struct.Struct("<q")
 _F64: Final = struct.Struct("<d")
 
-_URI_FLAG, _INDEX_FLAG = 0x80, 0x40
 _STRING, _GUID, _OPAQUE = 3, 4, 5
+_ELEMENT: Final = 256
+"""Bytes of memory that an element of an array is taken for where nobody says more."""
+
+MAX_DECODED: Final = 64 << 20
+"""Bytes of memory that what is decoded of one message may take, about."""
 
 
 class DecodingError(Exception):
@@ -28,19 +32,32 @@ class DecodingError(Exception):
 
 
 class Reader:
-    """A position in a message. Every method reads at it and moves it; each raises DecodingError."""
+    """A position in a message. Every method reads at it and moves it; each raises DecodingError.
 
-    __slots__ = ("at", "data", "end")
+    What its arrays become in memory is taken from ``room``, for an element of a byte may become an
+    object of hundreds.
+    """
 
-    def __init__(self, data: bytes, at: int = 0) -> None:
+    __slots__ = ("at", "data", "depth", "end", "room")
+
+    def __init__(self, data: bytes, at: int = 0, *, room: int = MAX_DECODED) -> None:
         self.data = data
         self.at = at
         self.end = len(data)
+        self.room = room
+        self.depth = 0
+        """Levels of nesting the position is in (`decode`)."""
 
     @property
     def left(self) -> int:
         """Bytes that were not read yet."""
         return self.end - self.at
+
+    def spend(self, size: int) -> None:
+        """Take about so many bytes of memory for what comes next; BadEncodingLimitsExceeded without room."""
+        self.room -= size
+        if self.room < 0:
+            raise DecodingError("it takes too much memory", StatusCodes.BadEncodingLimitsExceeded)
 
     def skip(self, size: int) -> int:
         """Pass over so many bytes; returns where they begin."""
@@ -115,7 +132,10 @@ class Reader:
             raise DecodingError(f"an array of {length} elements in {self.left} bytes")
         if most is not None and length > most:
             raise DecodingError(f"an array of {length} elements", StatusCodes.BadEncodingLimitsExceeded)
-        return max(length, 0)
+        if length > 0:
+            self.spend(length * _ELEMENT)
+            return length
+        return 0
 
     def qualified_name(self) -> tuple[int, str | None]:
         """Namespace index and name of a QualifiedName."""
@@ -145,20 +165,6 @@ class Reader:
         if kind == _STRING:
             _check_text(data[at + 7 : self.at])
         return data[at : self.at]
-
-    def expanded(self) -> tuple[Key, str | None, int]:
-        """An ExpandedNodeId: key, namespace URI where it has one, server index."""
-        at = self.skip(1)
-        kind = self.data[at]
-        self.at = at
-        if not kind & (_URI_FLAG | _INDEX_FLAG):
-            return self.key(), None, 0
-        plain = Reader(self.data[:at] + bytes((kind & 0x3F,)) + self.data[at + 1 :], at)
-        found = plain.key()
-        self.at = plain.at
-        uri = self.string() if kind & _URI_FLAG else None
-        index = self.uint32() if kind & _INDEX_FLAG else 0
-        return found, uri, index
 
     def extension_object(self) -> tuple[Key, bytes | None]:
         """An ExtensionObject: the NodeId of its encoding, and its body where that is binary."""
