@@ -233,7 +233,13 @@ def is_same_client(former: Session, session: Session) -> bool:
         return False
     if not session.identity.anonymous:
         return True
-    return session.channel.mode >= _SIGN and former.channel.certificate == session.channel.certificate
+    return session.channel.mode >= _SIGN and _application(former) == _application(session)
+
+
+def _application(session: Session) -> object:
+    """The ApplicationUri, which the certificate of the channel vouches for."""
+    description = session.about.description
+    return session.channel.certificate if description is None else description.ApplicationUri
 
 
 def _ids(reader: Reader) -> list[int]:

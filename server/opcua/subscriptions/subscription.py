@@ -203,6 +203,7 @@ class Subscription:
             if publishing is not None:  # a client that was backlogged may have caught up
                 self.engine.touch(publishing)
             return
+        self.engine.recheck(self)
         self._fire_triggers()
         if not (self.enabled and self.has_notifications()) and self._sent_any:
             self._keep_alive -= 1
