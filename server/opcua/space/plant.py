@@ -45,7 +45,7 @@ class PlantBuilder:
                 for prop in equipment.properties:
                     shape = self._shape(equipment, prop)
                     node = key(prop.node_id, index)
-                    space.add_variable(PlantVariable(node, shape, holder, points[prop.key], space.members))
+                    space.add_variable(PlantVariable(node, shape, holder, points[prop.key]))
 
     def _shape(self, equipment: Equipment, prop: Property) -> Shape:
         alike = shape_key(prop)
@@ -63,6 +63,7 @@ class PlantBuilder:
             self._target(variable, forward=False).type,
             has_property,
             {_last_part(record.node_id): self._member(record) for record in members},
+            self._space.members,
         )
 
     def _member(self, record: NodeRecord) -> Node:

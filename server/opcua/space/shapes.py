@@ -34,6 +34,8 @@ class Shape(NamedTuple):
     has_property: Node
     members: Mapping[bytes, Node]
     """Their members by the name behind the dot, each a pattern like ``pattern``."""
+    made: Members
+    """Those members that are held now."""
 
 
 class Members:
@@ -66,20 +68,20 @@ class Members:
 class PlantVariable(Node):
     """The variable of a property: see the module."""
 
-    __slots__ = ("holder", "made", "shape")
+    __slots__ = ("holder", "shape")
 
-    def __init__(self, key: Key, shape: Shape, holder: Holder, point: Point, made: Members) -> None:
+    def __init__(self, key: Key, shape: Shape, holder: Holder, point: Point) -> None:
         """``holder`` is its equipment."""
         self._like(key, shape.pattern)
         self.value = point
         self.type_definition = shape.typed.target
         self.shape = shape
         self.holder = holder
-        self.made = made
 
     def members(self) -> Iterator[Member]:
         """Its members."""
-        return (self.made.of(self, name, pattern) for name, pattern in self.shape.members.items())
+        shape = self.shape
+        return (shape.made.of(self, name, pattern) for name, pattern in shape.members.items())
 
     def references(self) -> Iterator[Reference]:
         """See `Node`."""

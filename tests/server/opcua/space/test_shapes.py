@@ -153,6 +153,6 @@ def test_two_variables_of_one_id_are_refused(world: World) -> None:
     speed = there(world.space, SPEED)
     assert isinstance(speed, PlantVariable)
     point = world.store.points["Acme/Line1/Filler.Speed"]
-    again = PlantVariable(SPEED, speed.shape, speed.holder, point, world.space.members)
+    again = PlantVariable(SPEED, speed.shape, speed.holder, point)
     with pytest.raises(DuplicateNode):
         world.space.add_variable(again)
