@@ -166,7 +166,8 @@ def table(metrics: dict[str, float]) -> str:
             continue
         ratio = ""
         if theirs:
-            ratio = f"{metrics[f'{ASYNCUA}read.{case.name}.us'] / metrics[f'read.{case.name}.us']:.0f}"
+            times = metrics[f"{ASYNCUA}read.{case.name}.us"] / metrics[f"read.{case.name}.us"]
+            ratio = f"{times:.1f}" if times < 10 else f"{times:.0f}"
         label = case.label + (" (µs a request)" if case.task.batch == 1 else "")
         lines.append("| " + " | ".join([label, *ours, *(theirs or ["", "", ""]), ratio]) + " |")
     return "\n".join(lines)

@@ -101,7 +101,7 @@ def test_the_table_shows_what_there_is() -> None:
     }
     rows = table(metrics).splitlines()
     assert rows[2:] == [
-        "| 1 value, the same (µs a request) | 20.0 | 3,000 | 33 % | 160.0 | 3,000 | 33 % | 8 |"
+        "| 1 value, the same (µs a request) | 20.0 | 3,000 | 33 % | 160.0 | 3,000 | 33 % | 8.0 |"
     ]
 
 
