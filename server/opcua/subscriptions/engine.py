@@ -326,13 +326,16 @@ class Engine:
             access is subscription.access and self.space.generation == subscription.generation
         ):
             return
-        same = access == subscription.access
+        former = subscription.access
+        same = access == former
+        lost = former is None or not former.roles <= access.roles
         subscription.access, subscription.generation = access, self.space.generation
         may = Visible(access)
         for item in list(subscription.items.values()):
             if isinstance(item, EventItem):
-                continue  # looks at every event
-            if isinstance(item, RefusedItem):
+                if lost:  # it looks at every event, but those it has queued came under another access
+                    item.forget()
+            elif isinstance(item, RefusedItem):
                 reconsider(item)
             elif not may.see(item):
                 replace(item)

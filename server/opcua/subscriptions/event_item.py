@@ -111,6 +111,11 @@ class EventItem(MonitoredItem):
         if links and self.id in links:
             self.subscription.fired[self.id] = None
 
+    def forget(self) -> None:
+        """What is queued is not for its user any more."""
+        self.subscription.withdraw(self)
+        self.queue, self._overflow, self._waiting = [], None, False
+
     def _make_room(self) -> None:
         """Discard an event, and say so once (§5.13.1.5): this one is beyond the size of the queue."""
         oldest = self.terms.discard_oldest

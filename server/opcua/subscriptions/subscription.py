@@ -251,9 +251,7 @@ class Subscription:
         if not (self.enabled and self.has_notifications()):
             self.more = False
             return messages.keep_alive(self._sequence, time), 0
-        most = min(
-            self.settings.max_notifications or MAX_NOTIFICATIONS_PER_PUBLISH, MAX_NOTIFICATIONS_PER_PUBLISH
-        )
+        most = min(self.settings.max_notifications or _MOST, _MOST)
         data = self._collect(most)
         changes = len(data) // 3
         events = self._collect_events(most - changes)

@@ -201,7 +201,7 @@ def test_requests_of_a_connection_that_was_left_are_refused(stage: Stage, client
     client.subscribe()
     client.publish()
     former, client.peer = client.peer, Peer("10.0.0.1:50001")
-    client.session.move(client.peer)  # type: ignore[arg-type]
+    client.session.move(client.peer)
     stage.sleep(0.1)
     assert [answer.name for answer in former.take()] == ["BadSecureChannelClosed"]  # type: ignore[union-attr]
     client.publish()
@@ -214,7 +214,7 @@ def test_a_lost_connection_leaves_the_subscription_to_be_resumed(stage: Stage, c
     stage.set("a", 8)
     stage.sleep(1)
     client.peer = Peer()
-    client.session.move(client.peer)  # type: ignore[arg-type]
+    client.session.move(client.peer)
     client.publish()
     assert client.heard() == [[Change(1, 8)]]
 

@@ -53,7 +53,7 @@ def test_initial_values_are_sent_where_they_are_asked_for(stage: Stage) -> None:
     other.publish()
     stage.sleep(0.1)
     (heard,) = other.heard()
-    assert sorted(heard) == [Change(10, 1), Change(20, 3)]  # type: ignore[type-var]
+    assert sorted(heard) == [Change(10, 1), Change(20, 3)]
 
 
 def test_without_them_only_what_changed(stage: Stage) -> None:
