@@ -346,3 +346,24 @@ def test_other_data_types_have_no_definition(found: Walk) -> None:
         if one.node in defined or "OptionSetValues" in {child.name[1] for child in found.children(one)}:
             continue
         assert one.status(walk.DATA_TYPE_DEFINITION) == "BadAttributeIdInvalid", one
+
+
+TYPES_OF_UNITS = (
+    "RationalNumber NormalizedString DecimalString DateString TimeString DurationString Decimal "
+    "BitFieldMaskDataType KeyValuePair AssociatedWith EUInformation OrderedListType AudioVariableType "
+    "CartesianCoordinates Orientation Frame HasOrderedComponent IsDeprecated ImageBMP ImageGIF ImageJPG "
+    "ImagePNG OptionSet Range StatusResult UriString SemanticVersionString IsExecutableOn IsExecutingOn "
+    "Controls Utilizes Requires IsPhysicallyConnectedTo RepresentsSameEntityAs RepresentsSameHardwareAs "
+    "RepresentsSameFunctionalityAs IsHostedBy HasPhysicalComponent HasContainedComponent "
+    "HasAttachedComponent HasReferenceDescription TrimmedString Handle PortableNodeId "
+    "PortableQualifiedName ContentFilter Argument ServerType HasStructuredComponent"
+)
+
+
+def test_the_types_that_conformance_units_ask_for_are_there(found: Walk) -> None:
+    kinds = {
+        one.name[1]
+        for one in found.of(walk.OBJECT_TYPE, walk.VARIABLE_TYPE, walk.REFERENCE_TYPE, walk.DATA_TYPE)
+        if one.name[0] == 0
+    }
+    assert set(TYPES_OF_UNITS.split()) - kinds == set()
