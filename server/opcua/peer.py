@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 MAX_AT_WORK: Final = 200
 """Requests of one connection that may be at work at a time, beside Publish."""
 
+_TOLD: Final = 5
+"""Refused requests of a connection without a session that are worth a line in the log."""
 _FAULT: Final = numeric(397)
 _HEADER: Final = struct.Struct("<qII")
 _NO_MORE: Final = b"\x00" + b"\xff\xff\xff\xff" + b"\x00\x00\x00"
@@ -56,6 +58,8 @@ class ClientPeer:
         self._gone = False
         self.sessions: dict[Key, Session] = {}
         self.refusals = 0
+        self._told = 0
+        """Refusals logged of what it asked for without a session."""
         host.peers[self] = None
 
     # --- Peer
@@ -232,7 +236,7 @@ class ClientPeer:
     def _failed(self, session: Session | None, request: Request, error: Exception) -> None:
         if isinstance(error, ServiceFault | DecodingError):
             code = error.code
-            log.info("%s: %s refused: %s", self.name, request.service.name, error)
+            log.log(self._loudness(), "%s: %s refused: %s", self.name, request.service.name, error)
         else:
             code = StatusCodes.BadInternalError
             log.error("%s: %s failed: a fault of ours", self.name, request.service.name, exc_info=error)
@@ -240,6 +244,13 @@ class ClientPeer:
             session.failures[request.service.name] += 1
         self._host.dispatcher.count(code)
         self.refuse(request, code)
+
+    def _loudness(self) -> int:
+        """The level a refusal is logged at: strangers may not fill the log."""
+        if self._connection.authenticated:
+            return logging.INFO
+        self._told += 1
+        return logging.INFO if self._told <= _TOLD else logging.DEBUG
 
     def _close_request(self, request: Request) -> bool:
         """Whether it still waits for an answer, which now comes."""

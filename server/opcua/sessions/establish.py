@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import struct
-from collections import Counter
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
+from weakref import WeakKeyDictionary
 
 from asyncua import ua
 from cryptography.exceptions import InvalidSignature
@@ -17,6 +17,7 @@ from certs.own import ApplicationIdentity
 from certs.validate import check_application_uri
 from server.opcua.hosts import certificate_hosts, url_host
 from server.opcua.requests import LATER, Answer, Needs, Peer, Request, Service, service
+from server.opcua.sessions.gate import Gate
 from server.opcua.sessions.pool import Busy, Pool
 from server.opcua.sessions.registry import Ending, Sessions
 from server.opcua.sessions.session import About, Session
@@ -69,7 +70,8 @@ class Describes(Protocol):
         ...
 
 
-Attempt = Callable[[Peer, Request], Coroutine[Any, Any, bytes]]
+Attempt: TypeAlias = Callable[[Peer, Request], Coroutine[Any, Any, bytes]]
+Eventually: TypeAlias = Coroutine[Any, Any, Answer]
 
 
 class Establishment:
@@ -92,7 +94,8 @@ class Establishment:
         self._max_request = max_request
         self._hosts = certificate_hosts(identity.certificate)
         self._certificates = _certificates(identity)
-        self._at_work: Counter[Peer] = Counter()
+        self._gate = Gate()
+        self._at_work: WeakKeyDictionary[Peer, int] = WeakKeyDictionary()
 
     def services(self) -> tuple[Service, ...]:
         """CreateSession, ActivateSession, CloseSession, Cancel."""
@@ -127,13 +130,13 @@ class Establishment:
             ),
         )
 
-    async def create(self, peer: Peer, request: Request) -> Answer:
+    def create(self, peer: Peer, request: Request) -> Eventually:
         """CreateSession (§5.7.2). Raises ServiceFault, DecodingError."""
-        return await self._attempt(peer, request, self._create)
+        return self._begin(peer, request, self._create)
 
-    async def activate(self, peer: Peer, request: Request) -> Answer:
+    def activate(self, peer: Peer, request: Request) -> Eventually:
         """ActivateSession (§5.7.3). Raises ServiceFault, DecodingError."""
-        return await self._attempt(peer, request, self._activate)
+        return self._begin(peer, request, self._activate)
 
     def close(self, peer: Peer, request: Request) -> bytes:
         """CloseSession (§5.7.4): on the session's own channel, activated or not. Raises ServiceFault."""
@@ -150,11 +153,18 @@ class Establishment:
 
     # --- Both attempts
 
+    def _begin(self, peer: Peer, request: Request, attempt: Attempt) -> Eventually:
+        """Raises Busy at once: what is refused must not take a task."""
+        at_work = self._at_work.get(peer, 0)
+        if at_work >= MAX_AT_WORK:
+            self._sessions.counts.rejected += 1
+            raise Busy(f"{MAX_AT_WORK} sessions of that connection are being made already")
+        self._at_work[peer] = at_work + 1
+        return self._attempt(peer, request, attempt)
+
     async def _attempt(self, peer: Peer, request: Request, attempt: Attempt) -> Answer:
-        self._at_work[peer] += 1
         try:
-            if self._at_work[peer] > MAX_AT_WORK:
-                raise Busy(f"{MAX_AT_WORK} sessions of that connection are being made already")
+            await self._gate.passed()
             return await attempt(peer, request)
         except ServiceFault as fault:
             return self._refused(peer, request, fault)
