@@ -320,6 +320,14 @@ const operations = {
     return nodes.length;
   },
 
+  // What is left of a client whose server is gone.
+  async forget(order) {
+    const { client } = clients.get(order.as);
+    clients.delete(order.as);
+    await client.disconnect().catch(() => undefined);
+    return true;
+  },
+
   async namespaces(order) {
     return clients.get(order.as).session.readNamespaceArray();
   },

@@ -17,6 +17,7 @@ from support import pki
 from support.discovery_server import certificate, discovery_server
 from support.memory import Memory, node_id
 from support.opcua import OBSERVER, OBSERVER_PASSWORD, OPERATOR, Running, prepared, serving
+from support.rawclient import encode, raw
 
 from server.opcua.types import AttributeIds, StatusCodes, UaError, UaStatusCodeError, error_code
 
@@ -155,6 +156,21 @@ async def test_a_slow_call_and_many_reads_share_a_session(
         running.do(memory.slow.set)
         await asyncio.wait_for(call, 5)
         running.do(memory.slow.clear)
+
+
+async def test_a_call_is_answered_in_the_time_its_client_waits(
+    remembering: tuple[Running, Memory],
+) -> None:
+    make = cast("Any", ua.CallMethodRequest)
+    call = make(ObjectId=ua.NodeId.from_string(FOLDER), MethodId=SLOW, InputArguments=[])
+    async with raw(remembering[0].port) as client:
+        await client.ready()
+        began = asyncio.get_running_loop().time()
+        answer = await client.call("Call", b"\x01\x00\x00\x00" + encode(call), hint=200)
+        assert answer.code == StatusCodes.BadTimeout
+        assert 0.15 < asyncio.get_running_loop().time() - began < 2
+        (value,) = await client.read((TEXT, 13))
+        assert cast("Any", value.StatusCode).is_good()
 
 
 async def test_every_endpoint_found_can_be_used(join: Join, remembering: tuple[Running, Memory]) -> None:

@@ -477,6 +477,14 @@ def test_a_slow_call_delays_nobody_and_is_cancelled(node: NodeClient, looker: Sp
     assert node("finish", key="slow")["result"] == "BadRequestCancelledByClient"
 
 
+def test_asking_for_diagnostics_does_no_harm(looker: Speaker) -> None:
+    header = {"requestHeader": {"returnDiagnostics": 0x3FF, "auditEntryId": "night shift"}}
+    answer = looker.good("Read", nodesToRead=[value_of(TEXT), value_of(node_id("Nowhere"))], **header)
+    assert [one["status"] for one in answer["results"]] == ["Good", "BadNodeIdUnknown"]
+    assert not answer["diagnosticInfos"]
+    assert looker("Read", nodesToRead=[], **header)["result"] == "BadNothingToDo"
+
+
 # --- Discovery, and what there is not
 
 
@@ -492,6 +500,9 @@ def test_discovery_needs_no_session_and_everything_else_does(
         assert len(endpoints) == 7
         assert {one["endpointUrl"] for one in endpoints} == {url}
         assert len({one["serverCertificate"]["$bytes"] for one in endpoints}) == 1
+        named = url.replace("127.0.0.1", "localhost")
+        answer = nobody.good("GetEndpoints", endpointUrl=named)["endpoints"]
+        assert {one["endpointUrl"] for one in answer} == {named}, "by the name the client used"
         other = {"endpointUrl": url, "profileUris": ["http://opcfoundation.org/UA-Profile/Transport/https"]}
         assert not nobody.good("GetEndpoints", **other)["endpoints"]
         for service, asked in (

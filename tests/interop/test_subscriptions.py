@@ -80,6 +80,10 @@ class Subscription:
                 return found
         pytest.fail("nothing but keep-alives")
 
+    def publishing(self, *, enabled: bool) -> None:
+        asked = {"publishingEnabled": enabled, "subscriptionIds": [self.id]}
+        assert self.speaker.good("SetPublishingMode", **asked)["results"] == ["Good"]
+
     def delete(self) -> None:
         assert self.speaker.good("DeleteSubscriptions", subscriptionIds=[self.id])["results"] == ["Good"]
 
@@ -160,8 +164,10 @@ def test_an_absolute_deadband_counts_from_what_was_told_last(
     write(writer, number, "Double", 0.0)
     subscription.watch(number, filter=deadband(1, 1.0))
     assert subscription.changes() == [(1, 0, "Good")]
+    subscription.publishing(enabled=False)
     for value in (0.5, 1.0, 1.5, 0.9, 2.6):
         write(writer, number, "Double", value)
+    subscription.publishing(enabled=True)
     assert [value for _, value, _ in subscription.changes()] == [1.5, 2.6]
 
 
@@ -170,10 +176,10 @@ def test_a_full_queue_says_that_something_was_lost(writer: Speaker, subscription
     subscription.watch(TEXT, queue=2)
     subscription.watch(TEXT, handle=2, queue=2, oldest=False)
     subscription.changes()
-    writer.good("SetPublishingMode", publishingEnabled=False, subscriptionIds=[subscription.id])
+    subscription.publishing(enabled=False)
     for value in "abcd":
         write(writer, TEXT, "String", value)
-    writer.good("SetPublishingMode", publishingEnabled=True, subscriptionIds=[subscription.id])
+    subscription.publishing(enabled=True)
     found = subscription.changes()
     assert [value for handle, value, _ in found if handle == 1] == ["c", "d"]
     assert [value for handle, value, _ in found if handle == 2] == ["a", "d"]
