@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Final
@@ -51,6 +52,7 @@ from server.opcua.users import UserStore
 from server.plant.commands import Commands
 from server.plant.model import Plant
 from server.plant.values import ValueStore
+from server.progress import Progress, silent
 
 log = logging.getLogger(__name__)
 audit = logging.getLogger("isthmus.audit")
@@ -59,6 +61,8 @@ _STOP_WITHIN: Final = 1.25
 _NOTICE: Final = 0.25
 """Seconds subscribers have to hear that the server stops, before it hangs up."""
 _TICK: Final = 1.0
+_SWITCH: Final = 0.0005
+"""Seconds a thread computes while others wait."""
 _WORKERS: Final = 2
 """Threads that sign and verify."""
 
@@ -79,12 +83,14 @@ class OpcUaServer:
         trust: TrustList,
         users: UserStore,
         refresh: Refresh | None = None,
+        progress: Progress = silent,
     ) -> None:
         """``nodesets`` in dependency order: what the plant's nodes refer to beside namespace 0.
 
         ``namespaces`` follow namespace 0 and the server's own.
 
-        ``refresh`` reads points from their devices for clients that want values of now.
+        ``refresh`` reads points from their devices for clients that want values of now;
+        ``progress`` is told, from another thread, how far the building of the address space is.
         """
         self._settings = settings
         self._plant: Plant | None = plant
@@ -96,6 +102,7 @@ class OpcUaServer:
         self._trust = trust
         self._users = users
         self._refresh = refresh
+        self._progress = progress
         self._listener = Listener(caps=caps_for(settings.max_sessions))
         self._sessions = Sessions(Limits(settings.max_sessions, settings.max_sessions_per_user))
         self._peers: dict[ClientPeer, None] = {}
@@ -144,6 +151,9 @@ class OpcUaServer:
 
     async def start(self) -> None:
         """Build the address space and open the port. Raises ServerStartError and UserStoreError."""
+        # Threads check passwords and certificates, and decode what is large: none of them
+        # may keep the event loop from its next turn for as long as Python would let it.
+        sys.setswitchinterval(_SWITCH)
         await asyncio.to_thread(self._users.load)
         port = self._bind()
         try:
@@ -231,6 +241,7 @@ class OpcUaServer:
             self._store.points,
             writable=self._settings.writable,
             methods=(GET_MONITORED_ITEMS, RESEND_DATA),
+            progress=self._progress,
         )
 
     def _dispatch(

@@ -12,6 +12,7 @@ from asyncua import ua
 from server.opcua.limits import MAX_NODES_PER_METHOD_CALL
 from server.opcua.requests import Answer, Request, Service, service
 from server.opcua.services.arguments import InvalidArguments, Signatures
+from server.opcua.services.decoding import Decoding
 from server.opcua.services.sight import (
     NO_DIAGNOSTICS,
     Sight,
@@ -33,6 +34,7 @@ from server.opcua.types import (
 )
 from server.opcua.wire import nodeid, structs
 from server.opcua.wire.nodeid import Key, key_of, numeric
+from server.opcua.wire.reader import Reader
 from server.opcua.wire.writer import array, int32, uint32
 
 log = logging.getLogger(__name__)
@@ -66,6 +68,7 @@ class Methods:
     def __init__(self, space: Space) -> None:
         self._space = space
         self._signatures = Signatures(space)
+        self._decoding = Decoding()
         self._handlers: dict[Key, Handler] = {}
 
     def services(self) -> tuple[Service, ...]:
@@ -97,14 +100,11 @@ class Methods:
 
     async def call(self, session: Session, request: Request) -> Answer:
         """Call: every method is checked, and those that pass are begun in order and run beside each other."""
-        reader = request.reader
-        count = reader.count(_SMALLEST_CALL)
-        check_operations(count, MAX_NODES_PER_METHOD_CALL)
-        calls = [structs.decode(ua.CallMethodRequest, reader) for _ in range(count)]
+        calls = await self._decoding.read(request, _wanted)
         access = access_of(session)
         sight = Sight(access)
         prepared = [self._prepare(session, access, sight, call) for call in calls]
-        if count == 1:
+        if len(calls) == 1:
             results = [await self._finish(session, prepared[0])]
         else:
             results = await asyncio.gather(*(self._finish(session, one) for one in prepared))
@@ -226,3 +226,10 @@ def _result(code: int, arguments: Sequence[int] = (), outputs: Sequence[bytes] =
     """A CallMethodResult."""
     results: Any = [uint32(argument) for argument in arguments]
     return b"".join((uint32(code), array(results), int32(-1), array(outputs)))
+
+
+def _wanted(reader: Reader) -> list[ua.CallMethodRequest]:
+    """Raises ServiceFault for too many calls."""
+    count = reader.count(_SMALLEST_CALL)
+    check_operations(count, MAX_NODES_PER_METHOD_CALL)
+    return [structs.decode(ua.CallMethodRequest, reader) for _ in range(count)]

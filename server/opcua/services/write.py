@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final, cast
 
@@ -15,6 +14,7 @@ from server.opcua.limits import MAX_NODES_PER_WRITE
 from server.opcua.requests import Request, Service, service
 from server.opcua.services import ranges
 from server.opcua.services.datatypes import SCALAR, DataTypes, value_rank
+from server.opcua.services.decoding import Decoding
 from server.opcua.services.readvalue import VALUE, ValueReader
 from server.opcua.services.sight import NO_DIAGNOSTICS, check_operations
 from server.opcua.sessions.session import Session
@@ -26,6 +26,7 @@ from server.opcua.space.value import StoredValue
 from server.opcua.types import AttributeIds, ObjectIds, ServiceFault, StatusCodes, status_name
 from server.opcua.wire import structs
 from server.opcua.wire.nodeid import key_of, text
+from server.opcua.wire.reader import Reader
 from server.opcua.wire.writer import array, uint32
 from server.plant.commands import Commands
 from server.plant.values import Point
@@ -62,6 +63,7 @@ class Writing:
         self._commands = commands
         self._types = types
         self._values = ValueReader(space)
+        self._decoding = Decoding()
 
     def services(self) -> tuple[Service, ...]:
         """The services given here."""
@@ -76,13 +78,11 @@ class Writing:
 
     def write(self, session: Session, request: Request) -> Any:
         """Write: a coroutine, for devices take their time. Values are written in the order given."""
-        wanted = structs.decode(ua.WriteParameters, request.reader).NodesToWrite
-        check_operations(len(wanted), MAX_NODES_PER_WRITE)
-        return self._write(session, request, wanted)
+        return self._write(session, request)
 
-    async def _write(
-        self, session: Session, request: Request, wanted: Sequence[ua.WriteValue]
-    ) -> list[bytes]:
+    async def _write(self, session: Session, request: Request) -> list[bytes]:
+        wanted = (await self._decoding.read(request, _wanted)).NodesToWrite
+        check_operations(len(wanted), MAX_NODES_PER_WRITE)
         nodes = [self._space.find(session.resolve(key_of(value.NodeId))) for value in wanted]
         order = session.part(_Order)
         async with AsyncExitStack() as held:
@@ -224,3 +224,7 @@ def _check_extras(given: ua.DataValue, level: int) -> None:
         or given.ServerPicoseconds is not None
     ):
         raise ServiceFault(StatusCodes.BadWriteNotSupported, "the server's time cannot be written")
+
+
+def _wanted(reader: Reader) -> ua.WriteParameters:
+    return structs.decode(ua.WriteParameters, reader)

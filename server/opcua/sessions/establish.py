@@ -40,6 +40,8 @@ _NO_RESULTS: Final = writer.array(()) * 2
 _DOUBLE: Final = struct.Struct("<d")
 _MIN_NONCE: Final = 32
 _MAX_NAME: Final = 256
+_ROOM: Final = 256 * 1024
+"""Bytes of memory for the arrays of a request of somebody nobody knows yet, see `Reader.spend`."""
 _MAX_LOCALES: Final = 10
 _MAX_LOCALE: Final = 35
 
@@ -160,6 +162,7 @@ class Establishment:
             self._sessions.counts.rejected += 1
             raise Busy(f"{MAX_AT_WORK} sessions of that connection are being made already")
         self._at_work[peer] = at_work + 1
+        request.reader.room = min(request.reader.room, _ROOM)
         return self._attempt(peer, request, attempt)
 
     async def _attempt(self, peer: Peer, request: Request, attempt: Attempt) -> Answer:
