@@ -37,8 +37,8 @@ MAX_SUBSCRIPTIONS_PER_SESSION: Final = 100
 MAX_MONITORED_ITEMS: Final = 1_000_000
 MAX_MONITORED_ITEMS_PER_SUBSCRIPTION: Final = 200_000
 MAX_MONITORED_ITEMS_QUEUE_SIZE: Final = 1_000
-MAX_QUEUED_NOTIFICATIONS: Final = 10_000_000
-"""What the queues of all items may hold beyond one each; then a queue gets no more than one."""
+MAX_QUEUED_NOTIFICATIONS: Final = 5_000_000
+"""What the queues of all items may hold beyond one each, an event for ten; then a queue gets but one."""
 MAX_EVENT_QUEUE_SIZE: Final = 10_000
 DEFAULT_EVENT_QUEUE_SIZE: Final = 1_000
 MAX_SELECT_CLAUSES: Final = 200
@@ -56,6 +56,8 @@ MAX_NOTIFICATION_BYTES: Final = 1 << 20
 MAX_RETRANSMISSION_MESSAGES: Final = 2 * MAX_PUBLISH_REQUESTS
 """NotificationMessages a subscription keeps for Republish, twice what may wait (OPC 10000-4 §5.14.1)."""
 MAX_RETRANSMISSION_BYTES: Final = 16 << 20
+MAX_RETRANSMISSION_BYTES_IN_ALL: Final = 256 << 20
+"""Of all subscriptions together; beyond, each keeps its last message only."""
 MAX_TRIGGER_LINKS: Final = 10_000
 """Links of one SetTriggering call."""
 MIN_PUBLISHING_INTERVAL: Final = 20.0

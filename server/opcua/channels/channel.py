@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 _HEADER: Final = struct.Struct("<4sIIIII")
 _IDS: Final = struct.Struct("<II")
 _CLEAR: Final = _HEADER.size
+_AROUND: Final = 128
+"""Bytes of a chunk that are header, padding and signature, at most."""
 _CLOSE: Final = ord("C")
 
 
@@ -79,6 +81,13 @@ class SecureChannel:
         self._max_body = min(negotiated.max_response or limits.response, limits.response)
 
     # --- What it is
+
+    @property
+    def largest(self) -> int:
+        """Bytes a response may have for its client to take it, a little less where chunks are counted."""
+        chunks = self._negotiated.max_response_chunks
+        counted = chunks * (self._negotiated.send_chunk - _AROUND)
+        return min(self._max_body, counted) if chunks else self._max_body
 
     @property
     def opened(self) -> bool:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 from server.opcua.services.readvalue import BOTH, ReadValueId
 from server.opcua.space.permissions import Access, Permission, RolePermissions
 from server.opcua.space.value import LiveValue
-from server.opcua.subscriptions.data import AttributeItem, LiveItem, PointItem, RefusedItem, StoredItem
 from server.opcua.subscriptions.event_filter import EventFilter
 from server.opcua.subscriptions.event_item import EventItem
 from server.opcua.subscriptions.item import (
@@ -17,6 +16,7 @@ from server.opcua.subscriptions.item import (
     PlainItem,
     TimedPlainItem,
 )
+from server.opcua.subscriptions.kinds import AttributeItem, LiveItem, PointItem, RefusedItem, StoredItem
 from server.opcua.subscriptions.terms import VALUE, Terms
 from server.opcua.types import AttributeIds, ServiceFault, StatusCodes
 from server.plant.values import Point

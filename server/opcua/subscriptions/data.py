@@ -6,13 +6,11 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 from server.opcua.services.readvalue import BOTH, refined, timed
-from server.opcua.space.attribute import attribute
-from server.opcua.space.points import encode_head, stamp
-from server.opcua.space.value import LiveValue, StoredValue, head
+from server.opcua.space.value import head
 from server.opcua.subscriptions.filters import DataFilter
 from server.opcua.subscriptions.heads import overflown, same
-from server.opcua.subscriptions.item import DISABLED, REPORTING, MonitoredItem, MonitoringMode, leave
-from server.opcua.types import ServiceFault, StatusCodes
+from server.opcua.subscriptions.item import DISABLED, REPORTING, MonitoredItem, MonitoringMode
+from server.opcua.types import ServiceFault
 from server.opcua.wire.writer import ticks
 
 if TYPE_CHECKING:
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
     from server.opcua.subscriptions.sampler import Sampler
     from server.opcua.subscriptions.subscription import Subscription
     from server.opcua.subscriptions.terms import Terms
-    from server.plant.values import Point
 
 
 class DataItem(MonitoredItem):
@@ -32,6 +29,8 @@ class DataItem(MonitoredItem):
     __slots__ = ("_dirty", "_waiting", "last", "mode", "queue", "sampler")
 
     idle = False
+    refused = False
+    """Whether it tells no more than why there is no value."""
 
     def __init__(  # as its base, and the mode
         self,
@@ -86,7 +85,7 @@ class DataItem(MonitoredItem):
             self.last = self._sample()[0]
             if old.has_news():
                 self.queue = [self.last, self._sample()[1]]
-        if self.last is None or isinstance(self, RefusedItem) or isinstance(old, RefusedItem):
+        if self.last is None or self.refused or (isinstance(old, DataItem) and old.refused):
             self.take()
         elif isinstance(old, DataItem) and old._dirty:  # noqa: SLF001  # of this class
             DataItem.changed(self)
@@ -231,190 +230,5 @@ class DataItem(MonitoredItem):
 
     def _leave_sampler(self) -> None:
         if self.sampler is not None:
-            self.sampler.leave(self)
+            self.subscription.engine.polled -= self.sampler.leave(self)
             self.sampler = None
-
-
-class PointItem(DataItem):
-    """Of a value of the plant, with a queue or a filter."""
-
-    __slots__ = ("point",)
-
-    def __init__(  # as its base, and the point
-        self,
-        subscription: Subscription,
-        number: int,
-        handle: bytes,
-        node: Node,
-        terms: Terms,
-        mode: MonitoringMode,
-        point: Point,
-    ) -> None:
-        super().__init__(subscription, number, handle, node, terms, mode)
-        self.point = point
-
-    def changed(self) -> None:
-        """See `MonitoredItem`."""
-        if self.sampler is None and self.terms.plain:
-            point = self.point
-            self.put(point.head or encode_head(point), point.block.stamp or stamp(point.block))
-        else:
-            super().changed()
-
-    def read(self) -> tuple[bytes, bytes]:
-        """See `DataItem`."""
-        point = self.point
-        return point.head or encode_head(point), stamp(point.block)
-
-    def hook(self) -> None:
-        """See `DataItem`."""
-        wanted = self.terms.filter
-        if isinstance(wanted, DataFilter) and wanted.polls:
-            engine = self.subscription.engine
-            self.sampler = engine.sampler(self.terms.sampling)
-            self.sampler.poll(self, engine.clock())
-            return
-        self._listen_or_sample()
-        if self.point.items is None:
-            self.point.items = [self]
-        else:
-            self.point.items.append(self)
-
-    def unhook(self) -> None:
-        """See `DataItem`."""
-        leave(self.point, self)
-        self._leave_sampler()
-
-
-class StoredItem(DataItem):
-    """Of a value the server holds."""
-
-    __slots__ = ("value",)
-
-    def __init__(  # as its base, and the value
-        self,
-        subscription: Subscription,
-        number: int,
-        handle: bytes,
-        node: Node,
-        terms: Terms,
-        mode: MonitoringMode,
-        value: StoredValue,
-    ) -> None:
-        super().__init__(subscription, number, handle, node, terms, mode)
-        self.value = value
-
-    def read(self) -> tuple[bytes, bytes]:
-        """See `DataItem`."""
-        return self.value.head, ticks(self.subscription.engine.wall())
-
-    def hook(self) -> None:
-        """See `DataItem`."""
-        self._listen_or_sample()
-        if self.value.items is None:
-            self.value.items = [self]
-        else:
-            self.value.items.append(self)
-
-    def unhook(self) -> None:
-        """See `DataItem`."""
-        leave(self.value, self)
-        self._leave_sampler()
-
-
-class LiveItem(DataItem):
-    """Of a value that has to be asked for."""
-
-    __slots__ = ("value",)
-
-    def __init__(  # as its base, and the value
-        self,
-        subscription: Subscription,
-        number: int,
-        handle: bytes,
-        node: Node,
-        terms: Terms,
-        mode: MonitoringMode,
-        value: LiveValue,
-    ) -> None:
-        super().__init__(subscription, number, handle, node, terms, mode)
-        self.value = value
-
-    def read(self) -> tuple[bytes, bytes]:
-        """See `DataItem`."""
-        return self.value.head, ticks(self.subscription.engine.wall())
-
-    def hook(self) -> None:
-        """See `DataItem`."""
-        engine = self.subscription.engine
-        engine.watch(self)
-        self.sampler = engine.sampler(self.terms.sampling)
-        self.sampler.poll(self, engine.clock())
-
-    def unhook(self) -> None:
-        """See `DataItem`."""
-        self.subscription.engine.unwatch(self)
-        self._leave_sampler()
-
-
-class AttributeItem(DataItem):
-    """Of an attribute that is no value: it changes with the model only."""
-
-    __slots__ = ()
-
-    def read(self) -> tuple[bytes, bytes]:
-        """See `DataItem`."""
-        access = self.subscription.access
-        variant = None if access is None else attribute(self.node, self.terms.attribute, access)
-        if variant is None:
-            raise ServiceFault(StatusCodes.BadAttributeIdInvalid)
-        return head(variant), ticks(self.subscription.engine.wall())
-
-    def hook(self) -> None:
-        """See `DataItem`."""
-        self.subscription.engine.watch(self)
-
-    def unhook(self) -> None:
-        """See `DataItem`."""
-        self.subscription.engine.unwatch(self)
-
-
-class RefusedItem(DataItem):
-    """Of what is there no more, or is nothing for this user any more: tells why, once."""
-
-    __slots__ = ("code",)
-
-    def __init__(  # as its base, and the code
-        self,
-        subscription: Subscription,
-        number: int,
-        handle: bytes,
-        node: Node,
-        terms: Terms,
-        mode: MonitoringMode,
-        code: int,
-    ) -> None:
-        super().__init__(subscription, number, handle, node, terms, mode)
-        self.code = code
-
-    def start(self, old: MonitoredItem | None) -> None:
-        """See `MonitoredItem`. What was queued before is not told any more."""
-        if isinstance(old, DataItem):
-            old.queue = None
-        super().start(old if isinstance(old, DataItem) else None)
-
-    def has_news(self) -> bool:
-        """See `MonitoredItem`. Whatever there is instead is news."""
-        return True
-
-    def read(self) -> tuple[bytes, bytes]:
-        """See `DataItem`."""
-        raise ServiceFault(self.code)
-
-    def hook(self) -> None:
-        """See `DataItem`."""
-        self.subscription.engine.watch(self)
-
-    def unhook(self) -> None:
-        """See `DataItem`."""
-        self.subscription.engine.unwatch(self)

@@ -10,7 +10,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from server.opcua.limits import MAX_SUBSCRIPTIONS, MAX_SUBSCRIPTIONS_PER_SESSION
+from server.opcua.limits import (
+    MAX_SUBSCRIPTIONS,
+    MAX_SUBSCRIPTIONS_PER_SESSION,
+    MIN_PUBLISHING_INTERVAL,
+    MIN_SAMPLING_INTERVAL,
+)
 from server.opcua.services.datatypes import DataTypes
 from server.opcua.services.readvalue import ValueReader
 from server.opcua.sessions.session import Session
@@ -19,10 +24,10 @@ from server.opcua.space.space import NODE_ADDED, NODE_DELETED, ModelChange, Spac
 from server.opcua.space.value import StoredValue
 from server.opcua.subscriptions import messages
 from server.opcua.subscriptions.conceive import Visible, reconsider, replace
-from server.opcua.subscriptions.data import AttributeItem, RefusedItem
 from server.opcua.subscriptions.emitter import Emitter
 from server.opcua.subscriptions.event_item import EventItem
 from server.opcua.subscriptions.item import MonitoredItem
+from server.opcua.subscriptions.kinds import AttributeItem, RefusedItem
 from server.opcua.subscriptions.publishing import Publishing
 from server.opcua.subscriptions.sampler import Sampler
 from server.opcua.subscriptions.settings import Settings
@@ -37,6 +42,11 @@ log = logging.getLogger(__name__)
 
 _TURN: Final = 0.005
 """Seconds of work before others have their turn on the loop."""
+_FEW_SUBSCRIPTIONS: Final = 250
+_LONG_INTERVAL: Final = 100.0
+_POLLING: Final = ((1_000, 1.0), (10_000, 10.0))
+"""Up to how many polled items, how much longer than the minimum their interval is at least."""
+_SLOWEST_POLLING: Final = 100.0
 _AT_ONCE: Final = 2000
 """Items of ended subscriptions cleared away in one step."""
 
@@ -69,6 +79,10 @@ class Engine:
         self.monitored_items = 0
         self.queued = 0
         """What the queues of all items may hold beyond one each."""
+        self.kept_bytes = 0
+        """Of all messages that wait for acknowledgement."""
+        self.polled = 0
+        """Items that have to be sampled whether their value changed or not."""
         self.notifications = 0
         """Handed to clients since the start."""
         self.created = 0
@@ -204,7 +218,7 @@ class Engine:
         subscription.close()
         subscription.items = {}
         self.monitored_items -= len(items)
-        self.queued -= sum(item.terms.queue_size - 1 for item in items)
+        self.queued -= sum(item.terms.cost for item in items)
         if items:
             self._refuse.append(items)
             self.wake()
@@ -260,6 +274,17 @@ class Engine:
                 self._refuse.pop()
 
     # --- Items
+
+    @property
+    def least_interval(self) -> float:
+        """The shortest publishing interval there is now, in milliseconds: longer for the many."""
+        return MIN_PUBLISHING_INTERVAL if len(self.subscriptions) < _FEW_SUBSCRIPTIONS else _LONG_INTERVAL
+
+    @property
+    def least_polling(self) -> float:
+        """The shortest sampling interval of what has to be polled, in milliseconds: longer for the many."""
+        few = next((factor for most, factor in _POLLING if self.polled < most), _SLOWEST_POLLING)
+        return MIN_SAMPLING_INTERVAL * few
 
     def sampler(self, interval: float) -> Sampler:
         """The sampler of an interval in milliseconds."""

@@ -26,6 +26,7 @@ from server.opcua.subscriptions.messages import NO_DIAGNOSTICS
 from server.opcua.subscriptions.parameters import (
     SMALLEST_CREATE,
     SMALLEST_MODIFY,
+    Decoder,
     Negotiation,
     Parameters,
     PlainWanted,
@@ -33,7 +34,6 @@ from server.opcua.subscriptions.parameters import (
     check_node,
     check_timestamps,
     monitoring_mode,
-    read_all_wanted,
     read_parameters,
 )
 from server.opcua.subscriptions.services import encode_codes
@@ -49,6 +49,7 @@ _HEAD: Final = struct.Struct("<II")
 _NOT_CREATED: Final = struct.Struct("<IIdI")
 _NOT_MODIFIED: Final = struct.Struct("<IdI")
 _GOOD: Final = uint32(0)
+_DECODED_AT_ONCE: Final = 500
 _AT_ONCE: Final = 100
 """Items between two places where others may have their turn."""
 
@@ -108,19 +109,27 @@ class ItemServices:
         reader = request.reader
         subscription = self._subscription(session, reader)
         timestamps = check_timestamps(reader.int32())
-        wanted = read_all_wanted(reader, _count(reader, SMALLEST_CREATE), self._engine.space.find)
+        count = _count(reader, SMALLEST_CREATE)
         access = access_of(session)
         negotiation = Negotiation(subscription, access, timestamps)
-        return in_turns(self._create(subscription, access, negotiation, wanted))
+        return in_turns(self._create(subscription, access, negotiation, count, reader))
 
     def _create(
         self,
         subscription: Subscription,
         access: Access,
         negotiation: Negotiation,
-        requests: list[PlainWanted | Wanted],
+        count: int,
+        reader: Reader,
     ) -> Work:
-        results = [int32(len(requests))]
+        # All of the request is decoded before any of it is done: what cannot be decoded changes nothing.
+        requests: list[PlainWanted | Wanted] = []
+        decode = Decoder(reader, self._engine.space.find)
+        while len(requests) < count:
+            decode.add(requests, min(_DECODED_AT_ONCE, count - len(requests)))
+            yield
+        _still(subscription)
+        results = [int32(count)]
         for index, wanted in enumerate(requests):
             try:
                 item = self._make(subscription, access, negotiation, wanted)
@@ -171,7 +180,7 @@ class ItemServices:
         item = make(subscription, subscription.next_item(), handle, node, terms, mode)
         subscription.items[item.id] = item
         engine.monitored_items += 1
-        engine.queued += terms.queue_size - 1
+        engine.queued += terms.cost
         item.start(None)
         return item
 
@@ -213,7 +222,7 @@ class ItemServices:
         old = item.terms
         wanted = Wanted(item.node.key, old.attribute, old.index_range, old.encoding, item.mode, parameters)
         terms = negotiation.terms(item.node, wanted)
-        self._engine.queued += terms.queue_size - old.queue_size
+        self._engine.queued += terms.cost - old.cost
         return replace(item, handle=parameters.handle, terms=terms)
 
     # --- SetMonitoringMode, DeleteMonitoredItems (§5.13.4, §5.13.6)
@@ -242,7 +251,7 @@ class ItemServices:
             item.stop()
             subscription.withdraw(item)
             engine.monitored_items -= 1
-            engine.queued -= item.terms.queue_size - 1
+            engine.queued -= item.terms.cost
 
         return in_turns(_each(subscription, _numbers(reader), apply))
 

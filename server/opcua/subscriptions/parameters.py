@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from server.opcua.limits import MAX_QUEUED_NOTIFICATIONS, MIN_SAMPLING_INTERVAL
+from server.opcua.limits import MAX_QUEUED_NOTIFICATIONS
 from server.opcua.services.readvalue import ReadValueId
 from server.opcua.space.node import Node
 from server.opcua.space.permissions import Permission
@@ -96,26 +96,29 @@ class PlainWanted(NamedTuple):
     alike: Alike
 
 
-def read_all_wanted(
-    reader: Reader, count: int, find: Callable[[Key], Node | None]
-) -> list[PlainWanted | Wanted]:
-    """Decode so many MonitoredItemCreateRequests. Raises DecodingError.
+class Decoder:
+    """Decodes the MonitoredItemCreateRequests of a call.
 
-    Requests come by the thousand, alike but for node and handle: those are recognised by
-    their bytes, and what they ask for is decoded once.
+    They come by the thousand, alike but for node and handle: those are recognised by their
+    bytes, and what they ask for is decoded once.
     """
-    found: list[PlainWanted | Wanted] = []
-    known: dict[bytes, Alike] = {}
-    data, end = reader.data, reader.end
-    for _ in range(count):
-        at = reader.at
-        tail = at + 7
-        if end - tail >= _TAIL_SIZE and data[at] == _STRING:
-            size = int.from_bytes(data[at + 3 : tail], "little")
-            tail += size
-            if size <= end - tail - _TAIL_SIZE:
-                node = find(data[at:tail])
-                if node is not None:
+
+    def __init__(self, reader: Reader, find: Callable[[Key], Node | None]) -> None:
+        self._reader = reader
+        self._find = find
+        self._known: dict[bytes, Alike] = {}
+
+    def add(self, found: list[PlainWanted | Wanted], count: int) -> None:
+        """Decode so many more. Raises DecodingError."""
+        reader, find, known = self._reader, self._find, self._known
+        data, end = reader.data, reader.end
+        for _ in range(count):
+            at = reader.at
+            tail = at + 7
+            if end - tail >= _TAIL_SIZE and data[at] == _STRING:
+                size = int.from_bytes(data[at + 3 : tail], "little")
+                tail += size
+                if size <= end - tail - _TAIL_SIZE and (node := find(data[at:tail])) is not None:
                     raw = data[tail : tail + 18] + data[tail + 22 : tail + _TAIL_SIZE]
                     alike = known.get(raw)
                     if alike is None and (alike := _alike(Reader(data, at))) is not None:
@@ -124,8 +127,7 @@ def read_all_wanted(
                         found.append(PlainWanted(node, data[tail + 18 : tail + 22], alike))
                         reader.at = tail + _TAIL_SIZE
                         continue
-        found.append(read_wanted(reader))
-    return found
+            found.append(read_wanted(reader))
 
 
 def _alike(reader: Reader) -> Alike | None:
@@ -193,7 +195,7 @@ class Negotiation:
         """What an item gets. Raises ServiceFault and, with the EventFilterResult, FilterRefused."""
         _, sampling, kind, body, queue_size, discard = wanted.parameters
         attribute = wanted.attribute
-        floor = _floor(node, attribute)
+        floor = self._floor(node, attribute)
         chosen, result = self._filter(node, attribute, kind, body)
         if isinstance(chosen, EventFilter):
             return Terms(
@@ -208,7 +210,7 @@ class Negotiation:
                 filter_result=result,
             )
         if isinstance(chosen, DataFilter) and chosen.polls:
-            floor = max(floor, MIN_SAMPLING_INTERVAL)
+            floor = max(floor, self._subscription.engine.least_polling)
         size = self._grant(revise_queue(queue_size)) if queue_size > 1 else 1
         key = (attribute, sampling, floor, size, discard, chosen, wanted.index_range, wanted.encoding)
         found = self._known.get(key)
@@ -264,17 +266,16 @@ class Negotiation:
         except DecodingError as error:
             raise ServiceFault(StatusCodes.BadMonitoredItemFilterInvalid, str(error)) from error
 
+    def _floor(self, node: Node, attribute: int) -> float:
+        """How often the attribute can change at most, in milliseconds."""
+        if attribute != VALUE:
+            return 0.0
+        value = node.value
+        if isinstance(value, Point):
+            binding = value.property.binding
+            return 0.0 if binding is None else binding.tag.scan.period * 1000.0
+        return self._subscription.engine.least_polling if isinstance(value, LiveValue) else 0.0
+
     def _grant(self, size: int) -> int:
         """What of a queue there is room for; the items count it when they are put in place."""
         return size if self._subscription.engine.queued + size <= MAX_QUEUED_NOTIFICATIONS else 1
-
-
-def _floor(node: Node, attribute: int) -> float:
-    """How often the attribute can change at most, in milliseconds."""
-    if attribute != VALUE:
-        return 0.0
-    value = node.value
-    if isinstance(value, Point):
-        binding = value.property.binding
-        return 0.0 if binding is None else binding.tag.scan.period * 1000.0
-    return MIN_SAMPLING_INTERVAL if isinstance(value, LiveValue) else 0.0

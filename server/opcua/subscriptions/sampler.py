@@ -52,9 +52,9 @@ class Sampler:
         if self.due == NEVER:
             self._timers.set(self, self.tick_after(now), RANK)
 
-    def leave(self, item: DataItem) -> None:
-        """Sample that item no more."""
-        self.polled.pop(item, None)
+    def leave(self, item: DataItem) -> bool:
+        """Sample that item no more; whether it was sampled at every tick."""
+        return self.polled.pop(item, self) is None
 
     def fire(self, now: float) -> None:
         """Take the samples, or the next part of them."""

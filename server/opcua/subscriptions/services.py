@@ -91,7 +91,8 @@ class SubscriptionServices:
             reader.uint32(),
         )
         enabled, priority = reader.boolean(), reader.byte()
-        settings = revise(interval, lifetime, keep_alive, most, priority, enabled=enabled)
+        least = self._engine.least_interval
+        settings = revise(interval, lifetime, keep_alive, most, priority, enabled=enabled, least=least)
         subscription = self._engine.create(session, settings)
         return _CREATED.pack(
             subscription.id, settings.interval, settings.lifetime_count, settings.keep_alive_count
@@ -107,7 +108,9 @@ class SubscriptionServices:
             reader.uint32(),
             reader.uint32(),
         )
-        settings = revise(interval, lifetime, keep_alive, most, reader.byte())
+        # An interval it has already it may keep.
+        least = min(self._engine.least_interval, subscription.settings.interval)
+        settings = revise(interval, lifetime, keep_alive, most, reader.byte(), least=least)
         another = settings.interval != subscription.settings.interval
         subscription.modify(settings)
         subscription.counts.modifications += 1

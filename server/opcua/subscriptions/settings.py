@@ -38,14 +38,15 @@ def revise(
     priority: int,
     *,
     enabled: bool = True,
+    least: float = MIN_PUBLISHING_INTERVAL,
 ) -> Settings:
-    """What a client gets that asks for this.
+    """What a client gets that asks for this; ``least`` is the shortest interval.
 
     0 and less is the shortest interval and the smallest count there is; a lifetime is three
     keep-alives or more.
     """
-    if math.isnan(interval) or interval < MIN_PUBLISHING_INTERVAL:
-        interval = MIN_PUBLISHING_INTERVAL
+    if math.isnan(interval) or interval < least:
+        interval = least
     interval = min(interval, MAX_PUBLISHING_INTERVAL)
     most = max(int(MAX_KEEP_ALIVE / interval), 1)
     keep_alive_count = min(max(keep_alive_count, 1), most)

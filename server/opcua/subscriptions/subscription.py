@@ -9,6 +9,7 @@ from server.opcua.limits import (
     MAX_NOTIFICATION_BYTES,
     MAX_NOTIFICATIONS_PER_PUBLISH,
     MAX_RETRANSMISSION_BYTES,
+    MAX_RETRANSMISSION_BYTES_IN_ALL,
     MAX_RETRANSMISSION_MESSAGES,
 )
 from server.opcua.space.points import encode_head, stamp
@@ -129,8 +130,12 @@ class Subscription:
         message = self.unacknowledged.pop(sequence, None)
         if message is None:
             return False
-        self._kept_bytes -= len(message)
+        self._forget(message)
         return True
+
+    def _forget(self, message: bytes) -> None:
+        self._kept_bytes -= len(message)
+        self.engine.kept_bytes -= len(message)
 
     def next_item(self) -> int:
         """A number for an item."""
@@ -169,6 +174,8 @@ class Subscription:
         self.closed = True
         self.due = NEVER
         self.attach(None)
+        self.engine.kept_bytes -= self._kept_bytes
+        self._kept_bytes = 0
         self.unacknowledged.clear()
         self.pending.clear()
         self.pending_events.clear()
@@ -286,7 +293,9 @@ class Subscription:
         limits = [MAX_NOTIFICATION_BYTES]
         if publishing is not None:
             session = publishing.session
-            limits += (session.about.max_response, getattr(session.peer, "max_response", 0))
+            limits.append(session.about.max_response)
+            if session.peer is not None:
+                limits.append(session.peer.channel.largest)
         return min(limit for limit in limits if limit) - messages.OVERHEAD - 4 * len(self.unacknowledged)
 
     def _collect(self, most: int) -> list[bytes]:
@@ -336,9 +345,15 @@ class Subscription:
         kept = self.unacknowledged
         kept[self._sequence] = message
         self._kept_bytes += len(message)
+        engine = self.engine
+        engine.kept_bytes += len(message)
         while len(kept) > MAX_RETRANSMISSION_MESSAGES or (
-            self._kept_bytes > MAX_RETRANSMISSION_BYTES and len(kept) > 1
+            len(kept) > 1
+            and (
+                self._kept_bytes > MAX_RETRANSMISSION_BYTES
+                or engine.kept_bytes > MAX_RETRANSMISSION_BYTES_IN_ALL
+            )
         ):
-            self._kept_bytes -= len(kept.popitem(last=False)[1])
+            self._forget(kept.popitem(last=False)[1])
             self.counts.discarded += 1
         self._sequence = 1 if self._sequence == LAST_SEQUENCE else self._sequence + 1

@@ -23,6 +23,8 @@ EVENT_NOTIFIER: Final = int(AttributeIds.EventNotifier)
 NO_FILTER: Final = b"\x00\x00\x00"
 """A null ExtensionObject."""
 
+_EVENT_COST: Final = 10
+"""An event takes as much room as so many values."""
 _RESULT: Final = struct.Struct("<dI")
 _FINE, _COARSE = 10.0, 100.0
 _FINE_BELOW: Final = 1000.0
@@ -33,6 +35,7 @@ class Terms:
 
     __slots__ = (
         "attribute",
+        "cost",
         "discard_oldest",
         "encoding",
         "filter",
@@ -78,6 +81,8 @@ class Terms:
         self.encoding = encoding
         self.plain = attribute == VALUE and filter is None and not index_range and not encoding[1]
         """Whether every change of the value, as it is, is a notification."""
+        self.cost = (queue_size - 1) * (_EVENT_COST if attribute == EVENT_NOTIFIER else 1)
+        """What its queue takes of `MAX_QUEUED_NOTIFICATIONS`: nothing for a queue of one."""
         self.result = _RESULT.pack(sampling, queue_size) + filter_result
         """How a MonitoredItemCreateResult ends: revised interval and queue size, filter result."""
 

@@ -197,6 +197,22 @@ def test_a_value_that_is_worked_out_is_asked_for_again_and_again(stage: Stage, c
     assert len(asked) == 10
 
 
+def test_what_has_to_be_polled_is_polled_less_often_where_there_is_much_of_it(
+    stage: Stage, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.opcua.subscriptions.engine._POLLING", ((2, 1.0), (3, 10.0)))
+    subscription = client.subscribe(10_000.0)
+    items = [client.stage_item("a", filter=data_filter(2)) for _ in range(4)]
+    results = client.create(subscription, *items)
+    assert [result.RevisedSamplingInterval for result in results] == [100.0, 100.0, 1000.0, 10_000.0]
+    assert stage.engine.polled == 4
+    client.delete_items(subscription, 1, 2)
+    assert stage.engine.polled == 2
+    client.delete_subscriptions(subscription)
+    stage.engine.step()
+    assert stage.engine.polled == 0
+
+
 # --- Timestamps
 
 

@@ -300,6 +300,19 @@ def test_no_message_is_larger_than_the_client_takes(stage: Stage, client: Client
     assert first == [Change(0, None, 0x80080000)]
 
 
+def test_nor_than_its_channel_takes(stage: Stage, client: Client) -> None:
+    stage.stored("text", b"\x0c" + (600).to_bytes(4, "little") + b"x" * 600, 12)
+    client.peer.channel.largest = 2048
+    subscription = client.subscribe()
+    for handle in range(8):
+        client.watch(subscription, "text", handle=handle)
+    for _ in range(8):
+        client.publish()
+    stage.sleep(0.1)
+    assert max(map(len, client.peer.raw)) <= 2048
+    assert [change.handle for message in client.heard() for change in message] == list(range(8))  # type: ignore[union-attr]
+
+
 # --- Priority
 
 
@@ -385,6 +398,25 @@ def test_bytes_nobody_acknowledges_are_bounded(
     assert sum(map(len, kept.values())) <= 200
 
 
+def test_bytes_of_all_subscriptions_are_bounded_together(
+    stage: Stage, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.opcua.subscriptions.subscription.MAX_RETRANSMISSION_BYTES_IN_ALL", 500)
+    subscriptions = [busy(stage, client) for _ in range(3)]
+    for value in range(20):
+        stage.set("a", value)
+        for _ in subscriptions:
+            client.publish()
+        stage.sleep(0.1)
+    kept = [stage.engine.subscriptions[number].unacknowledged for number in subscriptions]
+    assert all(kept)
+    assert sum(len(message) for messages in kept for message in messages.values()) <= 500 + 100
+    assert stage.engine.kept_bytes == sum(len(m) for messages in kept for m in messages.values())
+    client.publish((subscriptions[0], max(kept[0])))
+    client.delete_subscriptions(*subscriptions)
+    assert stage.engine.kept_bytes == 0
+
+
 def test_sequence_numbers_wrap_to_one(stage: Stage, client: Client) -> None:
     subscription = busy(stage, client)
     stage.engine.subscriptions[subscription]._sequence = 0xFFFFFFFF
@@ -446,3 +478,13 @@ def test_subscriptions_are_limited(stage: Stage, client: Client, monkeypatch: py
     other = stage.session()
     other.subscribe()
     assert refused(other.subscribe) == "BadTooManySubscriptions"
+
+
+def test_the_many_publish_less_often(stage: Stage, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.opcua.subscriptions.engine._FEW_SUBSCRIPTIONS", 1)
+    first = client.create_subscription(0.0, 30, 10, 0, True, 0)
+    second = client.create_subscription(0.0, 30, 10, 0, True, 0)
+    assert (first.RevisedPublishingInterval, second.RevisedPublishingInterval) == (20.0, 100.0)
+    kept = client.modify_subscription(first.SubscriptionId, 0.0, 30, 10, 0, 0)
+    assert kept.RevisedPublishingInterval == 20.0
+    assert len(stage.engine.subscriptions) == 2
