@@ -31,13 +31,21 @@ from server.plant.build import namespaces, node_ids
 from server.plant.commands import Commands
 from server.plant.fresh import FreshReads
 from server.plant.values import ValueStore
+from server.progress import Progress, silent
 from sources.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 
 
-async def run(config: Configuration, data: DataDirectory, ready: Callable[[Running], None]) -> None:
+async def run(
+    config: Configuration,
+    data: DataDirectory,
+    ready: Callable[[Running], None],
+    progress: Progress = silent,
+) -> None:
     """Run a server until cancelled. ``ready`` is called once, when everything is up.
+
+    ``progress`` is told from another thread how far the start is.
 
     The data directory is prepared and locked by the caller. Raises what its parts raise
     when they cannot start: each of those errors has a text for people.
@@ -70,6 +78,7 @@ async def run(config: Configuration, data: DataDirectory, ready: Callable[[Runni
             trust=trust,
             users=UserStore(data.users),
             refresh=FreshReads(store, supervisors).read,
+            progress=progress,
         )
         stack.push_async_callback(server.stop)
         await server.start()

@@ -15,6 +15,7 @@ from server.app import weak_lines
 from server.cli.errors import RUNTIME_FAILURE, told
 from server.cli.output import console, table
 from server.cli.run import PlantFile
+from server.cli.waiting import bar
 from server.config import Configuration, SourceEntry, load
 from server.plant.build import build_nodes
 from sources.errors import SourceError
@@ -32,7 +33,8 @@ def check(
 ) -> None:
     """Validate a configuration without touching a device."""
     with told():
-        config = load(plant)
+        with bar() as progress:
+            config = load(plant, progress=progress)
         nodes = len(isa95.load().nodes) + len(build_nodes(config.plant))
         out = console()
         for warning in config.warnings:

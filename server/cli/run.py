@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,8 @@ from server.cli.errors import told
 from server.cli.loop import run_until_stopped
 from server.cli.ready import ready_file as ready_file_only_while_up
 from server.cli.ready import write_ready_file
-from server.config import load
+from server.cli.waiting import bar
+from server.config import Configuration, load
 from server.datadir import DataDirectory
 from server.observe.observer import Running
 
@@ -34,15 +36,25 @@ ReadyOption = Annotated[
 def run(plant: PlantFile, data: DataOption = DEFAULT_DATA, ready_file: ReadyOption = None) -> None:
     """Run the server until Ctrl-C or SIGTERM."""
     with told():
-        config = load(plant)
+        with bar() as progress:
+            config = load(plant, progress=progress)
         for warning in config.warnings:
             log.warning("%s", warning)
         directory = DataDirectory(data)
         directory.prepare()
         with directory.lock(), ready_file_only_while_up(ready_file):
-            run_until_stopped(
-                lambda: app.run(config, directory, lambda up: _ready(up, directory, ready_file))
-            )
+            run_until_stopped(lambda: _serve(config, directory, ready_file))
+
+
+async def _serve(config: Configuration, data: DataDirectory, ready_file: Path | None) -> None:
+    with ExitStack() as shown:
+        progress = shown.enter_context(bar())
+
+        def ready(running: Running) -> None:
+            shown.close()
+            _ready(running, data, ready_file)
+
+        await app.run(config, data, ready, progress)
 
 
 def _ready(running: Running, data: DataDirectory, ready_file: Path | None) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from server.config.errors import ConfigurationError, Problem, format_problems
 from server.config.resolve import Configuration, SourceEntry, resolve
 from server.config.schema import schema
+from server.progress import Progress, silent
 from sources.registry import DRIVERS, Driver
 
 __all__ = [
@@ -21,10 +22,12 @@ __all__ = [
 ]
 
 
-def load(path: Path, drivers: Mapping[str, Driver] = DRIVERS) -> Configuration:
+def load(
+    path: Path, drivers: Mapping[str, Driver] = DRIVERS, *, progress: Progress = silent
+) -> Configuration:
     """Read a plant file with what it includes. No device is touched.
 
     Raises ConfigurationError, whose ``problems`` hold every mistake there is, in the order
     of files and lines.
     """
-    return resolve(path, drivers)
+    return resolve(path, drivers, progress)

@@ -230,6 +230,11 @@ class EquipmentPlan:
         moving = text if text is not None and text.used else None
         return _Row(declared, plan, pinned, moving, value)
 
+    @property
+    def repetitions(self) -> int:
+        """How many equipment the stanza stands for."""
+        return self._repetition.count
+
     def expand(self) -> Iterator[Made]:
         """Every equipment of the stanza. A problem is told of once, with the first repetition that has it."""
         if self._path is None:

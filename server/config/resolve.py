@@ -14,7 +14,7 @@ from server.config.bindings import SourceDraft, Sources
 from server.config.classes import resolve_classes
 from server.config.devices import read_sources
 from server.config.enumerations import Enumerations
-from server.config.equipment import EquipmentPlan, Scope, check_count
+from server.config.equipment import EquipmentPlan, Made, Scope, check_count
 from server.config.errors import ConfigurationError, Problem, did_you_mean
 from server.config.files import read_files
 from server.config.hierarchy import arrange
@@ -29,10 +29,14 @@ from server.mqtt.settings import MqttSettings
 from server.observe.settings import MetricsSettings
 from server.opcua.settings import OpcUaSettings
 from server.plant.model import Asset, Equipment, Plant
+from server.progress import Progress
 from sources.registry import Driver
 from sources.tag import ScanClass, Tag
 
 SectionT = TypeVar("SectionT", bound=BaseModel)
+
+_TOLD_EVERY: Final = 20
+"""Equipment made between two words about how far it is."""
 
 _FOUNDATION: Final = ("http://opcfoundation.org/", "http://www.opcfoundation.org/")
 
@@ -61,7 +65,7 @@ class Configuration:
     warnings: tuple[Problem, ...]
 
 
-def resolve(path: Path, drivers: Mapping[str, Driver]) -> Configuration:
+def resolve(path: Path, drivers: Mapping[str, Driver], progress: Progress) -> Configuration:
     """Read a plant file with what it includes. Raises ConfigurationError with every problem there is."""
     problems: list[Problem] = []
     try:
@@ -74,7 +78,7 @@ def resolve(path: Path, drivers: Mapping[str, Driver]) -> Configuration:
     file = validate(PlantFile, (), report, damage)
     if file is None:
         raise ConfigurationError(_sorted(problems, path))
-    configuration = _Resolver(path, file, report, damage).resolve(drivers)
+    configuration = _Resolver(path, file, report, damage, progress).resolve(drivers)
     if problems:
         raise ConfigurationError(_sorted(problems, path))
     return configuration
@@ -86,11 +90,14 @@ def _sorted(problems: list[Problem], path: Path) -> list[Problem]:
 
 
 class _Resolver:
-    def __init__(self, path: Path, file: PlantFile, report: Report, damage: Damage) -> None:
+    def __init__(
+        self, path: Path, file: PlantFile, report: Report, damage: Damage, progress: Progress
+    ) -> None:
         self._path = path
         self._file = file
         self._report = report
         self._damage = damage
+        self._progress = progress
 
     def resolve(self, drivers: Mapping[str, Driver]) -> Configuration:
         """The configuration; worth something only where no problem has been told of."""
@@ -170,10 +177,21 @@ class _Resolver:
         if not check_count(stanzas, scope):
             return ()
         plans = [EquipmentPlan(key, stanza, scope) for key, stanza in stanzas.items()]
-        made = [item for plan in plans for item in plan.expand()]
+        made = self._expanded(plans)
         unknown = [plan.key for plan in plans if not plan.readable]
         unknown += self._names("equipment") - stanzas.keys()
         return arrange(made, unknown, self._report)
+
+    def _expanded(self, plans: list[EquipmentPlan]) -> list[Made]:
+        of = sum(plan.repetitions for plan in plans)
+        made: list[Made] = []
+        for plan in plans:
+            for item in plan.expand():
+                made.append(item)
+                if not len(made) % _TOLD_EVERY:
+                    self._progress("reading the plant", len(made), of)
+        self._progress("reading the plant", of, of)
+        return made
 
     def _with_files(self, section: str, settings: SectionT | None) -> SectionT | None:
         """A section with the paths of its files taken from the plant file's directory."""

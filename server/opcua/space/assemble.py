@@ -14,6 +14,7 @@ from server.opcua.space.standard import add_standard
 from server.opcua.wire.nodeid import Key
 from server.plant.model import Plant
 from server.plant.values import Point
+from server.progress import Progress, silent
 
 
 def build_space(
@@ -24,6 +25,7 @@ def build_space(
     *,
     writable: bool,
     methods: Collection[Key] = (),
+    progress: Progress = silent,
 ) -> Space:
     """Every node there is, each with its value; `server.ServerObject` gives the Server object its own.
 
@@ -37,5 +39,5 @@ def build_space(
     builder = Builder(space, namespaces, writable=writable)
     builder.add(records)
     if plant is not None:
-        PlantBuilder(space, namespaces, builder, plant).add(points)
+        PlantBuilder(space, namespaces, builder, plant).add(points, progress)
     return space

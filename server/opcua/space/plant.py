@@ -15,6 +15,7 @@ from server.opcua.wire.nodeid import key
 from server.plant.build import equipment_id, property_records, shape_key, skeleton
 from server.plant.model import Equipment, Plant, Property
 from server.plant.values import Point
+from server.progress import Progress, followed, silent
 
 
 class PlantBuilder:
@@ -27,7 +28,7 @@ class PlantBuilder:
         self._plant = plant
         self._shapes: dict[Hashable, Shape] = {}
 
-    def add(self, points: Mapping[str, Point]) -> None:
+    def add(self, points: Mapping[str, Point], progress: Progress = silent) -> None:
         """Add every node of the plant; ``points`` are by the property's key.
 
         Raises UnknownNamespace, DuplicateNode.
@@ -37,7 +38,7 @@ class PlantBuilder:
         with space.changing():
             holders = {equipment_id(plant, one) for one in plant.equipment if one.properties}
             self._builder.add(skeleton(plant), holders)
-            for equipment in plant.equipment:
+            for equipment in followed(plant.equipment, "building the address space", progress):
                 if not equipment.properties:
                     continue
                 holder = space.nodes[key(equipment.node_id, index)]
