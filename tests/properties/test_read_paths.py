@@ -63,7 +63,7 @@ def _feed(store: ValueStore, changed: dict[str, tuple[float, int]]) -> None:
 
 def _bytes(answer: Any) -> bytes:
     assert not isinstance(answer, Coroutine)
-    return b"".join(answer)
+    return answer if isinstance(answer, bytes) else b"".join(answer)
 
 
 @given(

@@ -17,12 +17,13 @@ from server.opcua.sessions.session import OfAccess
 from server.opcua.space.permissions import Access
 from server.plant.values import Point, ScanBlock
 
-MAX_BYTES: Final = 1 << 20
+MAX_BYTES: Final = 4 << 20
 """Of the plans of one session."""
-MAX_BYTES_IN_ALL: Final = 32 << 20
+MAX_BYTES_IN_ALL: Final = 64 << 20
 """Of the plans of all sessions: what is beyond is not kept."""
 
-_PER_ITEM: Final = 72
+_PER_ITEM: Final = 96
+"""An item, and the run it may be alone in."""
 _PER_PLAN: Final = 600
 _block: Final = attrgetter("block")
 

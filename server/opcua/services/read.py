@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
-from operator import attrgetter
 from typing import Any, Final, Protocol
 
 from server.opcua.limits import MAX_NODES_PER_READ
@@ -27,7 +26,6 @@ from server.opcua.services.readvalue import (
     VALUE,
     ReadValueId,
     ValueReader,
-    check_readable,
     read_value_id,
     timed,
 )
@@ -39,6 +37,7 @@ from server.opcua.space.points import encode_head, stamp, without_server, withou
 from server.opcua.space.space import Space
 from server.opcua.space.value import head
 from server.opcua.types import ObjectIds, ServiceFault, StatusCodes
+from server.opcua.wire.nodeid import Key
 from server.opcua.wire.reader import Reader
 from server.opcua.wire.writer import int32, ticks
 from server.plant.values import Point
@@ -48,12 +47,26 @@ from sources.quality import Quality
 _SLOW_AT_ONCE: Final = 500
 """Items off the fast way that are read before others have their turn on the loop."""
 
+_NOT_PLANNED: Final = 8
+"""A plain list of so many is parsed sooner than its plan is found."""
+_SCATTERED: Final = 4
+"""Points a block has at least, on the average, for a join by blocks to be worth it."""
+_MOST_ACCESSES: Final = 16
+
+_LIST: Final = 8
+"""Where the list begins, behind TimestampsToReturn and its length."""
+_BETWEEN: Final = 14
+_PLAIN: Final = frozenset(
+    b"\x0d\x00\x00\x00" + index_range + b"\x00\x00" + encoding
+    for index_range in (b"\xff\xff\xff\xff", b"\x00\x00\x00\x00")
+    for encoding in (b"\xff\xff\xff\xff", b"\x00\x00\x00\x00")
+)
+"""What follows a NodeId where its value is wanted as it is: AttributeId, IndexRange, DataEncoding."""
+
 _BROWSE_AND_READ: Final = int(Permission.Browse | Permission.Read)
 _MAX_AGE: Final = struct.Struct("<d")
 _TICKS_PER_MS: Final = 10_000
 _ANY_AGE: Final = 2.0**31 - 1
-_nodes_value: Final = attrgetter("value")
-_nodes_rules: Final = attrgetter("role_permissions", "access_restrictions")
 
 Refresh = Callable[[Collection[Point]], Awaitable[Mapping[str, Quality]]]
 """Reads points anew from their devices; says by source why some could not be."""
@@ -78,6 +91,7 @@ class Reading:
         self._refresh = refresh
         self._budget = Budget()
         self._values = ValueReader(space)
+        self._readable = _Readable()
 
     def services(self) -> tuple[Service, ...]:
         """The services given here."""
@@ -101,83 +115,79 @@ class Reading:
             raise ServiceFault(StatusCodes.BadTimestampsToReturnInvalid)
         if not max_age >= 0:  # NaN is not, either
             raise ServiceFault(StatusCodes.BadMaxAgeInvalid)
+        fresh = max_age < _ANY_AGE and self._refresh is not None
         plans = session.part(ReadPlans)
         plan = plans.find(key, access, self._space.lasting)
-        is_new = plan is None
         if plan is None:
-            plan = self._plan(session, access, reader)
+            count = reader.count(MIN_READ_VALUE_ID)
+            check_operations(count, MAX_NODES_PER_READ)
+            points = self._plain(access, key, count)
+            if points is None:
+                plan = self._parsed(session, access, reader, count)
+            else:
+                if count <= _NOT_PLANNED and not fresh:
+                    return _once(points, timestamps)
+                plan = Plan([*points], 0, access, self._space.lasting)
             plans.keep(key, plan, self._budget)
-        if max_age < _ANY_AGE and self._refresh is not None:
-            old = self._older(plan, max_age)
-            if old:
-                return self._read_anew(plan, timestamps, old, self._refresh)
+            if points is not None and not fresh:
+                return _once(points, timestamps)
+        if fresh and (old := self._older(plan, max_age)):
+            return self._read_anew(plan, timestamps, old)
         if plan.slow > _SLOW_AT_ONCE:
             return self._read_in_turns(plan, timestamps)
-        if is_new and not plan.slow:
-            return _once(plan.items, timestamps)  # type: ignore[arg-type]  # all are points
         return self._answer(plan, timestamps)
 
     # --- From bytes to a plan
 
-    def _plan(self, session: Session, access: Access, reader: Reader) -> Plan:
-        count = reader.count(MIN_READ_VALUE_ID)
-        check_operations(count, MAX_NODES_PER_READ)
-        plain = self._plain(access, reader, count)
-        if plain is not None:
-            return Plan(plain, 0, access, self._space.lasting)
-        items = self._parsed(session, access, reader, count)
-        slow = sum(not isinstance(item, Point) for item in items)
-        return Plan(items, slow, access, self._space.lasting)
-
-    def _plain(self, access: Access, reader: Reader, count: int) -> list[Any] | None:
-        """The points of a plain list, None for any other; the reader is where it was then."""
-        start = reader.at
-        first = read_value_id(reader)
-        if first.attribute != VALUE or first.index_range or first.encoding[1]:
-            reader.at = start
+    def _plain(self, access: Access, body: bytes, count: int) -> list[Point] | None:
+        """The points of a plain list, None for any other; ``body`` is as `Plan` has it for its key."""
+        between = body[-_BETWEEN:]
+        if between not in _PLAIN:
             return None
-        after = start + len(first.node)
-        between = reader.data[after : reader.at]
-        reader.at = start
-        names = reader.data[start:].split(between)
+        names = body[_LIST:].split(between)
         # Encodings of NodeIds are prefix-free: where every name between is a known key, and nothing
         # is left behind the last, this split is what reading one item after the other would give.
         if len(names) != count + 1 or names.pop():
             return None
-        nodes = list(map(self._space.nodes.get, names))
-        if None in nodes:
+        known = self._readable.of(access, self._space.lasting)
+        points = list(map(known.get, names))
+        if None in points and not self._learn(access, known, names, points):
             return None
-        points = list(map(_nodes_value, nodes))
-        if set(map(type, points)) != {Point}:
-            return None
-        for rules, restrictions in set(map(_nodes_rules, nodes)):
-            may = rules.of(access.roles)
-            if may & _BROWSE_AND_READ != _BROWSE_AND_READ or not access.satisfies(restrictions):
-                return None
-        return points
+        return points  # type: ignore[return-value]  # None is not in it
 
-    def _parsed(
-        self, session: Session, access: Access, reader: Reader, count: int
-    ) -> list[Point | ReadValueId]:
+    def _learn(
+        self, access: Access, known: dict[Key, Point], names: list[Key], points: list[Point | None]
+    ) -> bool:
+        """Look up the points that are not known yet; False where one of the names is no such point."""
+        find = self._space.nodes.get
+        for index, point in enumerate(points):
+            if point is not None:
+                continue
+            name = names[index]
+            node = find(name)
+            if node is None or type(node.value) is not Point or not _may_read(access, node):
+                return False
+            points[index] = known[name] = node.value
+        return True
+
+    def _parsed(self, session: Session, access: Access, reader: Reader, count: int) -> Plan:
         items: list[Point | ReadValueId] = []
+        slow = 0
         for _ in range(count):
             wanted = read_value_id(reader)
             if session.handles:
                 wanted = wanted._replace(node=session.resolve(wanted.node))
-            items.append(self._point(access, wanted) or wanted)
-        return items
+            point = self._point(access, wanted)
+            slow += point is None
+            items.append(point or wanted)
+        return Plan(items, slow, access, self._space.lasting)
 
     def _point(self, access: Access, wanted: ReadValueId) -> Point | None:
         """The point, where its value may be read and is wanted as it is."""
         if wanted.attribute != VALUE or wanted.index_range or wanted.encoding[1]:
             return None
-        node: Node | None = self._space.find(wanted.node)
-        if node is None or type(node.value) is not Point:
-            return None
-        try:
-            self._values.node(access, wanted.node)
-            check_readable(access, node)
-        except ServiceFault:
+        node = self._space.find(wanted.node)
+        if node is None or type(node.value) is not Point or not _may_read(access, node):
             return None  # refused, item by item, on the other way
         return node.value
 
@@ -185,7 +195,7 @@ class Reading:
 
     def _answer(
         self, plan: Plan, timestamps: int, failed: Mapping[str, Quality] = NOTHING_FAILED
-    ) -> list[bytes]:
+    ) -> bytes | list[bytes]:
         time = ticks(now())
         found = [int32(len(plan.items))]
         for part in plan.parts(self._store.layout):
@@ -230,17 +240,41 @@ class Reading:
                     found.append(point)
         return found
 
-    async def _read_anew(
-        self, plan: Plan, timestamps: int, old: list[Point], refresh: Refresh
-    ) -> list[bytes]:
-        failed = await refresh(old)
+    async def _read_anew(self, plan: Plan, timestamps: int, old: list[Point]) -> bytes | list[bytes]:
+        failed = await self._refresh(old) if self._refresh is not None else NOTHING_FAILED
         if plan.slow > _SLOW_AT_ONCE:
             return await self._read_in_turns(plan, timestamps, failed)
         return self._answer(plan, timestamps, failed)
 
 
-def _once(points: list[Point], timestamps: int) -> list[bytes]:
-    """The response for points that may never be asked for together again, so are not grouped."""
+class _Readable:
+    """Points that were found to be readable, for each `Access` that asked; void when the model changes."""
+
+    def __init__(self) -> None:
+        self._lasting = -1
+        self._known: dict[Access, dict[Key, Point]] = {}
+
+    def of(self, access: Access, lasting: int) -> dict[Key, Point]:
+        """Those of that access."""
+        if self._lasting != lasting:
+            self._lasting = lasting
+            self._known.clear()
+        found = self._known.get(access)
+        if found is None:
+            while len(self._known) >= _MOST_ACCESSES:
+                del self._known[next(iter(self._known))]
+            found = self._known[access] = {}
+        return found
+
+
+def _may_read(access: Access, node: Node) -> bool:
+    """Whether that access may read the value of a variable of the plant."""
+    may = node.role_permissions.of(access.roles)
+    return may & _BROWSE_AND_READ == _BROWSE_AND_READ and access.satisfies(node.access_restrictions)
+
+
+def _once(points: list[Point], timestamps: int) -> bytes:
+    """The response for points one by one: they share no block, or are not asked for together again."""
     if timestamps == BOTH:
         found = [
             part
@@ -249,7 +283,7 @@ def _once(points: list[Point], timestamps: int) -> list[bytes]:
         ]
     else:
         found = [timed(point.head or encode_head(point), stamp(point.block), timestamps) for point in points]
-    return [int32(len(points)), *found, NO_DIAGNOSTICS]
+    return b"".join([int32(len(points)), *found, NO_DIAGNOSTICS])
 
 
 def _values(run: Run, timestamps: int) -> bytes:

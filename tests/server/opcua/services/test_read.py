@@ -41,6 +41,8 @@ from sources.quality import BAD_NO_COMMUNICATION, BAD_NOT_CONNECTED, GOOD, Quali
 from sources.tag import Value
 
 VALUE = int(AttributeIds.Value)
+LIST = [point_key("Speed"), point_key("Level")] * 10
+"""Long enough to be planned."""
 Served = tuple[Space, ValueStore, Reading]
 HELD_TAGS: dict[tuple[int, ...], tuple[Any, ...]] = {}
 """The same tuple for the same tags, as drivers have it."""
@@ -56,7 +58,7 @@ def feed(store: ValueStore, values: dict[str, Value], time: int | None = None) -
 def results(answer: Any) -> list[ua.DataValue]:
     """The DataValues of a response, by a codec that is not ours."""
     assert not isinstance(answer, Coroutine)
-    data = Buffer(b"".join(answer))
+    data = Buffer(answer if isinstance(answer, bytes) else b"".join(answer))
     (count,) = struct.unpack("<i", data.read(4))
     found = [struct_from_binary(ua.DataValue, data) for _ in range(count)]
     assert bytes(data) == b"\xff\xff\xff\xff"
@@ -281,29 +283,30 @@ async def test_a_value_that_cannot_be_had_anew_is_not_served_as_new() -> None:
 def test_a_repeated_list_is_planned_once(served: Served) -> None:
     space, store, reading = served
     whose = session()
-    read(reading, whose, point_key("Speed"), point_key("Level"))
+    read(reading, whose, *LIST)
     kept = whose.part(ReadPlans)
-    body = read_request([(point_key(name), VALUE, None, None) for name in ("Speed", "Level")])
+    body = read_request([(node, VALUE, None, None) for node in LIST])
     plan = kept.find(body[8:], whose.access, space.lasting)  # type: ignore[arg-type]
     assert plan is not None
     store.points[f"{MACHINE}.Speed"].head = None
-    read(reading, whose, point_key("Speed"), point_key("Level"))
+    read(reading, whose, *LIST)
     assert kept.find(body[8:], whose.access, space.lasting) is plan  # type: ignore[arg-type]
 
 
 def test_sessions_that_come_and_go_void_no_plan(served: Served) -> None:
     space, _, reading = served
     whose = session()
-    read(reading, whose, point_key("Speed"), point_key("Level"))
+    read(reading, whose, *LIST)
     with space.changing(quiet=True):
         space.add(variable(numeric(77, 1), "Session", StoredValue(b"")))
-    body = read_request([(point_key(name), VALUE, None, None) for name in ("Speed", "Level")])
+    body = read_request([(node, VALUE, None, None) for node in LIST])
     assert whose.part(ReadPlans).find(body[8:], whose.access, space.lasting) is not None  # type: ignore[arg-type]
     space.touch()
     assert whose.part(ReadPlans).find(body[8:], whose.access, space.lasting) is None  # type: ignore[arg-type]
 
 
-def test_a_role_that_is_taken_away_takes_its_plans_along(served: Served) -> None:
+@pytest.mark.parametrize("times", [1, 20])
+def test_a_role_that_is_taken_away_takes_its_plans_along(served: Served, times: int) -> None:
     space, store, reading = served
     point = store.points[f"{MACHINE}.Speed"]
     node = space.find(point_key("Speed"))
@@ -312,9 +315,9 @@ def test_a_role_that_is_taken_away_takes_its_plans_along(served: Served) -> None
     space.touch()
     feed(store, {"Speed": 10.0})
     whose = session(Role.Operator)
-    assert codes(read(reading, whose, point_key("Speed"))) == ["Good"]
+    assert codes(read(reading, whose, *[point_key("Speed")] * times)) == ["Good"] * times
     whose.access = access(Role.Observer)  # even where nobody told the session to renounce
-    assert codes(read(reading, whose, point_key("Speed"))) == ["BadNodeIdUnknown"]
+    assert codes(read(reading, whose, *[point_key("Speed")] * times)) == ["BadNodeIdUnknown"] * times
     assert point.value == 10.0
 
 
@@ -322,32 +325,37 @@ def test_a_deleted_node_is_gone_from_a_planned_list(served: Served) -> None:
     space, store, reading = served
     whose = session()
     feed(store, {"Speed": 10.0, "Level": 1.0})
-    assert codes(read(reading, whose, point_key("Speed"), point_key("Level"))) == ["Good", "Good"]
+    assert codes(read(reading, whose, *LIST)) == ["Good", "Good"] * 10
     space.delete([point_key("Speed")])
-    assert codes(read(reading, whose, point_key("Speed"), point_key("Level"))) == ["BadNodeIdUnknown", "Good"]
+    assert codes(read(reading, whose, *LIST)) == ["BadNodeIdUnknown", "Good"] * 10
 
 
-def test_permissions_that_change_on_a_node_void_plans(served: Served) -> None:
+@pytest.mark.parametrize("times", [1, 20])
+def test_permissions_that_change_on_a_node_void_plans(served: Served, times: int) -> None:
     space, store, reading = served
     whose = session()
     feed(store, {"Speed": 10.0})
-    assert codes(read(reading, whose, point_key("Speed"))) == ["Good"]
+    assert codes(read(reading, whose, *[point_key("Speed")] * times)) == ["Good"] * times
     node = space.find(point_key("Speed"))
     assert node is not None
     node.role_permissions = RolePermissions({ROLE_IDS[Role.SecurityAdmin]: 0xFFFF})
     space.touch()
-    assert codes(read(reading, whose, point_key("Speed"))) == ["BadNodeIdUnknown"]
+    assert codes(read(reading, whose, *[point_key("Speed")] * times)) == ["BadNodeIdUnknown"] * times
 
 
-def test_plans_are_each_sessions_own(served: Served) -> None:
+@pytest.mark.parametrize("times", [1, 20])
+def test_plans_are_each_sessions_own(served: Served, times: int) -> None:
     space, store, reading = served
     node = space.find(point_key("Speed"))
     assert node is not None
     node.role_permissions = RolePermissions({OPERATOR: Permission.Browse | Permission.Read})
     space.touch()
     feed(store, {"Speed": 10.0})
-    assert codes(read(reading, session(Role.Operator), point_key("Speed"))) == ["Good"]
-    assert codes(read(reading, session(Role.Observer), point_key("Speed"))) == ["BadNodeIdUnknown"]
+    assert codes(read(reading, session(Role.Operator), *[point_key("Speed")] * times)) == ["Good"] * times
+    assert (
+        codes(read(reading, session(Role.Observer), *[point_key("Speed")] * times))
+        == ["BadNodeIdUnknown"] * times
+    )
 
 
 def test_plans_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -370,13 +378,13 @@ def test_a_list_too_large_to_keep_is_read_all_the_same(
 ) -> None:
     monkeypatch.setattr(plans, "MAX_BYTES", 10)
     whose = session()
-    assert len(read(served[2], whose, point_key("Speed"))) == 1
+    assert len(read(served[2], whose, *LIST)) == 20
     assert len(whose.part(ReadPlans)) == 0
 
 
 def test_what_a_session_planned_is_given_back_at_its_end(served: Served) -> None:
     whose = session()
-    read(served[2], whose, point_key("Speed"))
+    read(served[2], whose, *LIST)
     budget = served[2]._budget
     assert budget.used > 0
     whose.end()
