@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -12,8 +13,22 @@ from server.opcua.wire.nodeid import NULL, Key
 from server.opcua.wire.reader import Reader
 
 _MS: Final = 1000.0
-_LONGEST: Final = 86_400.0
-"""Seconds beyond which a TimeoutHint means no more than its absence."""
+_LONGEST: Final = 86_400_000
+"""Milliseconds beyond which a TimeoutHint means no more than its absence."""
+
+_FOUR_BYTES: Final = b"\x01"
+_OUR_TOKEN: Final = b"\x05\x00\x00\x20\x00\x00\x00"
+"""How the key of an AuthenticationToken of ours begins (`Session.token`)."""
+_TOKEN_BEGINS: Final = 4
+_TOKEN_LENGTH: Final = _TOKEN_BEGINS + len(_OUR_TOKEN)
+_TOKEN_ENDS: Final = _TOKEN_LENGTH + 32
+_PLAIN: Final = struct.Struct("<qIIiI3s")
+"""Timestamp, RequestHandle, ReturnDiagnostics, length of the AuditEntryId, TimeoutHint, AdditionalHeader."""
+_HEADER_ENDS: Final = _TOKEN_ENDS + _PLAIN.size
+_NOTHING: Final = b"\x00\x00\x00"
+"""A null ExtensionObject."""
+_EMPTY: Final = frozenset({-1, 0})
+"""Lengths of a null and an empty String."""
 
 _SECURITY: Final = frozenset(
     {
@@ -64,18 +79,30 @@ class Dispatcher:
         Raises DecodingError where there is no header to answer to.
         """
         reader = Reader(body)
+        if body[_TOKEN_BEGINS:_TOKEN_LENGTH] == _OUR_TOKEN and len(body) >= _HEADER_ENDS:
+            # What nearly every client sends: a token of ours, no AuditEntryId, no AdditionalHeader.
+            _, handle, _, entry, hint, more = _PLAIN.unpack_from(body, _TOKEN_ENDS)
+            if body[:1] == _FOUR_BYTES and entry in _EMPTY and more == _NOTHING:
+                reader.at = _HEADER_ENDS
+                token = body[_TOKEN_BEGINS:_TOKEN_ENDS]
+                return self._made(peer, number, body[:_TOKEN_BEGINS], token, handle, hint, reader)
         kind = reader.key()
         token = reader.key()
         reader.skip(8)  # Timestamp: the client's clock is its own business
         handle = reader.uint32()
         reader.skip(4)  # ReturnDiagnostics: taken, and no diagnostics are kept
         reader.string()  # AuditEntryId
-        hint = reader.uint32() / _MS
+        hint = reader.uint32()
         reader.extension_object()  # AdditionalHeader
+        return self._made(peer, number, kind, token, handle, hint, reader)
+
+    def _made(
+        self, peer: Peer, number: int, kind: Key, token: Key, handle: int, hint: int, reader: Reader
+    ) -> Request:
         service = self._services.get(kind)
         if service is None:
             service = Service("unknown", kind, NULL, _Unsupported.run, Needs.Channel)
-        deadline = time.monotonic() + hint if 0 < hint < _LONGEST else None
+        deadline = time.monotonic() + hint / _MS if 0 < hint < _LONGEST else None
         return Request(peer, number, service, token, handle, deadline, reader)
 
     def count(self, code: int) -> None:
