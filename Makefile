@@ -4,12 +4,13 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test lint format bench clean help
+.PHONY: demo test fuzz lint format bench clean help
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    a bottling line: a simulated PLC, the OPC UA server, an MQTT broker"
 	@echo "make test    all tests (CI=true: nothing may be skipped)"
+	@echo "make fuzz    spoiled messages, ever more of them, until stopped or until one does harm"
 	@echo "make lint    ruff, mypy, import-linter"
 	@echo "make bench   the measured claims of the README"
 	@echo "make clean   removes what the others made"
@@ -19,6 +20,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	@$(BIN)/python -m pytest
+
+fuzz: $(STAMP)
+	@$(BIN)/python tests/fuzz/run.py
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .
@@ -44,5 +48,5 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache isthmus-data demo-data
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .fuzz isthmus-data demo-data
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

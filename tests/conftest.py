@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator, Generator
+from platform import machine
 from typing import Any, Final
 
 import pytest
 
-ALLOWED_SKIPS: Final = ("needs POSIX signals", "needs /proc")
+_HAS_ATHERIS: Final = sys.version_info[:2] == (3, 11) and (sys.platform, machine()) == ("linux", "x86_64")
+_WITHOUT_ATHERIS: Final = () if _HAS_ATHERIS else ("atheris has no wheel for this Python or machine",)
+
+ALLOWED_SKIPS: Final = ("needs POSIX signals", "needs /proc", *_WITHOUT_ATHERIS)
 """The only reasons a test may be skipped for under CI=true; all else CI has to install."""
 
 

@@ -56,7 +56,7 @@ class _Kind(NamedTuple):
     """The format of a number, for arrays of it."""
 
 
-class _Unclear(Exception):
+class Unclear(Exception):
     """A type whose encoding the stack's annotations do not tell."""
 
 
@@ -197,7 +197,7 @@ def _known(kind: ua.NodeId) -> _Kind | None:
         return None
     try:
         return structure(made)
-    except _Unclear:
+    except Unclear:
         return None
 
 
@@ -317,18 +317,18 @@ def _shaped(reader: Reader, flat: list[Any], dimensions: list[int]) -> list[Any]
 
 @cache
 def structure(made: type) -> _Kind:
-    """How a dataclass of the stack is decoded. Raises _Unclear."""
+    """How a dataclass of the stack is decoded. Raises Unclear."""
     if not is_dataclass(made) or issubclass(made, ua.UaUnion):
-        raise _Unclear(made)
+        raise Unclear(made)
     try:
         hints = ua_binary.get_safe_type_hints(made, {"ua": ua})
     except (NameError, AttributeError) as error:
-        raise _Unclear(made) from error
+        raise Unclear(made) from error
     found = []
     cost = _OBJECT
     for field in fields(made):
         if field.name == "Encoding":
-            raise _Unclear(made)
+            raise Unclear(made)
         kind = _field(hints[field.name])
         found.append((field.name, kind.decode))
         cost += _POINTER + kind.cost
@@ -346,7 +346,7 @@ def _field(hint: Any) -> _Kind:
     if origin is list:
         return _list(typing.get_args(hint)[0])
     if origin is UnionType or origin is typing.Union:
-        raise _Unclear(hint)
+        raise Unclear(hint)
     return _BUILT_IN[_EXTENSION_OBJECT]  # type[X]: any subtype of X
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import functools
 import random
 import struct
 import typing
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from types import UnionType
@@ -33,6 +34,7 @@ _NUMBERS = (0, 0, 1, 2, 3, 13, 15, 22, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 2**31 - 1, 2*
 _TEXTS = ("", "1", "0:1", "1:2,0", "Default Binary", "äöü €", "\0", "\U0001f3ed", "%s{0}", "x" * 300)
 _STATUS = (0, 0x80000000, 0x40000000, 0xFFFFFFFF, 0x80340000)
 _DEEPEST = 4
+_USUAL = 0.85
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Known:
     texts: Sequence[str] = ()
     structures: Sequence[type] = (ua.EUInformation, ua.Range, ua.Argument)
     """What ExtensionObjects hold."""
+    fields: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
+    """What fields of that name have, most of the time: values, or types to make one of."""
 
 
 class Maker:
@@ -89,16 +93,25 @@ class Maker:
         if issubclass(kind, enum.Enum):
             return self._rng.choice(list(kind)) if list(kind) else kind(0)
         assert is_dataclass(kind), kind
-        made_of = {name: self.make(hint) for name, hint in _hints(cast("Any", kind))}
+        made_of = {name: self._field(name, hint) for name, hint in _hints(cast("Any", kind))}
         return cast("Any", kind)(**made_of)
 
     def parameters(self, request: type) -> bytes:
         """The parameters of such a request, encoded: what follows its RequestHeader."""
         return b"".join(
-            ua_binary.to_binary(hint, self.make(hint))
+            ua_binary.to_binary(hint, self._field(name, hint))
             for name, hint in _hints(request)
             if name not in {"TypeId", "RequestHeader"}
         )
+
+    def _field(self, name: str, hint: Any) -> Any:
+        usual = self._known.fields.get(name)
+        if not usual or self._rng.random() > _USUAL:
+            return self.make(hint)
+        chosen = self._rng.choice(usual)
+        if isinstance(chosen, list) is not (typing.get_origin(hint) is list):
+            return self.make(hint)  # another field of the same name
+        return self.make(chosen) if isinstance(chosen, type) else chosen
 
     def _generic(self, origin: Any, inner: Any) -> Any:
         if origin is list:
@@ -172,6 +185,10 @@ class Maker:
 
     def _data_value(self) -> Any:
         chance = self._rng.random
+        if chance() < 0.5:
+            return _ua.DataValue(
+                _ua.Variant(*self._rng.choice(((1.5, ua.VariantType.Double), (1, ua.VariantType.Int32))))
+            )
         return _ua.DataValue(
             self._variant(),
             None if chance() < 0.7 else self.make(ua.StatusCode),

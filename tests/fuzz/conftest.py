@@ -1,0 +1,24 @@
+"""What the fuzz tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.fuzz.budget import INPUTS
+from support.fuzz.world import World
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A server in this thread."""
+    folder: Path = tmp_path_factory.mktemp("world")
+    with World(folder) as made:
+        yield made
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How many inputs ran."""
+    for name, count in sorted(INPUTS.items()):
+        terminalreporter.write_line(f"fuzz: {count:>9} inputs  {name}")
