@@ -179,7 +179,7 @@ class OpcUaServer:
             max_sessions=self._settings.max_sessions,
             rejected=lambda: (dispatcher.refused_for_security, dispatcher.refused),
         )
-        self._shown.show_identities(self._users.list())
+        self._shown.show_identities(self._users.known())
 
         def handler(connection: Connection) -> ClientPeer:
             return ClientPeer(host, connection, _channel(gate, connection))
@@ -290,7 +290,7 @@ class OpcUaServer:
                 if await self._users.refresh():
                     self._sessions.refresh(authenticator.refreshed)
                     if shown is not None:
-                        shown.show_identities(await asyncio.to_thread(self._users.list))
+                        shown.show_identities(self._users.known())
                 await self._expel(revalidation)
             except Exception:
                 log.exception("the server's upkeep failed: a fault of ours")

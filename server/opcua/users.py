@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import stat
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
@@ -87,18 +88,30 @@ class UserStore:
         self._path = path
         self._backoff = Backoff(clock)
         self._pool = Pool(_WORKERS)
+        self._lock = threading.RLock()
+        """Held while the file is looked at: logins do that, each in its thread."""
         self._seen: object = None
         self._users: Mapping[str, UserRecord] = {}
+        self._changes = self._told = 0
 
     def load(self) -> None:
         """Read the file now. Raises UserStoreError where it is broken."""
-        self._seen = self._look()
-        self._users = {}
-        self._users = self._read()
+        with self._lock:
+            seen = self._look()
+            users: Mapping[str, UserRecord] = {}
+            try:
+                users = self._read()
+            finally:
+                # Not before: whoever asks meanwhile must not find a user gone who is there.
+                self._users, self._seen = users, seen
 
     def list(self) -> dict[str, frozenset[Role]]:
-        """All users and their roles. Raises UserStoreError."""
+        """All users and their roles, as the file says now. Raises UserStoreError."""
         return {user.name: user.roles for user in self._read().values()}
+
+    def known(self) -> dict[str, frozenset[Role]]:
+        """All users and their roles, as last read; none where the file is broken."""
+        return {user.name: user.roles for user in self._users.values()}
 
     async def add(self, name: str, password: str, roles: Iterable[Role]) -> None:
         """Add a user, or give one another password and other roles. Raises UserStoreError."""
@@ -126,8 +139,10 @@ class UserStore:
         return self._users.get(name)
 
     async def refresh(self) -> bool:
-        """Read the file again if it changed; True if it did."""
-        return await asyncio.to_thread(self._refresh)
+        """Read the file again if it changed; True if it did since the last call, whoever saw it first."""
+        await asyncio.to_thread(self._refresh)
+        told, self._told = self._told, self._changes
+        return told != self._told
 
     async def verify(self, name: str, password: str, address: str = "") -> UserRecord | None:
         """The user of that name and password, None where there is no such one.
@@ -163,14 +178,15 @@ class UserStore:
         fits = _fits(user.hash if user else nobody, password)
         return user if fits else None
 
-    def _refresh(self) -> bool:
-        if self._look() == self._seen:
-            return False
-        try:
-            self.load()
-        except UserStoreError as error:
-            log.error("%s; nobody can log in until it is mended", error)  # noqa: TRY400  # the text says all
-        return True
+    def _refresh(self) -> None:
+        with self._lock:
+            if self._look() == self._seen:
+                return
+            try:
+                self.load()
+            except UserStoreError as error:
+                log.error("%s; nobody can log in until it is mended", error)  # noqa: TRY400  # the text says all
+            self._changes += 1
 
     def _look(self) -> object:
         try:

@@ -328,6 +328,44 @@ async def test_a_user_who_is_removed_is_out_and_one_who_loses_a_role_keeps_none(
         await until_async(lambda: is_out(client), wanted=True)
 
 
+async def test_who_is_removed_is_out_even_if_somebody_logs_in_at_that_moment(
+    connect: Connect, served: Running
+) -> None:
+    users = served.bench.users
+    served.call(users.add("leaver", OPERATOR_PASSWORD, [Role.Operator]))
+    async with connect(served, user="leaver", password=OPERATOR_PASSWORD) as client:
+
+        async def remove() -> None:
+            users.remove("leaver")
+            assert await users.verify("leaver", OPERATOR_PASSWORD) is None  # which reads the file
+
+        served.call(remove())
+        await until_async(lambda: is_out(client), wanted=True)
+
+
+async def test_a_broken_users_file_ends_the_sessions_of_users_and_nothing_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def run() -> None:
+        with serving(tmp_path / "broken", allow_none=True, anonymous=True) as running:
+            asyncio.run(breaking(running))
+
+    async def breaking(running: Running) -> None:
+        named = Client(running.url)
+        named.set_user(OPERATOR)
+        named.set_password(OPERATOR_PASSWORD)
+        async with Client(running.url) as anybody:
+            await named.connect()
+            (running.bench.data / "users.yaml").write_text("users: [")
+            await until_async(lambda: is_out(named), wanted=True)
+            assert await anybody.get_node("i=2259").read_value() == 0
+            named.disconnect_socket()
+
+    await asyncio.to_thread(run)
+    assert "nobody can log in until it is mended" in caplog.text
+    assert "a fault of ours" not in caplog.text
+
+
 async def is_out(client: Client) -> bool:
     try:
         await client.get_node("i=2259").read_value()

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -73,6 +75,32 @@ async def test_changes_on_disk_count_at_the_next_login(store: UserStore, tmp_pat
     other.remove("ann")
     assert await roles(store, "ann", "another horse") is None
     assert store.current("ann") is None
+
+
+async def test_a_change_is_told_even_if_a_login_saw_it_first(store: UserStore) -> None:
+    """Whoever is told sees to the sessions of those whose roles changed."""
+    await store.add("ann", PASSWORD, [Role.Operator])
+    assert await store.refresh()
+    store.set_roles("ann", [])
+    assert await roles(store, "mallory", "anything") is None
+    assert await store.refresh()
+    assert not await store.refresh()
+
+
+async def test_while_the_file_is_read_nobody_is_gone(store: UserStore, tmp_path: Path) -> None:
+    await store.add("ann", PASSWORD, [])
+    store.load()
+    path = tmp_path / "users.yaml"
+    text = path.read_text()
+    path.unlink()
+    os.mkfifo(path)  # a file that takes its time
+    reading = threading.Thread(target=store.load)
+    reading.start()
+    with path.open("w") as slow:
+        assert store.current("ann") is not None
+        slow.write(text)
+    reading.join(10)
+    assert store.known() == {"ann": frozenset()}
 
 
 async def test_after_some_failures_a_name_has_to_wait_even_with_the_right_password(
