@@ -26,6 +26,8 @@ MAX_TRANSLATE_MATCHES: Final = 1_000
 """Targets of one path."""
 MAX_TRANSLATE_VISITS: Final = 1_000_000
 """References followed for one path."""
+MAX_TRANSLATE_VISITS_PER_CALL: Final = 5_000_000
+"""References followed for all paths of one call."""
 
 # RegisterNodes
 MAX_REGISTERED_NODES: Final = 50_000

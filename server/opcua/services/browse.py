@@ -159,7 +159,7 @@ class Browsing:
         check_operations(count, MAX_NODES_PER_BROWSE)
         asked = [browse_description(reader) for _ in range(count)]
         limit = min(limit or MAX_REFERENCES_PER_RESULT, MAX_REFERENCES_PER_RESULT)
-        return in_turns(self._browse_all(session, asked, limit))
+        return in_turns(self._browse_all(session, asked, limit), request)
 
     def browse_next(self, session: Session, request: Request) -> Eventually:
         """BrowseNext: the next page of each browse; releasing them answers with no results."""
@@ -173,7 +173,7 @@ class Browsing:
             for point in points:
                 kept.take(point)
             return int32(0) + NO_DIAGNOSTICS
-        return in_turns(self._continue_all(session, points))
+        return in_turns(self._continue_all(session, points), request)
 
     def _browse_all(self, session: Session, asked: list[BrowseDescription], limit: int) -> Work:
         answer = _Response(session)

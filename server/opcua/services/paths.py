@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from typing import Final, NamedTuple
 
-from server.opcua.limits import MAX_NODES_PER_TRANSLATE, MAX_TRANSLATE_MATCHES, MAX_TRANSLATE_VISITS
+from server.opcua.limits import (
+    MAX_NODES_PER_TRANSLATE,
+    MAX_TRANSLATE_MATCHES,
+    MAX_TRANSLATE_VISITS,
+    MAX_TRANSLATE_VISITS_PER_CALL,
+)
 from server.opcua.requests import Request, Service, service
 from server.opcua.services.sight import (
     NO_DIAGNOSTICS,
@@ -92,13 +97,13 @@ class Paths:
         reader = request.reader
         count = reader.count(_SMALLEST_PATH)
         check_operations(count, MAX_NODES_PER_TRANSLATE)
-        paths = [browse_path(reader) for _ in range(count)]
-        return in_turns(self._translate_all(session, access_of(session), paths))
+        return in_turns(self._translate_all(session, access_of(session), reader, count), request)
 
-    def _translate_all(self, session: Session, access: Access, paths: list[BrowsePath]) -> Work:
+    def _translate_all(self, session: Session, access: Access, reader: Reader, count: int) -> Work:
         follow = _Follow(self._space, access)
-        results = [int32(len(paths))]
-        for path in paths:
+        results = [int32(count)]
+        for _ in range(count):
+            path = browse_path(reader)
             start = session.resolve(path.start)
             found = yield from follow.path(start, path.elements)
             if isinstance(found, int):
@@ -118,7 +123,7 @@ class _Follow:
         self._space = space
         self._sight = Sight(access)
         self._large: dict[Node, dict[bytes, list[Reference]] | None] = {}
-        self._visits = 0
+        self._visits = self._limit = 0
 
     def path(self, start: Key, elements: list[PathElement]) -> Generator[None, None, list[Node] | int]:
         """The nodes a path leads to, or the StatusCode that says why there are none."""
@@ -130,7 +135,7 @@ class _Follow:
         if any(element.name is None for element in elements):
             # Of the last element too: §5.9.4.2 narrows what §7.31 allows.
             return StatusCodes.BadBrowseNameInvalid
-        self._visits = 0
+        self._limit = min(self._visits + MAX_TRANSLATE_VISITS, MAX_TRANSLATE_VISITS_PER_CALL)
         nodes = [node]
         for element in elements:
             try:
@@ -167,7 +172,7 @@ class _Follow:
             if visits > _MANY:
                 self._large.setdefault(node, None)
             self._visits += visits + 1
-            if self._visits > MAX_TRANSLATE_VISITS:
+            if self._visits > self._limit:
                 raise _TooComplex
         return list(found)
 

@@ -8,9 +8,8 @@ same bytes.
 
 from __future__ import annotations
 
-import asyncio
 import struct
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator, Mapping
 from typing import Any, Final, Protocol
 
 from server.opcua.limits import MAX_NODES_PER_READ
@@ -30,6 +29,7 @@ from server.opcua.services.readvalue import (
     timed,
 )
 from server.opcua.services.sight import NO_DIAGNOSTICS, access_of, check_operations
+from server.opcua.services.turns import Work, at_once, in_turns
 from server.opcua.sessions.session import Session
 from server.opcua.space.node import Node
 from server.opcua.space.permissions import Access, Permission
@@ -45,7 +45,9 @@ from sources.clock import now
 from sources.quality import Quality
 
 _SLOW_AT_ONCE: Final = 500
-"""Items off the fast way that are read before others have their turn on the loop."""
+"""Items off the fast way that are read in one go."""
+_SLOW_A_STEP: Final = 50
+"""Of more of them, so many before others may have their turn on the loop."""
 
 _NOT_PLANNED: Final = 8
 """A plain list of so many is parsed sooner than its plan is found."""
@@ -123,7 +125,10 @@ class Reading:
             check_operations(count, MAX_NODES_PER_READ)
             points = self._plain(access, key, count)
             if points is None:
-                plan = self._parsed(session, access, reader, count)
+                parsing = self._parse(session, access, reader, count)
+                if count > _SLOW_AT_ONCE and not fresh:
+                    return in_turns(self._read_long(parsing, session, key, timestamps), request)
+                plan = at_once(parsing)
             else:
                 if count <= _NOT_PLANNED and not fresh:
                     return _once(points, timestamps)
@@ -132,9 +137,9 @@ class Reading:
             if points is not None and not fresh:
                 return _once(points, timestamps)
         if fresh and (old := self._older(plan, max_age)):
-            return self._read_anew(plan, timestamps, old)
+            return self._read_anew(plan, timestamps, old, request)
         if plan.slow > _SLOW_AT_ONCE:
-            return self._read_in_turns(plan, timestamps)
+            return in_turns(self._read_slowly(plan, timestamps), request)
         return self._answer(plan, timestamps)
 
     # --- From bytes to a plan
@@ -170,10 +175,14 @@ class Reading:
             points[index] = known[name] = node.value
         return True
 
-    def _parsed(self, session: Session, access: Access, reader: Reader, count: int) -> Plan:
+    def _parse(
+        self, session: Session, access: Access, reader: Reader, count: int
+    ) -> Generator[None, None, Plan]:
         items: list[Point | ReadValueId] = []
         slow = 0
-        for _ in range(count):
+        for index in range(count):
+            if index % _SLOW_A_STEP == _SLOW_A_STEP - 1:
+                yield
             wanted = read_value_id(reader)
             if session.handles:
                 wanted = wanted._replace(node=session.resolve(wanted.node))
@@ -208,17 +217,25 @@ class Reading:
         found.append(NO_DIAGNOSTICS)
         return found
 
-    async def _read_in_turns(
+    def _read_long(
+        self, parsing: Generator[None, None, Plan], session: Session, key: bytes, timestamps: int
+    ) -> Work:
+        """Parse a long list that is not plain, keep its plan, and read."""
+        plan = yield from parsing
+        session.part(ReadPlans).keep(key, plan, self._budget)
+        return (yield from self._read_slowly(plan, timestamps))
+
+    def _read_slowly(
         self, plan: Plan, timestamps: int, failed: Mapping[str, Quality] = NOTHING_FAILED
-    ) -> list[bytes]:
+    ) -> Work:
         """As `_answer`, with others between, for a long list that is not plain."""
         found = [int32(len(plan.items))]
         parts = plan.parts(self._store.layout)
-        for start in range(0, len(parts), _SLOW_AT_ONCE):
+        for start in range(0, len(parts), _SLOW_A_STEP):
             if start:
-                await asyncio.sleep(0)
+                yield
             time = ticks(now())
-            for part in parts[start : start + _SLOW_AT_ONCE]:
+            for part in parts[start : start + _SLOW_A_STEP]:
                 if type(part) is Run:
                     found.append(_or_failed(part, timestamps, failed))
                 else:
@@ -240,10 +257,11 @@ class Reading:
                     found.append(point)
         return found
 
-    async def _read_anew(self, plan: Plan, timestamps: int, old: list[Point]) -> bytes | list[bytes]:
+    async def _read_anew(self, plan: Plan, timestamps: int, old: list[Point], request: Request) -> Answer:
         failed = await self._refresh(old) if self._refresh is not None else NOTHING_FAILED
         if plan.slow > _SLOW_AT_ONCE:
-            return await self._read_in_turns(plan, timestamps, failed)
+            answer = in_turns(self._read_slowly(plan, timestamps, failed), request)
+            return await answer if isinstance(answer, Coroutine) else answer
         return self._answer(plan, timestamps, failed)
 
 

@@ -8,10 +8,11 @@ can mean another node later.
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import Final
 
 from server.opcua.limits import MAX_NODES_PER_REGISTER_NODES, MAX_REGISTERED_NODES
-from server.opcua.requests import Answer, Request, Service, service
+from server.opcua.requests import Request, Service, service
 from server.opcua.services.plans import ReadPlans
 from server.opcua.services.sight import (
     Sight,
@@ -19,6 +20,7 @@ from server.opcua.services.sight import (
     check_operations,
     is_malformed,
 )
+from server.opcua.services.turns import Eventually, Work, in_turns
 from server.opcua.sessions.session import Session
 from server.opcua.space.space import Space
 from server.opcua.types import ObjectIds, ServiceFault, StatusCodes
@@ -31,6 +33,7 @@ HANDLE_NAMESPACE: Final = 1
 
 _LAST: Final = 0xFFFFFFFF
 _SMALLEST_KEY: Final = 2
+_AT_ONCE: Final = 100
 _SHORT: Final = 4
 """Bytes of a NodeId that no handle makes shorter."""
 
@@ -74,20 +77,30 @@ class Registering:
             ),
         )
 
-    def register(self, session: Session, request: Request) -> Answer:
+    def register(self, session: Session, request: Request) -> Eventually:
         """A handle a node; the NodeId itself for one that is not known, or where a handle gains nothing."""
-        keys = _keys(request.reader)
+        return in_turns(self._register(session, Sight(access_of(session)), request.reader), request)
+
+    def _register(self, session: Session, sight: Sight, reader: Reader) -> Work:
+        keys = yield from _keys(reader)
         if any(map(is_malformed, keys)):
             raise ServiceFault(StatusCodes.BadNodeIdInvalid)
-        sight = Sight(access_of(session))
-        registered = [self._handle(session, sight, key) for key in keys]
+        registered = []
+        for index, key in enumerate(keys):
+            if index % _AT_ONCE == _AT_ONCE - 1:
+                yield
+            registered.append(self._handle(session, sight, key))
         # A list of NodeIds that were nothing until now may mean something from here on.
         session.part(ReadPlans).clear()
         return array(registered)
 
-    def unregister(self, session: Session, request: Request) -> Answer:
+    def unregister(self, session: Session, request: Request) -> Eventually:
         """Handles that are none, or none any more, are passed over."""
-        for key in _keys(request.reader):
+        return in_turns(self._unregister(session, request.reader), request)
+
+    @staticmethod
+    def _unregister(session: Session, reader: Reader) -> Work:
+        for key in (yield from _keys(reader)):
             session.handles.pop(key, None)
         session.part(ReadPlans).clear()
         return b""
@@ -103,7 +116,12 @@ class Registering:
         return handle
 
 
-def _keys(reader: Reader) -> list[Key]:
+def _keys(reader: Reader) -> Generator[None, None, list[Key]]:
     count = reader.count(_SMALLEST_KEY)
     check_operations(count, MAX_NODES_PER_REGISTER_NODES)
-    return [reader.key() for _ in range(count)]
+    keys = []
+    for index in range(count):
+        if index % _AT_ONCE == _AT_ONCE - 1:
+            yield
+        keys.append(reader.key())
+    return keys

@@ -112,7 +112,7 @@ class ItemServices:
         count = _count(reader, SMALLEST_CREATE)
         access = access_of(session)
         negotiation = Negotiation(subscription, access, timestamps)
-        return in_turns(self._create(subscription, access, negotiation, count, reader))
+        return in_turns(self._create(subscription, access, negotiation, count, reader), request)
 
     def _create(
         self,
@@ -194,7 +194,7 @@ class ItemServices:
         count = _count(reader, SMALLEST_MODIFY)
         wanted = [(reader.uint32(), read_parameters(reader)) for _ in range(count)]
         negotiation = Negotiation(subscription, access_of(session), timestamps)
-        return in_turns(self._modify(subscription, negotiation, wanted))
+        return in_turns(self._modify(subscription, negotiation, wanted), request)
 
     def _modify(
         self, subscription: Subscription, negotiation: Negotiation, requests: list[tuple[int, Parameters]]
@@ -237,7 +237,7 @@ class ItemServices:
             if item.mode is not mode:
                 replace(item, mode=mode)
 
-        return in_turns(_each(subscription, _numbers(reader), apply))
+        return in_turns(_each(subscription, _numbers(reader), apply), request)
 
     def delete(self, session: Session, request: Request) -> Eventually:
         """DeleteMonitoredItems."""
@@ -253,7 +253,7 @@ class ItemServices:
             engine.monitored_items -= 1
             engine.queued -= item.terms.cost
 
-        return in_turns(_each(subscription, _numbers(reader), apply))
+        return in_turns(_each(subscription, _numbers(reader), apply), request)
 
     # --- SetTriggering (§5.13.5)
 

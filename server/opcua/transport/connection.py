@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 _TURN: Final = 0.00025
 """Seconds of chunks a connection has answered before it waits for its turn, see `turns`."""
+_HEAVY: Final = 0.002
+"""Seconds that one turn may take until its connection has to wait for the next one."""
 _SMALL: Final = 16 * 1024
 """Bytes of an answer that may wait for the next ones of the same turn."""
 _DRAIN: Final = 1024 * 1024
@@ -81,6 +83,8 @@ class Connection(asyncio.BufferedProtocol):
         self._blocked = False
         self._waits = False
         """Whether its chunks wait for its turn."""
+        self._heavy = False
+        """Whether what it asked for last took long."""
         self._linger: asyncio.TimerHandle | None = None
         self._drained = 0
         self._message_since: float | None = None
@@ -246,9 +250,9 @@ class Connection(asyncio.BufferedProtocol):
         self._frames.feed(bytes(self._buffer[:nbytes]))
         if not self._reading:
             return
-        if self._authenticated:
+        if self._authenticated and not self._heavy:
             self._deliver()
-        else:  # a crowd of strangers has one turn together
+        else:  # a crowd of strangers has one turn together, and so have those who ask for much
             self._wait()
             self._adjust()
 
@@ -276,6 +280,7 @@ class Connection(asyncio.BufferedProtocol):
     def _deliver(self) -> None:
         """Hand over chunk after chunk while the handler takes them and others need not wait long."""
         self._corked = []
+        began = time.monotonic()
         try:
             self._hand_over()
         except TransportError as error:
@@ -287,6 +292,7 @@ class Connection(asyncio.BufferedProtocol):
         if not self.closing:
             self._flush()
         self._corked = None
+        self._heavy = time.monotonic() - began > _HEAVY
         self._adjust()
 
     def _hand_over(self) -> None:
