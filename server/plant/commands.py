@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import reprlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
@@ -34,6 +35,9 @@ from sources.tag import INTEGER_LIMITS, Tag, Value, ValueType
 
 MAX_TEXT: Final = 4096
 """Characters a written String may have."""
+
+_SHOWN: Final = 64
+"""Characters of a longer one that the audit log shows."""
 
 log = logging.getLogger(__name__)
 audit = logging.getLogger("isthmus.audit")
@@ -185,8 +189,9 @@ class Commands:
 
 
 def _tell(caller: Caller, point: Point, old: Value, new: object, quality: Quality) -> None:
-    """Write a line of the audit log."""
+    """Write a line of the audit log: the whole value where it could be written, else its beginning."""
     key, outcome = point.property.key, quality_name(quality)
+    new = _brief(new)
     audit.info(
         "write %s by %s: %r -> %r: %s",
         key,
@@ -205,6 +210,27 @@ def _tell(caller: Caller, point: Point, old: Value, new: object, quality: Qualit
             "status": outcome,
         },
     )
+
+
+class _Short(reprlib.Repr):
+    """Texts of arrays that are no longer than a line, whoever sent them."""
+
+    def repr_float(self, value: float, _level: int) -> str:
+        return repr(value)
+
+    def repr_instance(self, value: object, _level: int) -> str:
+        return f"<{type(value).__name__}>"
+
+
+_SHORT: Final = _Short()
+
+
+def _brief(value: object) -> object:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, str):
+        return value if len(value) <= MAX_TEXT else f"{value[:_SHOWN]}... of {len(value)} characters"
+    return _SHORT.repr(value)
 
 
 def _has_type(value: Value, kind: ValueType) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from support.line import MACHINE, line
 
-from server.plant.commands import Caller, Commands
+from server.plant.commands import MAX_TEXT, Caller, Commands
 from server.plant.model import Role
 from server.plant.values import ValueStore
 from sources.batch import Batch
@@ -190,6 +190,36 @@ async def test_every_attempt_is_audited(bench: Bench, caplog: pytest.LogCaptureF
     assert (first["user"], first["client"], first["old"], first["new"]) == ("anna", "10.0.0.7", None, 450.0)
     assert (first["status"], first["held"]) == ("Good", 450.0)
     assert (second["user"], second["status"]) == ("guest", "BadUserAccessDenied")
+
+
+class _Stranger:
+    """Something that no property holds."""
+
+    def __repr__(self) -> str:
+        raise AssertionError("it may be of any size")
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("x" * MAX_TEXT, "x" * MAX_TEXT),
+        ("x" * 1_000_000, "x" * 64 + "... of 1000000 characters"),
+        ([1.5] * 1_000_000, "[1.5, 1.5, 1.5, 1.5, 1.5, 1.5, ...]"),
+        ([[["y" * 1000] * 1000] * 1000] * 1000, None),
+        ([b"z" * 1_000_000], "[<bytes>]"),
+        (_Stranger(), "<_Stranger>"),
+    ],
+)
+async def test_a_refused_value_of_any_size_is_a_line_of_the_audit_log(
+    bench: Bench, caplog: pytest.LogCaptureFixture, value: object, shown: str | None
+) -> None:
+    caplog.set_level(logging.INFO, "isthmus.audit")
+    bench.commands.refuse(GUEST, f"{MACHINE}.Recipe", value, BAD_TYPE_MISMATCH)
+    (record,) = caplog.records
+    new = vars(record)["new"]
+    assert shown is None or new == shown
+    assert len(new) <= MAX_TEXT
+    assert len(record.getMessage()) <= MAX_TEXT + 200
 
 
 async def test_a_text_that_the_device_changed_is_a_failure(bench: Bench) -> None:
