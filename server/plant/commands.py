@@ -215,6 +215,10 @@ def _tell(caller: Caller, point: Point, old: Value, new: object, quality: Qualit
 class _Short(reprlib.Repr):
     """Texts of arrays that are no longer than a line, whoever sent them."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 2
+
     def repr_float(self, value: float, _level: int) -> str:
         return repr(value)
 
