@@ -40,6 +40,8 @@ _CURRENT_WRITE: Final = 0x02
 _STATUS_WRITE: Final = 0x20
 _TIMESTAMP_WRITE: Final = 0x40
 _TEXTS: Final = (str, bytes, list)
+_MAX_NODE: Final = 300
+"""Characters of a NodeId in the audit log."""
 _WITH_PARTS: Final = frozenset({12, 15})
 """String and ByteString: scalars that have parts all the same."""
 
@@ -99,7 +101,7 @@ class Writing:
     async def _write_one(self, session: Session, node: Node | None, wanted: ua.WriteValue) -> int:
         """The StatusCode of one write; whatever was tried is told to the audit."""
         access = session.access
-        if access is None:
+        if access is None or session.closed:  # nobody answers any more for what is left of a long request
             return int(StatusCodes.BadSessionClosed)
         point = node.value if node is not None else None
         try:
@@ -191,7 +193,7 @@ def _level(node: Node) -> int:
 def _tell(session: Session, wanted: ua.WriteValue, code: int) -> None:
     """A line of the audit log for what is no point of the plant."""
     caller = session.caller()
-    node, outcome = text(key_of(wanted.NodeId)), status_name(code)
+    node, outcome = text(key_of(wanted.NodeId))[:_MAX_NODE], status_name(code)
     audit.info(
         "write %s by %s: %s",
         node,

@@ -334,6 +334,28 @@ async def test_a_write_nobody_waits_for_any_more_moves_nothing(bench: Bench) -> 
     assert bench.device.log == []
 
 
+async def test_what_is_left_of_a_request_is_not_written_once_its_session_has_ended(bench: Bench) -> None:
+    """Its user may be gone, or its certificate no longer trusted."""
+    bench.device.slow = {1.0}
+    writing = asyncio.create_task(
+        bench.write(value(point_key("SpeedSP"), 1.0, T.Double), value(point_key("Level"), 2.0, T.Double))
+    )
+    await asyncio.sleep(0.01)
+    bench.session.end()
+    bench.device.go.set()
+    assert await writing == ["Good", "BadSessionClosed"]
+    assert [name for name, _ in bench.device.log] == ["SpeedSP"]
+
+
+async def test_a_node_id_of_any_length_is_a_line_of_the_audit_log(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "isthmus.audit"):
+        assert await bench.write(value(key("x" * 1_000_000, 4), 1.0, T.Double)) == ["BadNodeIdUnknown"]
+    (line_,) = [record for record in caplog.records if record.name == "isthmus.audit"]
+    assert len(line_.getMessage()) + len(vars(line_)["node"]) < 1000
+
+
 @pytest.mark.parametrize(("count", "code"), [(0, "BadNothingToDo"), (1001, "BadTooManyOperations")])
 async def test_nothing_and_too_much_are_refused(bench: Bench, count: int, code: str) -> None:
     with pytest.raises(ServiceFault) as refused:
