@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import queue
+import re
 import sys
 import threading
 import time
@@ -15,6 +16,9 @@ from sources.clock import UNIX_EPOCH_TICKS, to_iso
 
 _FAREWELL: Final = 1.0
 """Seconds the last lines have at the end."""
+
+_UNSEEN: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""What ends a line, commands a terminal or changes the direction of a text: strangers can send it."""
 
 _STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
@@ -34,7 +38,7 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
         finite = {key: _finite(value) for key, value in entry.items()}
-        return json.dumps(finite, default=str, ensure_ascii=False)
+        return _on_its_line(json.dumps(finite, default=str, ensure_ascii=False))
 
 
 class WriterHandler(logging.Handler):
@@ -111,6 +115,15 @@ class TextFormatter(logging.Formatter):
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # as logging calls it
+        """See logging.Formatter; a traceback comes behind it, on lines of its own."""
+        return _on_its_line(super().formatMessage(record))
+
+
+def _on_its_line(text: str) -> str:
+    """The text with what is not to be seen in it escaped, as JSON does it."""
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def configure(level: int = logging.INFO, stream: TextIO | None = None, style: str = "auto") -> None:

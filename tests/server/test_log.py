@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import os
+import sys
 import time
 from collections.abc import Iterator
 
@@ -109,3 +110,22 @@ def test_json_has_no_nan(value: float) -> None:
     line = JsonFormatter().format(record("write", new=value))
     entry = json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert entry["new"] == str(value)
+
+
+@pytest.mark.parametrize("bad", ["\n", "\r", "\x1b[31m", "\x9b31m", "\x85", "\u2028", "\u2029", "\u202e"])
+def test_what_a_stranger_sends_stays_on_its_line_and_commands_no_terminal(bad: str) -> None:
+    told = record(f"refused: {bad}12:00:00 INFO all is well", name_=bad)
+    text, line = TextFormatter().format(told), JsonFormatter().format(told)
+    for shown in (text, line):
+        assert bad[0] not in shown
+        assert len(shown.splitlines()) == 1
+    assert f"\\u{ord(bad[0]):04x}" in text
+    assert json.loads(line)["name_"] == bad
+
+
+def test_a_traceback_has_lines_of_its_own() -> None:
+    try:
+        raise ValueError("wrong")
+    except ValueError:
+        told = record("failed", exc_info=sys.exc_info())
+    assert "ValueError: wrong" in TextFormatter().format(told).splitlines()
