@@ -42,12 +42,14 @@ class Turns:
 
     def _serve(self) -> None:
         until = time.monotonic() + ROUND
-        while self._waiting:
-            connection = next(iter(self._waiting))
-            del self._waiting[connection]
-            connection.go_on()
-            if time.monotonic() > until:
-                break
-        self._due = bool(self._waiting)
-        if self._due:
-            asyncio.get_running_loop().call_soon(self._serve)
+        try:
+            while self._waiting:
+                connection = next(iter(self._waiting))
+                del self._waiting[connection]
+                connection.go_on()
+                if time.monotonic() > until:
+                    break
+        finally:  # whatever goes wrong with one of them, the others go on
+            self._due = bool(self._waiting)
+            if self._due:
+                asyncio.get_running_loop().call_soon(self._serve)
