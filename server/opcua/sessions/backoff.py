@@ -18,6 +18,7 @@ or an IPv6 network of 64 bits. Nothing of this outlives the process.
 from __future__ import annotations
 
 import ipaddress
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -103,7 +104,7 @@ class Backoff:
         now = self._clock()
         wait = self._pairs.get((user, address))
         if wait is not None and now < wait.until:
-            return f"wait {wait.until - now:.0f} s after {wait.failures} failures"
+            return f"wait {math.ceil(wait.until - now)} s after {wait.failures} failures"
         if (user, address) in self._at_home:
             return ""
         here = self._addresses.get(address)

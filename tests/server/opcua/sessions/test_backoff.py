@@ -47,6 +47,13 @@ def test_one_user_from_one_address_waits_and_a_success_ends_it(backoff: Backoff,
     assert [attempt(backoff, "ann", "10.0.0.1") for _ in range(4)] == [True, True, True, False]
 
 
+def test_the_log_never_says_to_wait_for_nothing(backoff: Backoff, clock: Clock) -> None:
+    for _ in range(3):
+        backoff.failed("ann", "10.0.0.1", known=True)
+    clock.time += 0.9
+    assert backoff.refuses("ann", "10.0.0.1", known=True) == "wait 1 s after 3 failures"
+
+
 def test_an_address_that_tries_many_names_is_slowed_down(backoff: Backoff, clock: Clock) -> None:
     tried = [attempt(backoff, f"user{number}", "10.6.6.6", known=number % 2 == 0) for number in range(100)]
     assert sum(tried) == PER_ADDRESS.free
