@@ -226,8 +226,8 @@ class OpcUaServer:
                     log.info("this machine has no IPv6: not listening on ::")
                     continue
                 raise ServerStartError(
-                    f"port {port} of {address} cannot be opened: {error.strerror or error}. Another "
-                    "program may have it; end that, or choose another with `port` in the opcua section"
+                    f"port {port} of {address} cannot be opened: {error.strerror or error}. "
+                    f"{_advice(error.errno)} in the opcua section"
                 ) from error
         return port
 
@@ -319,6 +319,15 @@ class OpcUaServer:
             )
             self._sessions.distrust(peer.channel.certificate)
             peer.end(peer_status(why.step), str(why))
+
+
+def _advice(error: int | None) -> str:
+    """What to do where a port cannot be opened."""
+    if error == errno.EADDRNOTAVAIL:
+        return "This machine has no such address; name one of its own with `listen`"
+    if error in {errno.EACCES, errno.EPERM}:
+        return "Ports below 1024 need special rights; choose another with `port`"
+    return "Another program may have it; end that, or choose another with `port`"
 
 
 def _channel(gate: Gatekeeper, connection: Connection) -> SecureChannel:

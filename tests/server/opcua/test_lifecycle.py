@@ -106,6 +106,14 @@ async def test_a_port_that_is_taken_is_said_with_what_to_do(tmp_path: Path) -> N
     assert "`port` in the opcua section" in said
 
 
+async def test_an_address_that_is_not_this_machines_is_said_with_what_to_do(tmp_path: Path) -> None:
+    said = await failed_start(Bench(tmp_path, listen=("192.0.2.1",)).server())
+    assert "192.0.2.1" in said
+    assert "no such address" in said
+    assert "`listen` in the opcua section" in said
+    assert "Another program" not in said
+
+
 async def test_a_node_of_an_unknown_namespace_or_one_that_stands_there_twice_is_said(tmp_path: Path) -> None:
     class Odd(Bench):
         extra: NodeRecord
