@@ -125,7 +125,7 @@ def test_what_a_stranger_sends_stays_on_its_line_and_commands_no_terminal(bad: s
 
 def test_a_traceback_has_lines_of_its_own() -> None:
     try:
-        raise ValueError("wrong")
+        int("wrong")
     except ValueError:
         told = record("failed", exc_info=sys.exc_info())
-    assert "ValueError: wrong" in TextFormatter().format(told).splitlines()
+    assert TextFormatter().format(told).splitlines()[-1].startswith("ValueError: ")
