@@ -6,9 +6,11 @@ from typing import Any, cast
 
 import pytest
 from asyncua import ua
+from asyncua.ua.ua_binary import struct_to_binary
 from support.fuzz.world import World
 
 from server.opcua.space.value import StoredValue
+from server.opcua.types import AttributeIds
 from server.opcua.wire import structs
 
 FOUND = {
@@ -35,6 +37,24 @@ FOUND = {
 def test_it_is_answered(name: str, world: World) -> None:
     service, data = FOUND[name]
     world.request(service, bytes.fromhex(data))
+
+
+def test_a_filter_does_not_keep_every_event_waiting(world: World) -> None:
+    # Like takes pattern times text: of two long literals every event took minutes.
+    made: Any = ua
+    text, pattern = (made.LiteralOperand(made.Variant(v)) for v in ("a" * 60_000, "%" + "a" * 30_000 + "b"))
+    like = made.ContentFilterElement(ua.FilterOperator.Like, [text, pattern])
+    message = made.SimpleAttributeOperand(made.NodeId(2041), [made.QualifiedName("Message")], made.UInt32(13))
+    wanted = made.EventFilter([message], made.ContentFilter([like]))
+    item = made.MonitoredItemCreateRequest(
+        ItemToMonitor=made.ReadValueId(NodeId=made.NodeId(2253), AttributeId=AttributeIds.EventNotifier),
+        MonitoringMode=made.MonitoringMode.Reporting,
+        RequestedParameters=made.MonitoringParameters(Filter=wanted, QueueSize=2),
+    )
+    world.request("Read", b"")  # the subscription is there
+    both = made.TimestampsToReturn.Both
+    created = made.CreateMonitoredItemsParameters(world.numbers[0], both, [item])
+    world.request("CreateMonitoredItems", struct_to_binary(created))
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import random
 import struct
+from typing import Any
 
 import pytest
+from asyncua import ua
+from asyncua.ua.ua_binary import struct_to_binary
 from hypothesis import given
 from hypothesis import strategies as st
 from support.fuzz.budget import INPUTS, budget
@@ -14,6 +17,8 @@ from support.fuzz.mutate import cut, mutated
 from support.fuzz.world import OurFault, World, request_class
 from support.rawclient import message
 from support.wire import chunk, hello
+
+from server.opcua.types import AttributeIds
 
 SEED = st.integers(0, 2**63)
 SPOILED = 12
@@ -93,6 +98,38 @@ def test_headers_are_spoiled_too(world: World) -> None:
             world.request("anything", b"", body=mutated(rng, head) + rest)
 
     spoil()
+
+
+def test_events_meet_whatever_filters_there_are(world: World) -> None:
+    known = world.known()
+    engine = world.server._engine
+    assert engine is not None
+    accepted = 0
+
+    @budget(300, shrink=False)
+    @given(SEED)
+    def listen(seed: int) -> None:
+        nonlocal accepted
+        rng = random.Random(seed)
+        maker = Maker(rng, known)
+        made: Any = ua
+        item = made.MonitoredItemCreateRequest(
+            ItemToMonitor=made.ReadValueId(
+                NodeId=made.NodeId(2253, 0), AttributeId=AttributeIds.EventNotifier
+            ),
+            MonitoringMode=made.MonitoringMode.Reporting,
+            RequestedParameters=made.MonitoringParameters(Filter=maker.make(ua.EventFilter), QueueSize=2),
+        )
+        both = made.TimestampsToReturn.Both
+        valid = struct_to_binary(made.CreateMonitoredItemsParameters(world.numbers[0], both, [item]))
+        for data in (valid, *(mutated(rng, valid) for _ in range(6))):
+            INPUTS["event filters"] += 1
+            before = engine.monitored_items
+            world.request("CreateMonitoredItems", data)
+            accepted += engine.monitored_items > before
+
+    listen()
+    assert accepted > 50
 
 
 def test_streams_of_chunks_are_spoiled_and_cut(world: World) -> None:

@@ -23,6 +23,8 @@ _ELEMENT: Final = numeric(ObjectIds.ElementOperand_Encoding_DefaultBinary)
 _SIMPLE: Final = numeric(ObjectIds.SimpleAttributeOperand_Encoding_DefaultBinary)
 _SMALLEST_ELEMENT: Final = 8
 _SMALLEST_OPERAND: Final = 3
+MAX_LITERAL: Final = 512
+"""Bytes of a literal: every event is held against it, and Like takes pattern times text."""
 
 
 class Operator(enum.IntEnum):
@@ -187,6 +189,8 @@ def _operand(kind: Key, body: bytes | None, index: int, count: int, space: Space
         return StatusCodes.BadFilterOperandInvalid
     try:
         if kind == _LITERAL:
+            if len(body) > MAX_LITERAL:
+                return StatusCodes.BadFilterLiteralInvalid
             return Literal(conversion.of_variant(structs.decode_variant(body)))
         if kind == _ELEMENT:
             target = Reader(body).uint32()

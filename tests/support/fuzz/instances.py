@@ -47,7 +47,7 @@ class Known:
     structures: Sequence[type] = (ua.EUInformation, ua.Range, ua.Argument)
     """What ExtensionObjects hold."""
     fields: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
-    """What fields of that name have, most of the time: values, or types to make one of."""
+    """What fields of that name have, most of the time: values, or types to make one of; the same in lists."""
 
 
 class Maker:
@@ -111,6 +111,8 @@ class Maker:
         chosen = self._rng.choice(usual)
         if isinstance(chosen, list) is not (typing.get_origin(hint) is list):
             return self.make(hint)  # another field of the same name
+        if isinstance(chosen, list):
+            return [self.make(one) if isinstance(one, type) else one for one in chosen]
         return self.make(chosen) if isinstance(chosen, type) else chosen
 
     def _generic(self, origin: Any, inner: Any) -> Any:

@@ -26,10 +26,12 @@ from server.opcua.channels.gate import Gatekeeper
 from server.opcua.endpoints import ANONYMOUS_POLICY, NONE_URI, USER_NAME_POLICY
 from server.opcua.peer import ClientPeer
 from server.opcua.requests import Service
+from server.opcua.space.space import ModelChange
+from server.opcua.subscriptions.events import Event
 from server.opcua.transport.connection import Connection
 from server.opcua.transport.ranks import group_of
 from server.opcua.types import AttributeIds
-from server.opcua.wire.nodeid import to_ua
+from server.opcua.wire.nodeid import numeric, to_ua
 from server.opcua.wire.reader import Reader
 from server.plant.model import Role
 from server.plant.values import Point
@@ -68,6 +70,20 @@ STRUCTURES = (
 )
 
 
+_OPERANDS: Sequence[Sequence[type]] = (
+    (ua.SimpleAttributeOperand, ua.LiteralOperand),
+    (ua.SimpleAttributeOperand, ua.LiteralOperand),
+    (ua.LiteralOperand, ua.LiteralOperand),
+    (ua.LiteralOperand, ua.SimpleAttributeOperand),
+    (ua.SimpleAttributeOperand, ua.LiteralOperand, ua.LiteralOperand),
+    (ua.SimpleAttributeOperand, ua.ElementOperand),
+    (ua.ElementOperand, ua.ElementOperand),
+    (ua.SimpleAttributeOperand,),
+    (ua.LiteralOperand,),
+    (ua.ElementOperand,),
+)
+_STIRRING = {"CreateMonitoredItems", "ModifyMonitoredItems", "SetTriggering", "ModifySubscription"}
+"""Services after which values change and events happen, for somebody may listen now."""
 _STRING = 3
 _WRITABLE = ("SpeedSP", "Mode", "Level")
 
@@ -356,7 +372,10 @@ class World:
             "ReferenceTypeId": references,
             "BrowseDirection": tuple(ua.BrowseDirection)[:3],
             "TargetName": names,
-            "BrowsePath": ([], [_ua.QualifiedName("Message")], [_ua.QualifiedName("Severity")]),
+            "BrowsePath": [
+                [_ua.QualifiedName(name)]
+                for name in ("Message", "Severity", "EventType", "SourceName", "Time", "EventId", "Changes")
+            ],
             "ObjectId": (_standard(2253), *plant[:5]),
             "MethodId": (_standard(11492), _standard(12873)),
             "ItemToMonitor": (
@@ -365,6 +384,9 @@ class World:
                 _ua.ReadValueId(NodeId=_standard(2253), AttributeId=AttributeIds.EventNotifier),
             ),
             "MonitoringMode": tuple(ua.MonitoringMode)[:3],
+            "FilterOperands": [list(operands) for operands in _OPERANDS],
+            "SelectClauses": ([ua.SimpleAttributeOperand], [ua.SimpleAttributeOperand] * 3),
+            "Index": (1, 2),
             "Filter": (_ua.ExtensionObject(), ua.DataChangeFilter, ua.EventFilter),
             "FilterOperator": tuple(ua.FilterOperator),
             "TypeDefinitionId": (_standard(2041), _standard(2130), ua.NodeId()),
@@ -428,6 +450,8 @@ class World:
         if len(body) > 4 << 20:
             return
         await link.receive(*link.chunks(body, number))
+        if service in _STIRRING:
+            self._stir()
         answers = [part for part in link.taken() if part[:3] == b"MSG"]
         if link.closed:
             return
@@ -437,6 +461,18 @@ class World:
                 raise OurFault(f"{request.service.name} is not answered")
         if not answers and service not in _WAITING and body is None:
             raise OurFault("neither an answer nor an end")
+
+    def _stir(self) -> None:
+        """Values change, and events happen."""
+        engine, space = self.server._engine, self.server._space
+        assert engine is not None
+        assert space is not None
+        self.bench.feed("Speed", float(self.inputs % 1000))
+        self.bench.feed("State", self.inputs % 3)
+        server = space.nodes[numeric(2253)]
+        engine.emitter.emit(Event(space.nodes[numeric(2130)], server, "It happened", 1 + self.inputs % 1000))
+        engine.emitter.model_changed([ModelChange(server, 1)])
+        engine.flush()
 
     async def _renewed(self) -> Link:
         if self._link is not None:
