@@ -4,7 +4,6 @@ import io
 import json
 import logging
 import os
-import sys
 import time
 from collections.abc import Iterator
 
@@ -124,8 +123,7 @@ def test_what_a_stranger_sends_stays_on_its_line_and_commands_no_terminal(bad: s
 
 
 def test_a_traceback_has_lines_of_its_own() -> None:
-    try:
+    with pytest.raises(ValueError, match="wrong") as caught:
         int("wrong")
-    except ValueError:
-        told = record("failed", exc_info=sys.exc_info())
+    told = record("failed", exc_info=(caught.type, caught.value, caught.tb))
     assert TextFormatter().format(told).splitlines()[-1].startswith("ValueError: ")
