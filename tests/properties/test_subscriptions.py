@@ -17,6 +17,8 @@ from server.opcua.types import ServiceFault, status_name
 from sources.quality import BAD_TIMEOUT, BAD_WAITING_FOR_INITIAL_DATA, GOOD
 from sources.tag import ValueType
 
+EXAMPLES = int(os.environ.get("ISTHMUS_STATE_EXAMPLES", "60"))
+
 NODES = {"fast": (ValueType.Int32, 0.1), "slow": (ValueType.Int32, 0.2), "real": (ValueType.Double, 0.1)}
 
 names = st.sampled_from(sorted(NODES))
@@ -393,8 +395,5 @@ def _filter(wanted: Any) -> Any:
 
 TestSubscriptions = Subscriptions.TestCase
 TestSubscriptions.settings = settings(
-    max_examples=int(os.environ.get("ISTHMUS_STATE_EXAMPLES", "60")),
-    stateful_step_count=40,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
+    max_examples=EXAMPLES, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )

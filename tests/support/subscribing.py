@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import struct
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, Final, NamedTuple, cast
+from unittest.mock import patch
 
 from asyncua import ua
 from asyncua.common.utils import Buffer
@@ -28,6 +29,7 @@ from server.opcua.sessions.session import ChannelKey, Session
 from server.opcua.space.node import Node
 from server.opcua.space.permissions import ROLE_IDS, Access, Permission, RolePermissions
 from server.opcua.space.value import StoredValue
+from server.opcua.subscriptions import item_services
 from server.opcua.subscriptions.engine import Engine
 from server.opcua.subscriptions.item_services import ItemServices
 from server.opcua.subscriptions.services import SubscriptionServices
@@ -276,17 +278,15 @@ class Stage:
         deadline = more.get("deadline")
         request = Request(peer, 1, service, NULL, next(self._handles), deadline, Reader(body))
         assert service.needs is Needs.Session
-        answer = service.run(session, request)
-        while isinstance(answer, Coroutine):
-            answer = exhaust(answer)
-        return request, answer
+        with patch.object(item_services, "in_turns", in_one_turn):
+            return request, service.run(session, request)
 
 
-def exhaust(work: Coroutine[Any, Any, Any]) -> Any:
-    """The result of a coroutine that waits for nothing but its turn."""
+def in_one_turn(work: Generator[None, None, Any], _: Request) -> Any:
+    """What comes of work that others are not to have their turn in between."""
     try:
         while True:
-            work.send(None)
+            next(work)
     except StopIteration as stop:
         return stop.value
 

@@ -274,18 +274,11 @@ class Model:
             if (subscription, item) in sampler.waiting:
                 sampler.waiting.remove((subscription, item))
 
-    def change_item(  # noqa: C901, PLR0912  # in one piece it can be read in one go
-        self, subscription: Subscription, item: Item, **to: Any
-    ) -> None:
-        """Modify an item, its mode, or what it triggers, and go on with what it has queued."""
+    def change_item(self, subscription: Subscription, item: Item, **to: Any) -> None:
+        """Modify an item, its mode, or what it triggers."""
         subscription.lifetime_left = subscription.lifetime
-        was_buffer, was_mode, was_dirty = self._is_buffer(subscription, item), item.mode, item.dirty
-        self._unwatch(subscription, item)
-        if was_buffer:
-            # What a buffer has is what there is now.
-            item.last = item.node.sample
-            item.queue = [(item.last.value, item.last.status)] if item.marked else []
-        item.marked, item.pending, item.dirty = False, None, False
+        was_mode = item.mode
+        self._halt(subscription, item)
         links = to.pop("links", None)
         if links is not None:
             if links:
@@ -299,28 +292,37 @@ class Model:
             item.sampling = revised_sampling(sampling, subscription.interval, item.floor)
         if item.mode == DISABLED:
             item.queue, item.last = [], None
-            return
-        if was_mode == DISABLED:
+        elif was_mode == DISABLED:
             self._begin(subscription, item)
-            return
+        else:
+            self._resume(subscription, item)
+
+    def _halt(self, subscription: Subscription, item: Item) -> None:
+        """It is about to become another; what it has to tell stays."""
+        self._unwatch(subscription, item)
+        if self._is_buffer(subscription, item):
+            # What a buffer has is what there is now.
+            item.last = item.node.sample
+            item.queue = [(item.last.value, item.last.status)] if item.marked else []
+        item.marked, item.pending, item.dirty = False, None, False
+
+    def _resume(self, subscription: Subscription, item: Item) -> None:
+        """Go on with what it has queued, and with a look at the value there is now."""
         item.hooked = next(self._running)
         if self._is_buffer(subscription, item):
-            if item.queue or was_dirty:
+            if item.queue or item.last is None or item.last[:2] != item.node.sample[:2]:
                 item.marked, item.pending = True, next(self._running)
             item.queue = []
             return
         self._watch(subscription, item)
         self._fit(item)
-        if was_dirty:
-            if item.polled:
-                pass
-            elif not item.paced:
-                self._take(subscription, item)
-            else:
-                item.dirty = True
-                sampler = self._sampler(item.sampling)
-                sampler.waiting.append((subscription, item))
-                self._arm(sampler)
+        if item.paced:
+            item.dirty = True
+            sampler = self._sampler(item.sampling)
+            sampler.waiting.append((subscription, item))
+            self._arm(sampler)
+        else:
+            self._take(subscription, item)
         if item.queue and item.mode == REPORTING and item.pending is None:
             item.pending = next(self._running)
 
@@ -373,34 +375,18 @@ class Model:
     ) -> None:
         buffers = [i for i in subscription.items.values() if self._is_buffer(subscription, i)]
         before, subscription.interval = subscription.interval, interval
-        after = [i for i in subscription.items.values() if self._is_buffer(subscription, i)]
         subscription.lifetime, subscription.keep_alive = lifetime, keep_alive
         subscription.most, subscription.priority = most, priority
         subscription.lifetime_left = lifetime
         subscription.keep_alive_left = min(subscription.keep_alive_left, keep_alive)
         if before != interval:
             self._start_timer(subscription)
-        for item in list(subscription.items.values()):
-            if (item in buffers) != (item in after):
+        for item in subscription.items.values():
+            if (item in buffers) != self._is_buffer(subscription, item):
                 subscription.interval = before
-                self.change_item_of(subscription, item, interval)
-
-    def change_item_of(self, subscription: Subscription, item: Item, interval: float) -> None:
-        """The item is a buffer by one of the two intervals only."""
-        was_buffer, was_dirty = self._is_buffer(subscription, item), item.dirty
-        self._unwatch(subscription, item)
-        if was_buffer:
-            item.last = item.node.sample
-            item.queue = [(item.last.value, item.last.status)] if item.marked else []
-        item.marked, item.pending, item.dirty = False, None, False
-        item.hooked = next(self._running)
-        subscription.interval = interval
-        if self._is_buffer(subscription, item):
-            if item.queue or was_dirty:
-                item.marked, item.pending = True, next(self._running)
-            item.queue = []
-        elif item.queue:
-            item.pending = next(self._running)
+                self._halt(subscription, item)
+                subscription.interval = interval
+                self._resume(subscription, item)
 
     def set_publishing(self, subscription: Subscription, enabled: bool) -> None:
         subscription.enabled = enabled
@@ -563,8 +549,10 @@ class Model:
     # --- Time
 
     def _start_timer(self, subscription: Subscription) -> None:
-        subscription.cycle = subscription.due = self.now + subscription.interval
-        subscription.armed, subscription.rank = next(self._running), subscription.priority
+        due = self.now + subscription.interval
+        if subscription.due != due:
+            subscription.cycle = subscription.due = due
+            subscription.armed, subscription.rank = next(self._running), subscription.priority
 
     def _sampler(self, interval: float) -> Sampler:
         return self.samplers.setdefault(interval, Sampler(interval))

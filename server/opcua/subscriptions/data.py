@@ -82,12 +82,13 @@ class DataItem(MonitoredItem):
             self.queue, self.last = old.queue, old.last
             self._fit()
         elif old is not None:
-            self.last = self._sample()[0]
+            self.last, time = self._sample()
             if old.has_news():
-                self.queue = [self.last, self._sample()[1]]
+                self.queue = [self.last, time]
         if self.last is None or self.refused or (isinstance(old, DataItem) and old.refused):
             self.take()
-        elif isinstance(old, DataItem) and old._dirty:  # noqa: SLF001  # of this class
+        elif isinstance(old, DataItem):
+            # What changed since the other looked last it never told.
             DataItem.changed(self)
         if self.queue is not None and self.mode is REPORTING and not self._waiting:
             self._wait()
@@ -98,8 +99,8 @@ class DataItem(MonitoredItem):
             self.unhook()
 
     def has_news(self) -> bool:
-        """See `MonitoredItem`. What was not sampled begins with its first sample."""
-        return self.queue is not None or self._dirty or self.mode is DISABLED
+        """See `MonitoredItem`. What was not told yet is news, too."""
+        return self.queue is not None or self.last is None or not same(self.last, self._sample()[0])
 
     def is_pending(self) -> bool:
         """See `MonitoredItem`."""

@@ -41,6 +41,7 @@ class Publishing:
         """Those that have to send something, the one that waits longest first."""
         self.due = NEVER
         """When the next request is too old."""
+        self.entry = 0
         self._requests: deque[Waiting] = deque()
         self._farewells: deque[tuple[int, bytes]] = deque(maxlen=MAX_FAREWELLS)
 

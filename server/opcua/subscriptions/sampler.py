@@ -22,12 +22,13 @@ class Sampler:
     that did not change costs nothing.
     """
 
-    __slots__ = ("_left", "_timers", "due", "interval", "polled", "waiting")
+    __slots__ = ("_left", "_timers", "due", "entry", "interval", "polled", "waiting")
 
     def __init__(self, interval: float, timers: Timers) -> None:
         """``interval`` in seconds."""
         self.interval = interval
         self.due = NEVER
+        self.entry = 0
         self.waiting: list[DataItem] = []
         """Items that changed since the last tick."""
         self.polled: dict[DataItem, None] = {}

@@ -65,6 +65,7 @@ class Subscription:
         self.settings = settings
         self.enabled = settings.enabled
         self.due = NEVER
+        self.entry = 0
         self.closed = False
         self.late = False
         """The timer expired with something to send, and no request has come since."""

@@ -17,6 +17,9 @@ class Timed(Protocol):
     due: float
     """When, by the engine's clock; `NEVER` where it waits for nothing."""
 
+    entry: int
+    """Its number in the heap."""
+
     def fire(self, now: float) -> None:
         """It is due: `due` is `NEVER` until it is set again."""
         ...
@@ -35,8 +38,11 @@ class Timers:
 
     def set(self, timed: Timed, due: float, rank: int) -> None:
         """Have it fire at that time and no other; of those due together the lowest rank comes first."""
+        if timed.due == due:
+            return
         timed.due = due
-        heapq.heappush(self._heap, (due, rank, next(self._numbers), timed))
+        timed.entry = next(self._numbers)
+        heapq.heappush(self._heap, (due, rank, timed.entry, timed))
         if due < self.asleep_until:
             self._wake()
 
@@ -44,7 +50,10 @@ class Timers:
     def next(self) -> float:
         """When the next is due; `NEVER` where none is."""
         heap = self._heap
-        while heap and heap[0][0] != heap[0][3].due:
+        while heap:
+            due, _, entry, timed = heap[0]
+            if entry == timed.entry and due == timed.due:
+                break
             heapq.heappop(heap)
         return heap[0][0] if heap else NEVER
 
