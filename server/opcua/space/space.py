@@ -55,6 +55,8 @@ class Space:
         """Grows with every change of nodes, references or permissions."""
         self.lasting = 0
         """Grows with every such change but quiet ones: what was planned with plant nodes before is void."""
+        self.touched = 0
+        """How often attributes or permissions of nodes that stay have changed: grows with `touch` alone."""
         self._listeners: list[ChangeListener] = []
         self._subtypes: dict[Node, frozenset[Node]] = {}
         self._dead: dict[Node, int] = {}
@@ -125,6 +127,7 @@ class Space:
 
     def touch(self) -> None:
         """Attributes or permissions changed that somebody may have planned with."""
+        self.touched += 1
         with self.changing():
             self._changed = True
 

@@ -347,14 +347,12 @@ class Engine:
         """Look again what its user may see, if user, roles, permissions or the model changed since."""
         publishing = subscription.publishing
         access = publishing.session.access if publishing is not None else None
-        if access is None or (
-            access is subscription.access and self.space.generation == subscription.generation
-        ):
+        if access is None or (access is subscription.access and self.space.touched == subscription.touched):
             return
         former = subscription.access
         same = access == former
         lost = former is None or not former.roles <= access.roles
-        subscription.access, subscription.generation = access, self.space.generation
+        subscription.access, subscription.touched = access, self.space.touched
         may = Visible(access)
         for item in list(subscription.items.values()):
             if isinstance(item, EventItem):

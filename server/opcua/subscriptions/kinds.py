@@ -127,7 +127,9 @@ class LiveItem(DataItem):
         self.value = value
 
     def read(self) -> tuple[bytes, bytes]:
-        """See `DataItem`."""
+        """See `DataItem`. Nodes that come and go with sessions tell nobody that they went."""
+        if not self.node.alive:
+            raise ServiceFault(StatusCodes.BadNodeIdUnknown)
         return self.value.head, ticks(self.subscription.engine.wall())
 
     def hook(self) -> None:

@@ -48,8 +48,8 @@ class Subscription:
         """The last session it was of: whose user may have it transferred."""
         self.access: Access | None = publishing.session.access
         """What its items were checked against."""
-        self.generation = engine.space.generation
-        """The model they were checked against."""
+        self.touched = engine.space.touched
+        """How often permissions had changed by then."""
         self.counts = Counts()
         self.items: dict[int, MonitoredItem] = {}
         self.pending: list[MonitoredItem] = []

@@ -192,9 +192,13 @@ def test_a_value_that_is_worked_out_is_asked_for_again_and_again(stage: Stage, c
     del asked[:]
     stage.sleep(1.0)
     assert len(asked) == 10
-    client.delete_items(subscription, result.MonitoredItemId)
+    told(stage, client)
+    with stage.world.space.changing(quiet=True):
+        stage.world.space.delete([stage.nodes["live"].key])
+    assert told(stage, client) == [Change(1, None, UNKNOWN)]
+    assert client.delete_items(subscription, result.MonitoredItemId) == ["Good"]
     stage.sleep(1.0)
-    assert len(asked) == 10
+    assert len(asked) == 11
 
 
 def test_what_has_to_be_polled_is_polled_less_often_where_there_is_much_of_it(
