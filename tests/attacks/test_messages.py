@@ -256,6 +256,21 @@ async def test_a_service_nobody_knows_is_answered(lenient: Victim) -> None:
         assert (await client.call("GetEndpoints", NOTHING)).code == 0
 
 
+async def test_requests_that_are_refused_do_not_fill_the_log(lenient: Victim) -> None:
+    before = len(lenient.entries())
+    async with raw(lenient.port, source="127.0.8.1") as client:
+        await client.open()
+        for _ in range(300):
+            assert (await client.call(60_000)).fault == StatusCodes.BadServiceUnsupported
+    async with raw(lenient.port, source="127.0.8.2") as client:
+        await client.open()
+        for _ in range(300):
+            client.ask("CreateSession", client.creation())
+        refused = [(await client.answer()).code for _ in range(300)].count(StatusCodes.BadTooManyOperations)
+    assert refused > 10
+    assert len(lenient.entries()) - before < 30
+
+
 # --- Sequence
 
 

@@ -200,6 +200,16 @@ async def test_a_path_that_visits_too_much_is_given_up(world: World, monkeypatch
     ) == [("BadQueryTooComplex", []), ("Good", ["Plant"])]
 
 
+async def test_paths_that_visit_too_much_together_are_given_up(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paths, "MAX_TRANSLATE_VISITS_PER_CALL", 20)
+    asked = path(world.objects, down("Plant"))
+    found = await translate(world, *[asked] * 50)
+    assert found[0] == ("Good", ["Plant"])
+    assert found[-1] == ("BadQueryTooComplex", [])
+
+
 async def test_many_paths_through_one_large_node_take_linear_time(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
