@@ -352,6 +352,35 @@ async def test_a_registered_node_is_a_handle_in_its_own_session_alone(strict: Vi
         assert (await client.read((handle.to_string(), 13)))[0].Value is not None
 
 
+async def test_a_subscription_is_of_use_to_its_own_session_alone(strict: Victim) -> None:
+    """It may move to another session of its user (OPC 10000-4 §5.14.7), and to nobody else's."""
+    async with operator(strict) as client, raw(strict.port, peer=strict.peer()) as other:
+        await other.ready(OBSERVER)
+        made = (await client.call("CreateSubscription", ua.CreateSubscriptionParameters())).of(
+            ua.CreateSubscriptionResult
+        )
+        number = struct.pack("<I", made.SubscriptionId)
+        one = struct.pack("<i", 1) + number
+        for service, body in (
+            ("ModifySubscription", number + struct.pack("<dIIIB", 100.0, 100, 10, 0, 0)),
+            ("CreateMonitoredItems", number + struct.pack("<Ii", 2, 0)),
+            ("ModifyMonitoredItems", number + struct.pack("<Ii", 2, 0)),
+            ("SetMonitoringMode", number + struct.pack("<Iii", 0, 1, 1)),
+            ("DeleteMonitoredItems", number + struct.pack("<iI", 1, 1)),
+            ("Republish", number + struct.pack("<I", 1)),
+        ):
+            assert (await other.call(service, body)).fault == StatusCodes.BadSubscriptionIdInvalid, service
+        for service, body, code in (
+            ("SetPublishingMode", b"\0" + one, StatusCodes.BadSubscriptionIdInvalid),
+            ("DeleteSubscriptions", one, StatusCodes.BadSubscriptionIdInvalid),
+            ("TransferSubscriptions", one + b"\0", StatusCodes.BadUserAccessDenied),
+        ):
+            answer = await other.call(service, body)
+            assert struct.unpack_from("<iI", answer.body) == (1, code), service
+        answer = await client.call("DeleteSubscriptions", one)
+        assert struct.unpack_from("<iI", answer.body) == (1, 0)
+
+
 async def test_a_session_is_closed_on_its_own_channel_alone(strict: Victim) -> None:
     async with operator(strict) as client, application(strict) as intruder:
         answer = await intruder.call("CloseSession", b"\x01", token=client.token)
