@@ -13,6 +13,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import NameOID
 
 from certs.errors import CertificateError, CertificateRefused, Step
@@ -24,8 +25,13 @@ PARSE_ERRORS: Final = (
     x509.InvalidVersion,
     x509.DuplicateExtension,
     x509.UnsupportedGeneralNameType,
+    CryptographyDeprecationWarning,
 )
-"""What reading a certificate or one of its parts raises when its bytes make no sense."""
+"""What reading a certificate or one of its parts raises when its bytes make no sense.
+
+The warning is of what RFC 5280 forbids, such as a serial number that is not positive; it is raised where
+warnings are errors.
+"""
 
 MAX_CHAIN: Final = 10
 """Certificates in one chain, the leaf included."""

@@ -7,8 +7,11 @@ from typing import Any, cast
 import pytest
 from asyncua import ua
 from asyncua.ua.ua_binary import struct_to_binary
+from support import pki
 from support.fuzz.world import World
 
+from certs.errors import CertificateRefused
+from certs.files import read_chain
 from server.opcua.space.value import StoredValue
 from server.opcua.types import AttributeIds
 from server.opcua.wire import structs
@@ -55,6 +58,13 @@ def test_a_filter_does_not_keep_every_event_waiting(world: World) -> None:
     both = made.TimestampsToReturn.Both
     created = made.CreateMonitoredItemsParameters(world.numbers[0], both, [item])
     world.request("CreateMonitoredItems", struct_to_binary(created))
+
+
+def test_a_serial_number_that_is_not_positive_makes_no_certificate() -> None:
+    data = pki.der(pki.application("Client", uri="urn:test:client", private=pki.key(11)))
+    at = data.index(b"\xa0\x03\x02\x01\x02\x02") + 7
+    with pytest.raises(CertificateRefused):
+        read_chain(data[:at] + b"\x97" + data[at + 1 :])
 
 
 @pytest.mark.parametrize(
