@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import os
+import threading
 import time
 from collections.abc import Iterator
 
@@ -57,7 +58,12 @@ def test_a_reader_that_stalls_holds_nobody_up_and_learns_what_it_missed() -> Non
                 break
         else:
             pytest.fail("nothing was said of the lines that were dropped")
+        # To close a stream waits for whoever writes to it, and that one for whoever reads.
+        rest = threading.Thread(target=reader.read)
+        rest.start()
         handler.close()
+        writer.close()
+        rest.join()
 
 
 def test_a_stream_that_is_closed_ends_nothing() -> None:
