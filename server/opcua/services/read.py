@@ -36,6 +36,7 @@ from server.opcua.space.permissions import Access, Permission
 from server.opcua.space.points import encode_head, stamp, without_server, without_source, without_times
 from server.opcua.space.space import Space
 from server.opcua.space.value import head
+from server.opcua.transport.limits import LIMITS
 from server.opcua.types import ObjectIds, ServiceFault, StatusCodes
 from server.opcua.wire.nodeid import Key
 from server.opcua.wire.reader import Reader
@@ -44,10 +45,12 @@ from server.plant.values import Point
 from sources.clock import now
 from sources.quality import Quality
 
-_SLOW_AT_ONCE: Final = 500
-"""Items off the fast way that are read in one go."""
+_SLOW_AT_ONCE: Final = 10
+"""Items off the fast way that are read in one go: some take milliseconds."""
 _SLOW_A_STEP: Final = 50
 """Of more of them, so many before others may have their turn on the loop."""
+_LARGE: Final = 1024
+"""Bytes of a value that took long enough for others to have their turn behind it."""
 
 _NOT_PLANNED: Final = 8
 """A plain list of so many is parsed sooner than its plan is found."""
@@ -222,7 +225,8 @@ class Reading:
     ) -> Work:
         """Parse a long list that is not plain, keep its plan, and read."""
         plan = yield from parsing
-        session.part(ReadPlans).keep(key, plan, self._budget)
+        if not session.closed:  # who ended meanwhile would never give back what its plans take
+            session.part(ReadPlans).keep(key, plan, self._budget)
         return (yield from self._read_slowly(plan, timestamps))
 
     def _read_slowly(
@@ -230,16 +234,19 @@ class Reading:
     ) -> Work:
         """As `_answer`, with others between, for a long list that is not plain."""
         found = [int32(len(plan.items))]
-        parts = plan.parts(self._store.layout)
-        for start in range(0, len(parts), _SLOW_A_STEP):
-            if start:
+        size, time = 0, ticks(now())
+        for index, part in enumerate(plan.parts(self._store.layout)):
+            if type(part) is Run:
+                one = _or_failed(part, timestamps, failed)
+            else:
+                one = self._values.read(plan.access, part, timestamps, time, failed)  # type: ignore[arg-type]  # as above
+            found.append(one)
+            size += len(one)
+            if size > LIMITS.response:
+                raise ServiceFault(StatusCodes.BadResponseTooLarge, f"more than {LIMITS.response} bytes")
+            if len(one) > _LARGE or index % _SLOW_A_STEP == _SLOW_A_STEP - 1 or _is_part(part):
                 yield
-            time = ticks(now())
-            for part in parts[start : start + _SLOW_A_STEP]:
-                if type(part) is Run:
-                    found.append(_or_failed(part, timestamps, failed))
-                else:
-                    found.append(self._values.read(plan.access, part, timestamps, time, failed))  # type: ignore[arg-type]  # as above
+                time = ticks(now())
         found.append(NO_DIAGNOSTICS)
         return found
 
@@ -263,6 +270,11 @@ class Reading:
             answer = in_turns(self._read_slowly(plan, timestamps, failed), request)
             return await answer if isinstance(answer, Coroutine) else answer
         return self._answer(plan, timestamps, failed)
+
+
+def _is_part(part: Run | ReadValueId) -> bool:
+    """Whether all of a value is decoded for a part of it."""
+    return type(part) is ReadValueId and bool(part.index_range)
 
 
 class _Readable:

@@ -29,10 +29,11 @@ from server.opcua.services.read import Reading
 from server.opcua.sessions.session import Session
 from server.opcua.space.permissions import ROLE_IDS, Permission, RolePermissions
 from server.opcua.space.space import Space
-from server.opcua.space.value import StoredValue
+from server.opcua.space.value import LiveValue, StoredValue
+from server.opcua.transport.limits import LIMITS
 from server.opcua.types import AttributeIds, ServiceFault, StatusCodes
 from server.opcua.wire.nodeid import Key, numeric
-from server.opcua.wire.writer import int32, variant, variant_array
+from server.opcua.wire.writer import byte_string, int32, variant, variant_array
 from server.plant.model import Role
 from server.plant.values import Point, ValueStore
 from sources.batch import Batch
@@ -234,6 +235,59 @@ async def test_a_long_list_that_is_not_plain_lets_others_in_between(
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert turns >= 5
+
+
+async def test_an_answer_nobody_may_have_is_not_built(served: Served) -> None:
+    """Values made for each reader, such as diagnostics, may be large: together they fill a memory."""
+    space, _, reading = served
+    made = 0
+
+    def large() -> bytes:
+        nonlocal made
+        made += 1
+        return variant(15, byte_string(bytes(1 << 20)))
+
+    node = numeric(9009, 4)
+    space.add(variable(node, "Large", LiveValue(large)))
+    body = read_request([(node, VALUE, None, None)] * 1000)
+    answer: Any = reading.read(session(), request(body))
+    with pytest.raises(ServiceFault) as refused:
+        await answer
+    assert refused.value.code == StatusCodes.BadResponseTooLarge
+    assert made <= LIMITS.response // (1 << 20) + 1
+
+
+async def test_parts_of_a_large_array_let_others_in_between(served: Served) -> None:
+    """All of it is decoded for each of them."""
+    space, _, reading = served
+    node = numeric(9009, 4)
+    large = StoredValue(variant_array(6, [int32(number) for number in range(200_000)]))
+    space.add(variable(node, "Large", large, attributes={int(AttributeIds.ValueRank): variant(6, int32(1))}))
+    body = read_request([(node, VALUE, "7", None)] * 20)
+    answer: Any = reading.read(session(), request(body))
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(others())
+    found = results(await answer)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert [value.Value.Value for value in found if value.Value] == [[7]] * 20
+    assert turns >= 10
+
+
+async def test_a_list_that_is_read_when_its_session_ends_leaves_no_plan(served: Served) -> None:
+    reading, whose = served[2], session()
+    body = read_request([(numeric(9001, 4), int(AttributeIds.DisplayName), None, None)] * 3000)
+    answer: Any = reading.read(whose, request(body))
+    whose.end()
+    await answer
+    assert reading._budget.used == 0
 
 
 class Refresher:
