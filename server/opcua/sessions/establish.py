@@ -6,7 +6,7 @@ import logging
 import struct
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, Protocol, TypeAlias
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from asyncua import ua
 from cryptography.exceptions import InvalidSignature
@@ -98,6 +98,8 @@ class Establishment:
         self._certificates = _certificates(identity)
         self._gate = Gate()
         self._at_work: WeakKeyDictionary[Peer, int] = WeakKeyDictionary()
+        self._misnamed: WeakSet[Peer] = WeakSet()
+        """Connections whose client was told of for calling this server by another's name."""
 
     def services(self) -> tuple[Service, ...]:
         """CreateSession, ActivateSession, CloseSession, Cancel."""
@@ -260,8 +262,12 @@ class Establishment:
             raise ServiceFault(peer_status(refused.step), str(refused)) from refused
 
     def _note_url(self, peer: Peer, url: str | None) -> None:
-        """A name that is not ours is no reason to refuse, but one to tell (§5.7.2.2, AuditUrlMismatch)."""
-        if url and url_host(url) not in self._hosts:
+        """A name that is not ours is no reason to refuse, but one to tell (§5.7.2.2, AuditUrlMismatch).
+
+        Once for each connection: anybody can ask for sessions without end.
+        """
+        if url and peer not in self._misnamed and url_host(url) not in self._hosts:
+            self._misnamed.add(peer)
             audit.info(
                 "%s calls this server %.200r, which its certificate is not for",
                 peer.name,

@@ -253,6 +253,16 @@ async def test_a_url_that_is_not_ours_is_told_and_no_reason_to_refuse(
     assert [r.__dict__["event"] for r in caplog.records] == ["url_mismatch"] * noted
 
 
+async def test_a_url_that_is_not_ours_is_noted_once_for_each_connection(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bench, peers = Bench(), [insecure(), insecure()]
+    with caplog.at_level(logging.INFO, "isthmus.audit"):
+        for number in range(10):
+            await bench.create(peers[number % 2], EndpointUrl=f"opc.tcp://other{number}:4840")
+    assert len(caplog.records) == 2
+
+
 async def test_a_session_nobody_waits_for_is_not_made() -> None:
     bench, peer = Bench(), secure()
     wanted = request(peer, asked())
