@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import signal
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, cast
 
 
 def run_until_stopped(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -16,11 +17,21 @@ def run_until_stopped(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     not cut short what the first one began. What ``main`` raises otherwise is passed on.
     """
     try:
-        asyncio.run(_with_signals(main))
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_with_signals(main))
     finally:
         # A handler of Python's own gives way to the default, which kills, as the interpreter ends.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Uvloop's where it is installed: a small request costs it half as much. None for asyncio's own."""
+    try:
+        uvloop: Any = importlib.import_module("uvloop")
+    except ImportError:
+        return None
+    return cast("Callable[[], asyncio.AbstractEventLoop]", uvloop.new_event_loop)
 
 
 async def _with_signals(main: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import math
 import time
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from server.opcua.transport.framing import Frames, TransportError, error_message
 from server.opcua.transport.hello import greet
@@ -229,7 +229,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.BufferedProtocol."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101  # what a TCP socket always gives
+        # What a TCP socket gives; uvloop's is one without being a subclass.
+        transport = cast("asyncio.Transport", transport)
         self._transport = transport
         transport.set_write_buffer_limits(high=self._limits.pause, low=self._limits.backlog)
         if self.closing:
