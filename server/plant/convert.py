@@ -68,6 +68,14 @@ class Cast:
     raw_type: ValueType
     type: ValueType
 
+    @property
+    def widens(self) -> bool:
+        """Whether every raw value is the served one as it stands; a write may still not fit."""
+        raw, served = INTEGER_LIMITS.get(self.raw_type), INTEGER_LIMITS.get(self.type)
+        if raw is None or served is None:
+            return self.raw_type is ValueType.Float and self.type is ValueType.Double
+        return served[0] <= raw[0] and raw[1] <= served[1]
+
     def to_engineering(self, raw: Value) -> Value:
         """See Conversion."""
         return fit(raw, self.type)

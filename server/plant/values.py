@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from math import isnan
 from typing import Any, Final, TypeAlias
 
-from server.plant.convert import Conversion, ConversionError
+from server.plant.convert import Cast, Conversion, ConversionError
 from server.plant.model import Plant, Property
 from sources.batch import Batch
 from sources.clock import now
@@ -76,7 +76,7 @@ class Point:
         self.kind: int = prop.type.type.value
         """The number of its ValueType."""
         self.block = block or ScanBlock(time)
-        self.conversion: Conversion | None = prop.binding.conversion if prop.binding else None
+        self.conversion = _conversion(prop)
         self.raw: object = _UNSET
         self.value: Value = None
         self.status: Quality = BAD_WAITING_FOR_INITIAL_DATA
@@ -248,6 +248,12 @@ class ValueStore:
         if changed:
             for listener in self._listeners:
                 listener(changed)
+
+
+def _conversion(prop: Property) -> Conversion | None:
+    """What makes its raw values served ones; None where they are that already."""
+    conversion = prop.binding.conversion if prop.binding else None
+    return None if isinstance(conversion, Cast) and conversion.widens else conversion
 
 
 def _same(old: Value, new: Value) -> bool:

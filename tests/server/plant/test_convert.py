@@ -89,3 +89,28 @@ def test_a_cast_changes_the_type_alone() -> None:
     assert cast.to_engineering(7) == 7.0
     assert isinstance(cast.to_engineering(7), float)
     assert cast.to_raw(7.2) == 7
+
+
+NUMERIC = [*INTEGER_LIMITS, ValueType.Float, ValueType.Double]
+
+
+@given(st.sampled_from(NUMERIC), st.sampled_from(NUMERIC), st.data())
+def test_a_cast_that_widens_leaves_every_raw_value_as_it_stands(
+    raw: ValueType, served: ValueType, data: st.DataObject
+) -> None:
+    limits = INTEGER_LIMITS.get(raw)
+    values = st.integers(*limits) if limits else st.floats(width=32 if raw is ValueType.Float else 64)
+    value = data.draw(values)
+    cast = Cast(raw, served)
+    if cast.widens:
+        found = cast.to_engineering(value)
+        assert type(found) is type(value)
+        assert found == value or (math.isnan(float(found)) and math.isnan(value))
+
+
+def test_what_needs_no_conversion_is_known() -> None:
+    assert Cast(ValueType.Float, ValueType.Double).widens
+    assert Cast(ValueType.UInt16, ValueType.Int32).widens
+    for raw, served in (("Double", "Float"), ("Int32", "Int16"), ("Int16", "UInt32"), ("UInt16", "Double")):
+        assert not Cast(ValueType[raw], ValueType[served]).widens
+    assert not Cast(ValueType.Boolean, ValueType.Byte).widens
