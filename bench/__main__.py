@@ -1,4 +1,4 @@
-"""``python -m bench``: measure the real path and print the table of docs/performance.md."""
+"""``python -m bench``: measure, and print the tables of docs/performance.md."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import argparse
 import dataclasses
 import json
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
-from bench import path, read
+from bench import items, notify, path, read, scale, store
 from bench.accounting import Machine
 from bench.path import Scenario
 from bench.processes import BenchError
@@ -31,6 +33,18 @@ _ROWS: Final = {
 }
 
 
+_Metrics: TypeAlias = dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One of the benches: how it measures, in full or quick, and how it shows what it found."""
+
+    full: Callable[[], _Metrics]
+    quick: Callable[[], _Metrics]
+    table: Callable[[_Metrics], str]
+
+
 def table(metrics: dict[str, float]) -> str:
     """The whole path as a Markdown table, a column a number of variables."""
     sizes = sorted({int(name.split(".")[1]) for name in metrics if name.startswith("path.")})
@@ -44,26 +58,52 @@ def table(metrics: dict[str, float]) -> str:
     return "\n".join(lines)
 
 
+def _paths(scenarios: tuple[Scenario, ...]) -> _Metrics:
+    return {name: value for scenario in scenarios for name, value in path.measure(scenario).items()}
+
+
+PARTS: Final = {
+    "path": Part(lambda: _paths(FULL), lambda: _paths(QUICK), table),
+    "store": Part(lambda: store.measure(2.0), lambda: store.measure(1.0), store.table),
+    "read": Part(lambda: read.measure(*READ_ROUNDS), lambda: read.measure(*QUICK_READ_ROUNDS), read.table),
+    "notify": Part(lambda: notify.measure(notify.FULL), lambda: notify.measure(notify.QUICK), notify.table),
+    "items": Part(lambda: items.measure(items.FULL), lambda: items.measure(items.QUICK), items.table),
+    "scale": Part(lambda: scale.measure(scale.FULL), lambda: scale.measure(scale.QUICK), scale.table),
+}
+
+
+def _chosen(text: str) -> list[str]:
+    names = text.split(",")
+    for name in names:
+        if name not in PARTS:
+            raise argparse.ArgumentTypeError(f"there is no part {name!r}; there are {', '.join(PARTS)}")
+    return names
+
+
 def main() -> int:
-    """Run; 0 when every scenario gave its numbers, else 1."""
+    """Run; 0 when every part gave its numbers, else 1."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="shorter runs, within 90 seconds")
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter runs, some three minutes")
+    parser.add_argument(
+        "--only", type=_chosen, default=list(PARTS), metavar="PART,…", help=f"of {', '.join(PARTS)}"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write machine and metrics here too")
     options = parser.parse_args()
-    metrics: dict[str, float] = {}
+    machine = Machine.here()
+    print(f"{machine.cpu}, {machine.cores} cores, {machine.python}, {machine.system}", flush=True)
+    metrics: _Metrics = {}
     try:
-        for scenario in QUICK if options.quick else FULL:
-            metrics |= path.measure(scenario)
-        metrics |= read.measure(*(QUICK_READ_ROUNDS if options.quick else READ_ROUNDS))
+        for name in options.only:
+            part = PARTS[name]
+            found = part.quick() if options.quick else part.full()
+            print("", part.table(found), sep="\n", flush=True)
+            metrics |= found
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
-    machine = Machine.here()
     if options.json:
         content = {"machine": dataclasses.asdict(machine), "metrics": metrics}
         options.json.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    print(f"{machine.cpu}, {machine.cores} cores, {machine.python}, {machine.system}\n")
-    print(table(metrics), read.table(metrics), sep="\n\n")
     return 0
 
 

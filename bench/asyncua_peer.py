@@ -1,9 +1,9 @@
 """Stock asyncua's server with the variables of the bench's plant, to be measured beside ours.
 
-Run as ``python -m bench.asyncua_peer VARIABLES PERIOD_MS``; prints ``ready URL``. A line
-``moving`` on its standard input has it write another value to every variable each period,
-``still`` ends that. Names, NodeIds and folders are those of the plant; all is made and
-written as asyncua's documentation shows it.
+Run as ``python -m bench.asyncua_peer VARIABLES``; prints ``ready URL``. A line ``moving MS COUNT``
+on its standard input has it write another value to so many variables each period: the same ones
+`REPEATED` times, then the next. ``still`` ends that. Names, NodeIds and folders are those of the
+plant; all is made and written as asyncua's documentation shows it.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ import contextlib
 import logging
 import sys
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import asyncua
 import asyncua.ua
 from asyncua.server.server import Server
 
 from bench.plant import PLANT_URI, keys
+
+REPEATED: Final = 4
 
 # Its annotations do not say what its own callers pass.
 ua: Any = asyncua.ua
@@ -31,13 +33,13 @@ class Peer:
     def __init__(self, server: Any) -> None:
         self._server = server
         self._nodes: list[Any] = []
-        self.moving = False
+        self._mover: asyncio.Task[None] | None = None
 
     async def build(self, variables: int) -> None:
         """A folder a machine, its variables in it."""
         namespace = await self._server.register_namespace(PLANT_URI)
         folders: dict[str, Any] = {}
-        for key in keys(variables):
+        for key in keys(variables)[1:]:
             machine, _, name = key.partition(".")
             if machine not in folders:
                 folders[machine] = await self._server.nodes.objects.add_folder(
@@ -49,41 +51,46 @@ class Peer:
                 )
             )
 
-    async def move(self, period: float) -> None:
-        """Write to every variable each period, as long as values are to move."""
+    def order(self, words: list[str]) -> None:
+        """``moving MS COUNT`` or ``still``."""
+        if self._mover is not None:
+            self._mover.cancel()
+            self._mover = None
+        if words[0] == "moving":
+            self._mover = asyncio.create_task(self._move(float(words[1]) / 1000, int(words[2])))
+
+    async def _move(self, period: float, count: int) -> None:
         loop = asyncio.get_running_loop()
         number = 0
         due = loop.time()
         while True:
-            due += period
+            due = max(due + period, loop.time())
             await asyncio.sleep(due - loop.time())
-            if not self.moving:
-                continue
+            first = number // REPEATED * count % len(self._nodes)
             number += 1
             now = datetime.now(UTC)
-            for index, node in enumerate(self._nodes):
+            for index, node in enumerate(self._nodes[first : first + count], first):
                 value = ua.Variant(index % 1000 + number % 8 / 8, ua.VariantType.Double)
                 await self._server.write_attribute_value(
                     node.nodeid, ua.DataValue(value, SourceTimestamp=now, ServerTimestamp=now)
                 )
 
 
-async def _serve(variables: int, period: float) -> None:
+async def _serve(variables: int) -> None:
     server: Any = Server()
     await server.init()
     server.set_endpoint("opc.tcp://127.0.0.1:0/")
     server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
     peer = Peer(server)
     await peer.build(variables)
-    async with server, asyncio.TaskGroup() as group:
-        moving = group.create_task(peer.move(period))
+    async with server:
         print(f"ready opc.tcp://127.0.0.1:{server.bserver.port}/", flush=True)
         while line := await asyncio.to_thread(sys.stdin.readline):
-            peer.moving = line.strip() == "moving"
-        moving.cancel()
+            peer.order(line.split())
+        peer.order(["still"])
 
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.ERROR)
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(int(sys.argv[1]), float(sys.argv[2]) / 1000))
+        asyncio.run(_serve(int(sys.argv[1])))

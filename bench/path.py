@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.accounting import cpu_seconds, rss_mb
-from bench.device import STAMP_REGISTERS
-from bench.plant import keys, plant
+from bench.plant import keys, plant, registers
 from bench.processes import NAMESPACE, BenchError, line, serve, start, tell_all
 
 
@@ -29,7 +28,7 @@ def measure(scenario: Scenario) -> dict[str, float]:
     """Run one scenario; the metrics by name, ``path.<variables>.…``."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="isthmus-bench-")))
-        device = start(stack, "bench.device", str(2 * scenario.variables + STAMP_REGISTERS))
+        device = start(stack, "bench.device", str(registers(scenario.variables)))
         sink = start(stack, "bench.sink")
         text = plant(
             scenario.variables,

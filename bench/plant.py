@@ -1,4 +1,7 @@
-"""The plant of a run: N float32 registers in machines of a hundred, all read at one period."""
+"""The plant of a run: N float32 registers in machines of a hundred, all read at one period.
+
+A unit of the device has room for thirty thousand; where there are more, there are more units.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,37 @@ PER_MACHINE: Final = 100
 PLANT_URI: Final = "urn:bench:plant"
 STAMP: Final = "Bench/Clock.Stamp"
 
+_STAMP_REGISTERS: Final = 4
+_MACHINES_OF_A_UNIT: Final = 300
+
 
 def plant(
-    variables: int, period_ms: int, *, device_port: int, mqtt_port: int | None = None, kind: str = "Float"
+    variables: int,
+    period_ms: int,
+    *,
+    device_port: int,
+    mqtt_port: int | None = None,
+    kind: str = "Float",
+    unit: bool = False,
+    sessions: int = 100,
 ) -> str:
-    """The configuration file's text: variables of that type, without MQTT where no port is given."""
+    """The configuration file's text: variables of that type, without MQTT where no port is given.
+
+    Each has an EURange and, where ``unit``, EngineeringUnits.
+    """
     machines = variables // PER_MACHINE
+    measured = ", unit: MTR" if unit else ""
     names = [f"V{index}" for index in range(PER_MACHINE)]
-    properties = "\n".join(f"      {name}: {{type: {kind}, range: [0, 2000]}}" for name in names)
+    properties = "\n".join(f"      {name}: {{type: {kind}, range: [0, 2000]{measured}}}" for name in names)
+    at = f"4 + (n - 1) % {_MACHINES_OF_A_UNIT} * {2 * PER_MACHINE}"
     bindings = "\n".join(
-        f'      {name}: {{addr: "holding:{{4 + (n - 1) * {2 * PER_MACHINE} + {2 * index}}}", as: float32}}'
+        f'      {name}: {{addr: "holding:{{{at} + {2 * index}}}", as: float32}}'
         for index, name in enumerate(names)
+    )
+    units = (machines - 1) // _MACHINES_OF_A_UNIT + 1
+    sources = "\n".join(
+        f"  PLC{unit}: {{driver: modbus, host: 127.0.0.1, port: {device_port}, unit: {unit}}}"
+        for unit in range(1, units + 1)
     )
     mqtt = (
         ""
@@ -32,10 +55,10 @@ def plant(
     )
     return f"""model: 1
 namespaces: {{plant: "{PLANT_URI}", types: "urn:bench:types"}}
-opcua: {{port: 0, listen: [127.0.0.1], anonymous: true, allow_none: true}}
+opcua: {{port: 0, listen: [127.0.0.1], anonymous: true, allow_none: true, max_sessions: {sessions}}}
 {mqtt}scan: {{normal: {period_ms}ms}}
 sources:
-  PLC: {{driver: modbus, host: 127.0.0.1, port: {device_port}}}
+{sources}
 classes:
   Machine:
     level: WorkUnit
@@ -45,16 +68,21 @@ equipment:
   Bench: {{level: Enterprise}}
   Bench/Clock:
     level: WorkUnit
-    source: PLC
+    source: PLC1
     properties: {{Stamp: {{type: Int64}}}}
     map: {{Stamp: {{addr: "holding:0", as: int64}}}}
   Bench/M{{n}}:
     for: 1..{machines}
     class: Machine
-    source: PLC
+    source: PLC{{(n - 1) // {_MACHINES_OF_A_UNIT} + 1}}
     map:
 {bindings}
 """
+
+
+def registers(variables: int) -> int:
+    """The registers a unit of the device needs."""
+    return _STAMP_REGISTERS + 2 * min(variables, _MACHINES_OF_A_UNIT * PER_MACHINE)
 
 
 def keys(variables: int) -> list[str]:

@@ -46,8 +46,13 @@ def serve(stack: ExitStack, folder: Path, plant: str) -> tuple[subprocess.Popen[
 
 def start(stack: ExitStack, module: str, *arguments: str) -> subprocess.Popen[str]:
     """A module of the bench as a process with pipes."""
+    return spawn(stack, [sys.executable, "-m", module, *arguments])
+
+
+def spawn(stack: ExitStack, command: list[str], errors: IO[str] | None = None) -> subprocess.Popen[str]:
+    """A program as a process with pipes; what it says to standard error goes to ``errors`` where given."""
     process = subprocess.Popen(
-        [sys.executable, "-m", module, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
     )
     stack.callback(_end, process)
     return process

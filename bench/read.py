@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import subprocess
 import tempfile
 import time
 from contextlib import ExitStack
@@ -12,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from bench.device import STAMP_REGISTERS
-from bench.plant import plant
+from bench.plant import plant, registers
 from bench.processes import BenchError, line, serve, start, tell
 from bench.reader import Task
 
@@ -134,14 +132,16 @@ def measure(
     metrics: dict[str, float] = {}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="isthmus-bench-")))
-        device = start(stack, "bench.device", str(2 * variables + STAMP_REGISTERS))
-        peer = start(stack, "bench.asyncua_peer", str(variables), str(period_ms))
+        device = start(stack, "bench.device", str(registers(variables)))
+        peer = start(stack, "bench.asyncua_peer", str(variables))
         text = plant(variables, period_ms, device_port=int(line(device, "ready ")), kind="Double")
         server, url = serve(stack, folder, text)
         ours = Subject(stack, OURS, server.pid, url, variables)
         theirs = Subject(stack, ASYNCUA, peer.pid, line(peer, "ready "), variables)
         for changing, many, periods in ((False, rounds, 1), (True, changing_rounds, _CHANGING_PERIODS)):
-            _move((device, peer), moving=changing)
+            order = f"moving {period_ms} {variables}" if changing else "still"
+            tell(device, order)
+            tell(peer, order)
             time.sleep(_SETTLE * period_ms / 1000)
             for case in cases:
                 if case.changing == changing:
@@ -149,11 +149,6 @@ def measure(
                     metrics |= ours.metrics(case, task)
                     metrics |= theirs.metrics(case, task) if case.asyncua else {}
     return metrics
-
-
-def _move(processes: tuple[subprocess.Popen[str], ...], *, moving: bool) -> None:
-    for process in processes:
-        tell(process, "moving" if moving else "still")
 
 
 def table(metrics: dict[str, float]) -> str:
