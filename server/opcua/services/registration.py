@@ -94,6 +94,7 @@ class Registration:
                     pause = self._interval * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311  # spreads load
                 else:
                     pause = next(delays)
+                _end_if_cancelled()
                 await asyncio.sleep(pause)
         finally:
             if self._told and not self._trouble:
@@ -194,6 +195,17 @@ class Registration:
         if not is_loopback(host) and host not in certificate_hosts(certificate):
             raise RegistrationError(f"its certificate does not name the host {host}")
         return certificate
+
+
+def _end_if_cancelled() -> None:
+    """End a task that was told to, even if a library took no notice.
+
+    asyncua waits with asyncio.wait_for, which passes over a cancellation that comes together
+    with the answer (before Python 3.12).
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _reason(error: Exception) -> str:

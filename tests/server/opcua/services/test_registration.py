@@ -193,6 +193,28 @@ async def test_nothing_is_registered_without_protection(
     assert "offers no security policy and mode" in told(caplog)[0]
 
 
+async def test_it_ends_even_if_its_end_and_an_answer_come_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits for the answer may then take no notice of the end."""
+    registration = Own(tmp_path).trusting().registration("opc.tcp://127.0.0.1:1")
+
+    async def register(*, online: bool) -> None:
+        assert online
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(10)
+
+    monkeypatch.setattr(registration, "_register", register)
+    task = asyncio.create_task(registration.run())
+    await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.wait({task}, timeout=2)
+    ended = task.done()
+    task.cancel()
+    await asyncio.wait({task})
+    assert ended
+
+
 async def test_the_policies_of_the_configuration_are_used_and_no_others(tmp_path: Path) -> None:
     async with discovery_server() as lds:
         own = Own(tmp_path, policies=("Basic256Sha256",)).trusting()
