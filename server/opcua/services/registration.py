@@ -200,8 +200,8 @@ class Registration:
 def _end_if_cancelled() -> None:
     """End a task that was told to, even if a library took no notice.
 
-    asyncua waits with asyncio.wait_for, which passes over a cancellation that comes together
-    with the answer (before Python 3.12).
+    asyncua connects with asyncio.wait_for, which passes over a cancellation that comes together
+    with the connection (before Python 3.12).
     """
     task = asyncio.current_task()
     if task is not None and task.cancelling():
