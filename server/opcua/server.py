@@ -201,6 +201,7 @@ class OpcUaServer:
             engine.flush()
             if engine.subscriptions:
                 await asyncio.sleep(_NOTICE)
+                self._shown.tick()
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.cancel()

@@ -135,8 +135,10 @@ class Engine:
             pass
 
     def flush(self) -> None:
-        """Publish what waits, whatever the publishing intervals say: the server is about to end."""
+        """Sample and publish what waits, whatever the intervals say: the server is about to end."""
         now = self.clock()
+        for sampler in list(self._samplers.values()):
+            sampler.fire(now)
         for subscription in list(self.subscriptions.values()):
             subscription.fire(now)
         self.step()
@@ -154,7 +156,10 @@ class Engine:
             if budget != NEVER and self.clock() - start > budget:
                 break
         self._serve()
-        self._stop_some()
+        try:
+            self._stop_some()
+        except Exception:
+            log.exception("an item could not be stopped: a fault of ours")
         return self.timers.next <= self.clock() or bool(self._touched) or bool(self._refuse)
 
     def _serve(self) -> None:
@@ -191,16 +196,29 @@ class Engine:
     def create(self, session: Session, settings: Settings) -> Subscription:
         """A new subscription. Raises ServiceFault (BadTooManySubscriptions)."""
         publishing = self.publishing(session)
-        if (
-            len(publishing.subscriptions) >= MAX_SUBSCRIPTIONS_PER_SESSION
-            or len(self.subscriptions) >= MAX_SUBSCRIPTIONS
-        ):
+        if len(publishing.subscriptions) >= MAX_SUBSCRIPTIONS_PER_SESSION:
+            raise ServiceFault(StatusCodes.BadTooManySubscriptions)
+        if len(self.subscriptions) >= MAX_SUBSCRIPTIONS and not self.make_room():
             raise ServiceFault(StatusCodes.BadTooManySubscriptions)
         number = next(self._numbers)
         subscription = Subscription(number, self, publishing, settings)
         self.subscriptions[number] = publishing.subscriptions[number] = subscription
         self.created += 1
         return subscription
+
+    def make_room(self) -> bool:
+        """End the oldest subscription whose session has ended; False where there is none.
+
+        They wait for a client that may come back, but not at the cost of those that are there.
+        """
+        for subscription in self.subscriptions.values():
+            if subscription.publishing is None:
+                log.info(
+                    "subscription %d of %s ended: others wait", subscription.id, subscription.owner.client
+                )
+                self.delete(subscription)
+                return True
+        return False
 
     def find(self, session: Session, number: int) -> Subscription:
         """The subscription of that id, if it is the session's. Raises ServiceFault."""
@@ -255,6 +273,7 @@ class Engine:
     def _session_ended(self, publishing: Publishing) -> None:
         keeps = publishing.session.keeps_subscriptions
         publishing.refuse_all(StatusCodes.BadSessionClosed)
+        self.timers.drop(publishing)
         for subscription in list(publishing.subscriptions.values()):
             if keeps:
                 subscription.attach(None)
@@ -266,10 +285,9 @@ class Engine:
         left = _AT_ONCE
         while self._refuse and left > 0:
             items = self._refuse[-1]
-            for item in items[-left:]:
-                item.stop()
-            left -= len(items)
-            del items[-_AT_ONCE:]
+            while items and left > 0:
+                left -= 1
+                items.pop().stop()  # taken first: one that fails is not tried again
             if not items:
                 self._refuse.pop()
 

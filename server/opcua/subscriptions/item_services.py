@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from functools import partial
 from typing import Final, TypeAlias
 
 from server.opcua.limits import (
@@ -128,8 +129,9 @@ class ItemServices:
         while len(requests) < count:
             decode.add(requests, min(_DECODED_AT_ONCE, count - len(requests)))
             yield
-        _still(subscription)
+        _still(subscription, access)
         results = [int32(count)]
+        made: list[MonitoredItem] = []
         for index, wanted in enumerate(requests):
             try:
                 item = self._make(subscription, access, negotiation, wanted)
@@ -139,12 +141,31 @@ class ItemServices:
                 code = StatusCodes.BadEventFilterInvalid
                 results.append(_NOT_CREATED.pack(code, 0, 0.0, 0) + refused.result)
             else:
+                made.append(item)
                 results.append(_HEAD.pack(0, item.id) + item.terms.result)
             if index % _AT_ONCE == _AT_ONCE - 1:
                 yield
-                _still(subscription)
+                self._check_still(subscription, access, made)
         results.append(NO_DIAGNOSTICS)
         return results
+
+    def _check_still(self, subscription: Subscription, access: Access, made: list[MonitoredItem]) -> None:
+        """As `_still`; what was made for rights that are no more goes with them."""
+        try:
+            _still(subscription, access)
+        except ServiceFault:
+            for item in made:
+                if subscription.items.get(item.id) is not None:
+                    self._delete(subscription, subscription.items[item.id])
+            raise
+
+    def _delete(self, subscription: Subscription, item: MonitoredItem) -> None:
+        del subscription.items[item.id]
+        subscription.links.pop(item.id, None)
+        item.stop()
+        subscription.withdraw(item)
+        self._engine.monitored_items -= 1
+        self._engine.queued -= item.terms.cost
 
     def _make(
         self,
@@ -172,11 +193,11 @@ class ItemServices:
         self, subscription: Subscription, handle: bytes, node: Node, terms: Terms, mode: MonitoringMode
     ) -> MonitoredItem:
         engine = self._engine
-        if (
-            engine.monitored_items >= MAX_MONITORED_ITEMS
-            or len(subscription.items) >= MAX_MONITORED_ITEMS_PER_SUBSCRIPTION
-        ):
+        if len(subscription.items) >= MAX_MONITORED_ITEMS_PER_SUBSCRIPTION:
             raise ServiceFault(StatusCodes.BadTooManyMonitoredItems)
+        while engine.monitored_items >= MAX_MONITORED_ITEMS:
+            if not engine.make_room():
+                raise ServiceFault(StatusCodes.BadTooManyMonitoredItems)
         item = make(subscription, subscription.next_item(), handle, node, terms, mode)
         subscription.items[item.id] = item
         engine.monitored_items += 1
@@ -193,11 +214,16 @@ class ItemServices:
         timestamps = check_timestamps(reader.int32())
         count = _count(reader, SMALLEST_MODIFY)
         wanted = [(reader.uint32(), read_parameters(reader)) for _ in range(count)]
-        negotiation = Negotiation(subscription, access_of(session), timestamps)
-        return in_turns(self._modify(subscription, negotiation, wanted), request)
+        access = access_of(session)
+        negotiation = Negotiation(subscription, access, timestamps)
+        return in_turns(self._modify(subscription, access, negotiation, wanted), request)
 
     def _modify(
-        self, subscription: Subscription, negotiation: Negotiation, requests: list[tuple[int, Parameters]]
+        self,
+        subscription: Subscription,
+        access: Access,
+        negotiation: Negotiation,
+        requests: list[tuple[int, Parameters]],
     ) -> Work:
         results = [int32(len(requests))]
         for index, (number, parameters) in enumerate(requests):
@@ -211,7 +237,7 @@ class ItemServices:
                 results.append(_GOOD + item.terms.result)
             if index % _AT_ONCE == _AT_ONCE - 1:
                 yield
-                _still(subscription)
+                _still(subscription, access)
         results.append(NO_DIAGNOSTICS)
         return results
 
@@ -243,16 +269,7 @@ class ItemServices:
         """DeleteMonitoredItems."""
         reader = request.reader
         subscription = self._subscription(session, reader)
-        engine = self._engine
-
-        def apply(item: MonitoredItem) -> None:
-            del subscription.items[item.id]
-            subscription.links.pop(item.id, None)
-            item.stop()
-            subscription.withdraw(item)
-            engine.monitored_items -= 1
-            engine.queued -= item.terms.cost
-
+        apply = partial(self._delete, subscription)
         return in_turns(_each(subscription, _numbers(reader), apply), request)
 
     # --- SetTriggering (§5.13.5)
@@ -306,10 +323,16 @@ def _each(subscription: Subscription, numbers: list[int], apply: _Apply) -> Work
     return encode_codes(codes) + NO_DIAGNOSTICS
 
 
-def _still(subscription: Subscription) -> None:
-    """Others had their turn: the subscription may be gone. Raises ServiceFault."""
+def _still(subscription: Subscription, access: Access | None = None) -> None:
+    """Others had their turn: the subscription may be gone, or its session's rights be others.
+
+    Raises ServiceFault.
+    """
     if subscription.closed:
         raise ServiceFault(StatusCodes.BadSubscriptionIdInvalid)
+    publishing = subscription.publishing
+    if access is not None and (publishing is None or publishing.session.access is not access):
+        raise ServiceFault(StatusCodes.BadUserAccessDenied, "the rights changed meanwhile")
 
 
 def _item(subscription: Subscription, number: int) -> MonitoredItem:

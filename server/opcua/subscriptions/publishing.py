@@ -150,7 +150,11 @@ class Publishing:
         request, results = self._requests.popleft()
         # Whatever is left to send waits behind others of the same priority.
         self.ready.pop(subscription, None)
-        message, count = subscription.publish(len(results))
+        try:
+            message, count = subscription.publish(len(results))
+        except BaseException:
+            request.peer.refuse(request, StatusCodes.BadInternalError)
+            raise
         if subscription.more:
             self.ready[subscription] = None
         body = messages.publish_response(

@@ -173,7 +173,7 @@ class Subscription:
     def close(self) -> None:
         """It is no more; the engine sees to its items."""
         self.closed = True
-        self.due = NEVER
+        self.engine.timers.drop(self)
         self.attach(None)
         self.engine.kept_bytes -= self._kept_bytes
         self._kept_bytes = 0

@@ -10,6 +10,8 @@ from typing import Final, Protocol
 
 NEVER: Final = math.inf
 
+_SWEEP_ABOVE: Final = 64
+
 
 class Timed(Protocol):
     """Something that becomes due."""
@@ -35,26 +37,44 @@ class Timers:
         self._wake = wake
         self._heap: list[tuple[float, int, int, Timed]] = []
         self._numbers = itertools.count()
+        self._stale = 0
+        """Entries that are passed over, about."""
 
     def set(self, timed: Timed, due: float, rank: int) -> None:
         """Have it fire at that time and no other; of those due together the lowest rank comes first."""
         if timed.due == due:
             return
+        if timed.due != NEVER:
+            self._stale += 1
         timed.due = due
         timed.entry = next(self._numbers)
         heapq.heappush(self._heap, (due, rank, timed.entry, timed))
+        if self._stale > _SWEEP_ABOVE and 2 * self._stale > len(self._heap):
+            self._sweep()
         if due < self.asleep_until:
             self._wake()
+
+    def drop(self, timed: Timed) -> None:
+        """Have it fire no more."""
+        if timed.due != NEVER:
+            timed.due = NEVER
+            self._stale += 1
+
+    def _sweep(self) -> None:
+        """Take out the entries that are passed over: what they hold on to would stay until they are due."""
+        self._heap = [entry for entry in self._heap if _is_live(entry)]
+        heapq.heapify(self._heap)
+        self._stale = 0
 
     @property
     def next(self) -> float:
         """When the next is due; `NEVER` where none is."""
         heap = self._heap
         while heap:
-            due, _, entry, timed = heap[0]
-            if entry == timed.entry and due == timed.due:
+            if _is_live(heap[0]):
                 break
             heapq.heappop(heap)
+            self._stale = max(self._stale - 1, 0)
         return heap[0][0] if heap else NEVER
 
     def pop(self, now: float) -> Timed | None:
@@ -64,3 +84,8 @@ class Timers:
         timed = heapq.heappop(self._heap)[3]
         timed.due = NEVER
         return timed
+
+
+def _is_live(entry: tuple[float, int, int, Timed]) -> bool:
+    due, _, number, timed = entry
+    return number == timed.entry and due == timed.due
