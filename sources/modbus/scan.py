@@ -94,8 +94,10 @@ class Scan:
             if line.silent:
                 # One more and the line is lost: ask at once.
                 line.patience = self._patience()
+            # Not by the clock afterwards: a loop's timers may be early by the grain of its clock.
+            early = bool(line.silent) and now() < due
             await line.wait(now() if line.silent else due)
-            job, early = schedule.first, now() < due
+            job = schedule.first
             if not await self._poll(job):
                 continue
             if job.rhythm is not None:

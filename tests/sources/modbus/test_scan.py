@@ -15,6 +15,7 @@ from support.scanning import FAST, NORMAL, SLOW, Listener, scanning
 
 from sources.errors import Unreachable
 from sources.modbus.driver import ModbusSource
+from sources.modbus.line import Line
 from sources.quality import (
     BAD_COMMUNICATION_ERROR,
     BAD_CONFIGURATION_ERROR,
@@ -481,6 +482,22 @@ async def test_blocks_of_a_class_are_spread_over_its_period() -> None:
         later = times[10:30]  # ... and then one every twentieth of a second
         gaps = sorted(b - a for a, b in itertools.pairwise(later))
         assert gaps[len(gaps) // 2] > 0.02
+
+
+async def test_a_timer_that_is_early_has_nothing_read_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    wait = Line.wait
+
+    async def early(self: Line, until: float | None) -> None:
+        await wait(self, None if until is None else until - 0.002)
+
+    monkeypatch.setattr(Line, "wait", early)
+    async with modbus_peer() as peer:
+        its = tag("holding:0", scan=ScanClass("tenth", 0.1))
+        async with scanning(ModbusSource("PLC", settings(peer.port), [its])) as scan:
+            await scan.good(its)
+            asked = len(peer.requests)
+            await asyncio.sleep(1.0)
+            assert len(peer.requests) - asked <= 11
 
 
 async def test_cancelling_in_the_instant_of_a_reply_ends_the_scan(monkeypatch: pytest.MonkeyPatch) -> None:
