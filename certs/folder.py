@@ -17,6 +17,9 @@ from certs.structure import check_certificate, check_list
 MAX_FILE: Final = 8 << 20
 """Bytes of a file that is read: the revocation list of a large CA has a few million."""
 
+NO_FILE: Final = -1
+"""The size of what is no file: a folder, a link to nowhere."""
+
 Look = tuple[tuple[str, int, int, int], ...]
 """Names, times, sizes and file numbers: the same where nothing changed."""
 
@@ -67,11 +70,13 @@ def look(folder: Path) -> Look:
 def _look_at(entry: os.DirEntry[str]) -> tuple[str, int, int, int] | None:
     try:
         if not entry.is_file():
-            return None
+            return (entry.name, 0, NO_FILE, 0)
         found = entry.stat()
-    except OSError as error:  # gone since, or a link to nowhere: one file never hides the others
-        _passing(Path(entry.path), error)
+    except FileNotFoundError:  # gone since
         return None
+    except OSError as error:  # a link in a circle, say: one file never hides the others
+        _passing(Path(entry.path), error)
+        return (entry.name, 0, NO_FILE, 0)
     return entry.name, max(found.st_mtime_ns, found.st_ctime_ns), found.st_size, found.st_ino
 
 
@@ -80,6 +85,9 @@ def read(folder: Path, seen: Look) -> Contents:
     contents = Contents()
     for name, _time, size, _number in seen:
         path = folder / name
+        if size == NO_FILE:
+            contents.problems.append(f"{path} is no file; it is passed over")
+            continue
         if size > MAX_FILE:
             contents.problems.append(f"{path} is larger than {MAX_FILE >> 20} MiB")
             continue

@@ -187,6 +187,8 @@ class ClientPeer:
             service = request.service
             if session is not None:
                 session.requests[service.name] += 1
+            if service.needs is Needs.Channel:
+                self._check_room()  # before anything is counted that its work would count back
             answer = service.run(caller if service.needs is Needs.Session else self, request)
             if isinstance(answer, Coroutine):
                 self._go_on(session, request, answer)
@@ -209,10 +211,17 @@ class ClientPeer:
         return self._host.sessions.served(self, request.token)
 
     def _go_on(self, session: Session | None, request: Request, work: Coroutine[Any, Any, Answer]) -> None:
-        if len(self._tasks) >= MAX_AT_WORK:
+        try:
+            self._check_room()
+        except ServiceFault:
             work.close()
-            raise ServiceFault(StatusCodes.BadTooManyOperations, f"{MAX_AT_WORK} requests are at work")
+            raise
         self._start(self._finish(session, request, work), request.service.name)
+
+    def _check_room(self) -> None:
+        """Raises ServiceFault where too many requests are at work."""
+        if len(self._tasks) >= MAX_AT_WORK:
+            raise ServiceFault(StatusCodes.BadTooManyOperations, f"{MAX_AT_WORK} requests are at work")
 
     async def _finish(
         self, session: Session | None, request: Request, work: Coroutine[Any, Any, Answer]

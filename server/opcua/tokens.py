@@ -26,6 +26,7 @@ ANONYMOUS_NAME: Final = "anonymous"
 
 _BASIC: Final = frozenset({Role.Anonymous})
 _NAMED: Final = frozenset({Role.Anonymous, Role.AuthenticatedUser})
+_MAX_SHOWN: Final = 80
 _MAX_PASSWORD_BYTES: Final = 1024
 
 
@@ -79,6 +80,14 @@ class Proof(NamedTuple):
 
 Verifier = Callable[[Any, Proof], Awaitable[Identity]]
 """Turns a token of one kind into an identity. Raises ServiceFault."""
+
+
+class LoginRefused(ServiceFault):
+    """A wrong user name or password; ``user`` is what the client said, cut where it is long."""
+
+    def __init__(self, user: str) -> None:
+        self.user = user[:_MAX_SHOWN]
+        super().__init__(StatusCodes.BadUserAccessDenied, f"wrong user name or password for {self.user!r}")
 
 
 class Authenticator:
@@ -158,9 +167,7 @@ class Authenticator:
         password = await self._pool.run(proof.address, lambda: self._decrypt(secret, policy, proof.nonce))
         record = await self._users.verify(token.UserName, password, proof.address)
         if record is None:
-            raise ServiceFault(
-                StatusCodes.BadUserAccessDenied, f"wrong user name or password for {token.UserName!r:.80}"
-            )
+            raise LoginRefused(token.UserName)
         return Identity(token.UserName, _NAMED | record.roles, record)
 
     def _decrypt(self, secret: bytes, policy: Policy, nonce: bytes) -> str:

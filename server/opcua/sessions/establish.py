@@ -22,7 +22,7 @@ from server.opcua.sessions.pool import Busy, Pool
 from server.opcua.sessions.registry import Ending, Sessions
 from server.opcua.sessions.session import About, Session
 from server.opcua.status import peer_status
-from server.opcua.tokens import Authenticator, Identity, Proof
+from server.opcua.tokens import Authenticator, Identity, LoginRefused, Proof
 from server.opcua.types import ObjectIds, ServiceFault, StatusCodes, status_name
 from server.opcua.wire import structs, writer
 
@@ -40,6 +40,9 @@ _NO_RESULTS: Final = writer.array(()) * 2
 _DOUBLE: Final = struct.Struct("<d")
 _MIN_NONCE: Final = 32
 _MAX_NAME: Final = 256
+_MAX_NONCE: Final = 1024
+_MAX_URL: Final = 4096
+_MAX_DESCRIPTION: Final = 8192
 _ROOM: Final = 256 * 1024
 """Bytes of memory for the arrays of a request of somebody nobody knows yet, see `Reader.spend`."""
 _MAX_LOCALES: Final = 10
@@ -192,6 +195,7 @@ class Establishment:
             fault,
             extra={
                 "event": "login",
+                "user": fault.user if isinstance(fault, LoginRefused) else None,
                 "client": peer.name,
                 "service": request.service.name,
                 "reason": status_name(fault.code),
@@ -208,6 +212,7 @@ class Establishment:
     async def _create(self, peer: Peer, request: Request) -> bytes:
         asked = structs.decode(ua.CreateSessionParameters, request.reader)
         nonce = asked.ClientNonce or b""
+        _check_sizes(asked, nonce)
         self._check_client(peer, asked, nonce)
         self._note_url(peer, asked.EndpointUrl)
         signature = ua.SignatureData()
@@ -372,3 +377,14 @@ def _still_waited_for(request: Request) -> None:
 
 def _locales(asked: list[str] | None) -> tuple[str, ...]:
     return tuple(locale for locale in asked or () if locale and len(locale) <= _MAX_LOCALE)[:_MAX_LOCALES]
+
+
+def _check_sizes(asked: ua.CreateSessionParameters, nonce: bytes) -> None:
+    """What a client tells of itself is kept as long as its session. Raises ServiceFault."""
+    if (
+        len(nonce) > _MAX_NONCE
+        or len(asked.EndpointUrl or "") > _MAX_URL
+        or len(asked.ServerUri or "") > _MAX_URL
+        or len(structs.encode(asked.ClientDescription)) > _MAX_DESCRIPTION
+    ):
+        raise ServiceFault(StatusCodes.BadEncodingLimitsExceeded, "more about a client than is kept")

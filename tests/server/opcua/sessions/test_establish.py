@@ -24,7 +24,7 @@ from server.opcua.sessions.pool import Pool
 from server.opcua.sessions.registry import Ending, Limits, Sessions
 from server.opcua.sessions.session import OfAccess, Session
 from server.opcua.space.permissions import ROLE_IDS
-from server.opcua.tokens import Authenticator, Identity, Proof
+from server.opcua.tokens import Authenticator, Identity, LoginRefused, Proof
 from server.opcua.types import ServiceFault, StatusCodes
 from server.opcua.users import UserRecord, UserStore
 from server.opcua.wire import structs, writer
@@ -60,7 +60,7 @@ class Tokens(Authenticator):
 
     async def _named(self, token: Any, _proof: Proof) -> Identity:
         if token.UserName == "mallory":
-            raise ServiceFault(StatusCodes.BadUserAccessDenied)
+            raise LoginRefused(token.UserName)
         roles = frozenset({Role.Operator})
         return Identity(
             token.UserName, roles, UserRecord(name=token.UserName, hash="$argon2id$x", roles=roles)
@@ -367,6 +367,34 @@ async def test_a_refused_user_changes_nothing() -> None:
     assert (session.identity.user, session.nonce) == ("ann", nonce)
 
 
+async def test_the_audit_of_a_refused_login_says_whose_it_was(caplog: pytest.LogCaptureFixture) -> None:
+    bench, peer = Bench(), secure()
+    session = await bench.create(peer)
+    with caplog.at_level("WARNING", "isthmus.audit"):
+        await refusal(bench.activate(peer, session, "mallory"))
+    (told,) = [record for record in caplog.records if record.name == "isthmus.audit"]
+    assert (told.__dict__["user"], told.__dict__["reason"]) == ("mallory", "BadUserAccessDenied")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"EndpointUrl": "opc.tcp://" + "a" * 5000},
+        {"ServerUri": "urn:" + "a" * 5000},
+        {"ClientNonce": bytes(2000)},
+        {
+            "ClientDescription": ua.ApplicationDescription(
+                ApplicationUri="urn:test:client", DiscoveryUrls=["a" * 9000]
+            )
+        },
+    ],
+)
+async def test_a_client_that_tells_of_itself_without_end_is_refused(changes: dict[str, Any]) -> None:
+    bench = Bench()
+    assert await refusal(bench.create(secure(), **changes)) == StatusCodes.BadEncodingLimitsExceeded
+    assert bench.sessions.unused == 0
+
+
 async def test_an_unknown_session_cannot_be_activated() -> None:
     bench, peer = Bench(), secure()
     code = await refusal(bench.services.activate(peer, request(peer, activation(NONCE), key(b"guessed"))))
@@ -596,7 +624,7 @@ async def test_refusals_are_counted_and_audited(caplog: pytest.LogCaptureFixture
     ]
     assert lines == [
         ("INFO", "ann", None, None),
-        ("WARNING", None, "Test", "BadUserAccessDenied"),
+        ("WARNING", "mallory", "Test", "BadUserAccessDenied"),
         ("WARNING", None, "Test", "BadSecurityChecksFailed"),
     ]
 
