@@ -28,6 +28,8 @@ DISABLED: Final = MonitoringMode.Disabled
 SAMPLING: Final = MonitoringMode.Sampling
 REPORTING: Final = MonitoringMode.Reporting
 
+_FEW: Final = 8
+
 
 class MonitoredItem(ABC):
     """One item of one subscription.
@@ -113,11 +115,10 @@ class PlainItem(MonitoredItem):
 
     def start(self, old: MonitoredItem | None) -> None:
         """See `MonitoredItem`."""
-        items = self.point.items
-        if items is None:
-            self.point.items = [self]
+        if self.point.items is None:
+            self.point.items = (self,)
         else:
-            items.append(self)
+            join(self.point, self)
         if old is None or old.has_news():
             self.idle = False
             self.subscription.pending.append(self)
@@ -164,16 +165,38 @@ class TimedPlainItem(PlainItem):
         return 1
 
 
+def join(value: Any, item: MonitoredItem) -> None:
+    """Have a Point or a StoredValue tell an item of its changes."""
+    if value.items is None:
+        value.items = [item]
+    else:
+        value.items.append(item)
+
+
+def join(value: Any, item: MonitoredItem) -> None:
+    """Have a Point or a StoredValue tell an item of its changes.
+
+    A few stand in a tuple, which is small; many in a dict, from which each finds its way out.
+    """
+    items = value.items
+    if items is None:
+        value.items = (item,)
+    elif len(items) < _FEW:
+        value.items = (*items, item)
+    else:
+        if type(items) is not dict:
+            items = value.items = dict.fromkeys(items)
+        items[item] = None
+
+
 def leave(value: Any, item: MonitoredItem) -> None:
-    """Take an item from those a Point or a StoredValue tells of its changes."""
+    """The opposite."""
     items = value.items
     if items is None:
         return
-    if len(items) == 1:
-        if items[0] is item:
-            value.items = None
-        return
-    try:
-        items.remove(item)
-    except ValueError:  # it never was there
-        return
+    if type(items) is dict:
+        items.pop(item, None)
+        if len(items) < _FEW:
+            value.items = tuple(items) or None
+    else:
+        value.items = tuple([other for other in items if other is not item]) or None

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from server.opcua.space.attribute import attribute
 from server.opcua.space.points import encode_head, stamp
 from server.opcua.space.value import LiveValue, StoredValue, head
 from server.opcua.subscriptions.data import DataItem
 from server.opcua.subscriptions.filters import DataFilter
-from server.opcua.subscriptions.item import MonitoredItem, MonitoringMode, leave
+from server.opcua.subscriptions.item import MonitoredItem, MonitoringMode, join, leave
 from server.opcua.types import ServiceFault, StatusCodes
 from server.opcua.wire.writer import ticks
+from server.plant.values import Point
+
+S = TypeVar("S")
 
 if TYPE_CHECKING:
     from server.opcua.space.node import Node
     from server.opcua.subscriptions.subscription import Subscription
     from server.opcua.subscriptions.terms import Terms
-    from server.plant.values import Point
 
 
-class PointItem(DataItem):
-    """Of a value of the plant, with a queue or a filter."""
+class Sourced(DataItem, Generic[S]):
+    """A DataItem, and where its values come from."""
 
-    __slots__ = ("point",)
+    __slots__ = ("source",)
 
-    def __init__(  # as its base, and the point
+    def __init__(  # as its base, and the source
         self,
         subscription: Subscription,
         number: int,
@@ -33,22 +35,28 @@ class PointItem(DataItem):
         node: Node,
         terms: Terms,
         mode: MonitoringMode,
-        point: Point,
+        source: S,
     ) -> None:
         super().__init__(subscription, number, handle, node, terms, mode)
-        self.point = point
+        self.source = source
+
+
+class PointItem(Sourced[Point]):
+    """Of a value of the plant, with a queue or a filter."""
+
+    __slots__ = ()
 
     def changed(self) -> None:
         """See `MonitoredItem`."""
         if self.sampler is None and self.terms.plain:
-            point = self.point
+            point = self.source
             self.put(point.head or encode_head(point), point.block.stamp or stamp(point.block))
         else:
             super().changed()
 
     def read(self) -> tuple[bytes, bytes]:
         """See `DataItem`."""
-        point = self.point
+        point = self.source
         return point.head or encode_head(point), stamp(point.block)
 
     def hook(self) -> None:
@@ -61,76 +69,44 @@ class PointItem(DataItem):
             engine.polled += 1
             return
         self._listen_or_sample()
-        if self.point.items is None:
-            self.point.items = [self]
-        else:
-            self.point.items.append(self)
+        join(self.source, self)
 
     def unhook(self) -> None:
         """See `DataItem`."""
-        leave(self.point, self)
+        leave(self.source, self)
         self._leave_sampler()
 
 
-class StoredItem(DataItem):
+class StoredItem(Sourced[StoredValue]):
     """Of a value the server holds."""
 
-    __slots__ = ("value",)
-
-    def __init__(  # as its base, and the value
-        self,
-        subscription: Subscription,
-        number: int,
-        handle: bytes,
-        node: Node,
-        terms: Terms,
-        mode: MonitoringMode,
-        value: StoredValue,
-    ) -> None:
-        super().__init__(subscription, number, handle, node, terms, mode)
-        self.value = value
+    __slots__ = ()
 
     def read(self) -> tuple[bytes, bytes]:
         """See `DataItem`."""
-        return self.value.head, ticks(self.subscription.engine.wall())
+        return self.source.head, ticks(self.subscription.engine.wall())
 
     def hook(self) -> None:
         """See `DataItem`."""
         self._listen_or_sample()
-        if self.value.items is None:
-            self.value.items = [self]
-        else:
-            self.value.items.append(self)
+        join(self.source, self)
 
     def unhook(self) -> None:
         """See `DataItem`."""
-        leave(self.value, self)
+        leave(self.source, self)
         self._leave_sampler()
 
 
-class LiveItem(DataItem):
+class LiveItem(Sourced[LiveValue]):
     """Of a value that has to be asked for."""
 
-    __slots__ = ("value",)
-
-    def __init__(  # as its base, and the value
-        self,
-        subscription: Subscription,
-        number: int,
-        handle: bytes,
-        node: Node,
-        terms: Terms,
-        mode: MonitoringMode,
-        value: LiveValue,
-    ) -> None:
-        super().__init__(subscription, number, handle, node, terms, mode)
-        self.value = value
+    __slots__ = ()
 
     def read(self) -> tuple[bytes, bytes]:
         """See `DataItem`. Nodes that come and go with sessions tell nobody that they went."""
         if not self.node.alive:
             raise ServiceFault(StatusCodes.BadNodeIdUnknown)
-        return self.value.head, ticks(self.subscription.engine.wall())
+        return self.source.head, ticks(self.subscription.engine.wall())
 
     def hook(self) -> None:
         """See `DataItem`."""
@@ -168,25 +144,12 @@ class AttributeItem(DataItem):
         self.subscription.engine.unwatch(self)
 
 
-class RefusedItem(DataItem):
+class RefusedItem(Sourced[int]):
     """Of what is there no more, or is nothing for this user any more: tells why, once."""
 
-    __slots__ = ("code",)
+    __slots__ = ()
 
     refused = True
-
-    def __init__(  # as its base, and the code
-        self,
-        subscription: Subscription,
-        number: int,
-        handle: bytes,
-        node: Node,
-        terms: Terms,
-        mode: MonitoringMode,
-        code: int,
-    ) -> None:
-        super().__init__(subscription, number, handle, node, terms, mode)
-        self.code = code
 
     def start(self, old: MonitoredItem | None) -> None:
         """See `MonitoredItem`. What was queued before is not told any more."""
@@ -200,7 +163,7 @@ class RefusedItem(DataItem):
 
     def read(self) -> tuple[bytes, bytes]:
         """See `DataItem`."""
-        raise ServiceFault(self.code)
+        raise ServiceFault(self.source)
 
     def hook(self) -> None:
         """See `DataItem`."""
