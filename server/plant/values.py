@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from math import isnan
 from typing import Any, Final, TypeAlias
 
@@ -84,7 +84,7 @@ class Point:
         self.head: bytes | None = None
         """Value, status and source time as a protocol encodes them: made by the first reader, kept
         until one of them changes. One for all, as OPC UA alone serves values beside MQTT."""
-        self.items: list[Any] | None = None
+        self.items: Collection[Any] | None = None
         """What a protocol hung on it to be told of changes."""
 
     @property

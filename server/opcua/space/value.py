@@ -9,7 +9,7 @@ make it whole (OPC 10000-6 §5.2.2.17), so one head serves every reader until th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from server.opcua.wire.writer import ticks, uint32
@@ -51,7 +51,7 @@ class StoredValue:
         """``variant`` is encoded; ``source_time`` in ticks, now where none is given."""
         self.variant = variant
         self.head = head(variant, status, now() if source_time is None else source_time)
-        self.items: list[MonitoredItem] | None = None
+        self.items: Collection[MonitoredItem] | None = None
         """The monitored items that want to be told; None where there never was one."""
 
     def set(self, variant: bytes, status: int = 0, source_time: int | None = None) -> None:

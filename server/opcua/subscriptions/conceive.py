@@ -99,7 +99,7 @@ def replace(
 def reconsider(old: RefusedItem) -> None:
     """Put what was asked for in the place of a refusal whose reason is gone."""
     new = conceive(old.subscription, old.id, old.handle, old.node, old.terms, old.mode)
-    if not (isinstance(new, RefusedItem) and new.source == old.code):
+    if not (isinstance(new, RefusedItem) and new.source == old.source):
         _succeed(old, new)
 
 

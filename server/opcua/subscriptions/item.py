@@ -115,10 +115,7 @@ class PlainItem(MonitoredItem):
 
     def start(self, old: MonitoredItem | None) -> None:
         """See `MonitoredItem`."""
-        if self.point.items is None:
-            self.point.items = (self,)
-        else:
-            join(self.point, self)
+        join(self.point, self)
         if old is None or old.has_news():
             self.idle = False
             self.subscription.pending.append(self)
@@ -163,14 +160,6 @@ class TimedPlainItem(PlainItem):
         whole = timed(point.head or encode_head(point), stamp(point.block), self.terms.timestamps)
         parts += (self.handle, whole, b"")
         return 1
-
-
-def join(value: Any, item: MonitoredItem) -> None:
-    """Have a Point or a StoredValue tell an item of its changes."""
-    if value.items is None:
-        value.items = [item]
-    else:
-        value.items.append(item)
 
 
 def join(value: Any, item: MonitoredItem) -> None:
