@@ -25,6 +25,8 @@ _QUEUE: Final = 1024
 """Connections the kernel keeps waiting: a burst of clients is not told to try again in seconds."""
 _OUT_OF_FILES: Final = 0.5
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_ABORTED: Final = 1.0
+"""Seconds within which the loop has closed what was aborted: it needs one round."""
 _QUIET: Final = 10.0
 """Seconds between two lines of log about the same address."""
 _RECEIVE_BUFFER: Final = 128 * 1024
@@ -152,7 +154,11 @@ class Listener:
             log.info("%d connections did not end in %.1f s", len(self._connections), within)
         for connection in list(self._connections):
             connection.abort()
-        await self._empty.wait()
+        try:
+            async with asyncio.timeout(_ABORTED):
+                await self._empty.wait()
+        except TimeoutError:
+            log.exception("%d connections could not be closed: a fault of ours", len(self._connections))
         late = list(self._endings)
         for task in late:
             task.cancel()

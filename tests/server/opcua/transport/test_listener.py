@@ -240,6 +240,23 @@ async def test_close_does_not_wait_for_ever() -> None:
     await raw.close()
 
 
+async def test_close_ends_even_where_a_connection_does_not(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(listeners, "_ABORTED", 0.05)
+    async with hosting() as host, wire(host.port) as raw:
+        await raw.greet()
+        connection = host.handlers[0].connection
+        monkeypatch.setattr(type(connection), "abort", lambda _self: None)
+        monkeypatch.setattr(type(connection), "close", lambda *_: None)
+        async with asyncio.timeout(5):
+            await host.listener.close(within=0.05)
+        assert "could not be closed: a fault of ours" in caplog.text
+        monkeypatch.undo()
+        connection.abort()
+        await until(lambda: host.listener.connections == 0)
+
+
 async def test_close_before_serve_is_all_right() -> None:
     listener = Listener()
     port = listener.bind("127.0.0.1", 0)
