@@ -118,7 +118,9 @@ class Conversation:
         else:
             address, size, data, length = _UNCONNECTED.unpack_from(frame, HEADER + _ITEMS.size)
             right, connection, sequence = (address, size, data) == (0, 0, 0xB2), None, None
-        if count < 2 or not right or length < 4 or length > len(frame) - start:
+        left = len(frame) - start
+        whole = length == left if count == 2 else length <= left
+        if count < 2 or not right or length < 4 or not whole:
             raise BadFrame("a reply whose items are not those of a message")
         if connected and self._connection is not None and connection != self._connection:
             raise BadFrame("a reply came over another connection")

@@ -7,7 +7,7 @@ import math
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from support.logix_tags import STRING, table, tag
 from support.scanning import SLOW
@@ -45,6 +45,7 @@ def test_a_frame_of_any_bytes_is_the_answer_or_refused(raw: bytes) -> None:
 
 
 @given(st.integers(0, len(frame(b"\xcc\0\0\0\xc4\0abcd")) - 1), st.integers(1, 255))
+@example(42, 4)  # an item that says it is shorter than it is
 def test_a_right_frame_with_one_byte_changed_is_refused_or_carries_only_other_data(
     at: int, flip: int
 ) -> None:

@@ -51,7 +51,8 @@ async def test_status_and_metrics_tell_the_same(tmp_path: Path) -> None:
         async def told() -> dict[str, Any] | None:
             found: dict[str, Any] = json.loads(await status(plant, "--json"))
             ready = found["opcua"]["notifications"] > 2 and all(rate > 0 for rate in found["rates"].values())
-            return found if ready else None
+            measured = (await scraped(match[1]))["isthmus_scan_measured_seconds", "normal", "A"]
+            return found if ready and measured > 0 else None
 
         found = await until(told, what="notifications and rates")
         assert found is not None
