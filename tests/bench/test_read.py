@@ -77,6 +77,7 @@ async def test_reads_are_measured_beside_asyncua() -> None:
         Case("1", "single", Task(1, "hundred", times="source", most_per_s=500), asyncua=False),
         Case("100.changing", "changing", Task(100, "ten", most_per_s=40), changing=True),
     )
+    metrics: dict[str, float] = {}
     for _ in range(4):  # of so short a run the server's rest may take more than what is measured
         metrics = await asyncio.to_thread(measure, 1, 1, variables=200, period_ms=200, cases=cases)
         if all(value > 0 for value in metrics.values()):
