@@ -16,9 +16,9 @@ from bench.accounting import Machine
 from bench.path import Scenario
 from bench.processes import BenchError
 
-FULL: Final = (Scenario(1_000, 500, 15.0), Scenario(10_000, 2_000, 30.0))
+FULL: Final = (Scenario(1_000, 500, 10.0), Scenario(10_000, 2_000, 20.0))
 QUICK: Final = (Scenario(1_000, 500, 5.0), Scenario(10_000, 2_000, 8.0))
-READ_ROUNDS: Final = (5, 5)
+READ_ROUNDS: Final = (3, 5)
 QUICK_READ_ROUNDS: Final = (1, 1)
 """Of clean and of changing values."""
 

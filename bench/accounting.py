@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import platform
 import time
@@ -46,8 +47,16 @@ class Machine:
             if line.startswith("model name")
         ]
         return cls(
-            f"{platform.python_implementation()} {platform.python_version()}",
+            f"{platform.python_implementation()} {platform.python_version()}{_loop()}",
             f"{platform.system()} {platform.release()} {platform.machine()}",
             names[0] if names else platform.processor(),
             os.cpu_count() or 1,
         )
+
+
+def _loop() -> str:
+    """The event loop of a server that is not asyncio's."""
+    try:
+        return f" with uvloop {importlib.metadata.version('uvloop')}"
+    except importlib.metadata.PackageNotFoundError:
+        return ""

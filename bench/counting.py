@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import selectors
 import struct
 import time
@@ -82,6 +83,7 @@ class Counter:
         for session in sessions:
             prefix = _TYPE + ua_binary.nodeid_to_binary(session.token) + _REQUEST
             self._selector.register(session.socket, selectors.EVENT_READ, (session, prefix))
+            session.other = functools.partial(self._take, session, prefix)
             for _ in range(OUTSTANDING):
                 session.send(prefix + _NO_ACKNOWLEDGEMENT)
 
@@ -114,10 +116,10 @@ class Counter:
         for key, _ in ready:
             session, prefix = key.data
             for frame in session.frames():
-                self._take(session, frame, prefix)
+                self._take(session, prefix, frame)
         return bool(ready)
 
-    def _take(self, session: Session, frame: memoryview, prefix: bytes) -> None:
+    def _take(self, session: Session, prefix: bytes, frame: memoryview) -> None:
         # Of a message in chunks the first says all; its last has it answered, for it is whole then.
         last = frame[3] == FINAL
         if session.unfinished is None:

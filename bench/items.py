@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any, Final
@@ -15,7 +16,9 @@ from bench.subscriber import ItemsTask
 FULL: Final = ((OURS, 10_000), (OURS, 100_000), (ASYNCUA, 10_000), (NODE_OPCUA, 10_000))
 QUICK: Final = ((OURS, 10_000),)
 
-_PERIOD_MS: Final = 2_000
+_PERIOD_MS: Final = 60_000
+"""So seldom that reading the device is not to be noticed."""
+_SETTLE: Final = 5.0
 _COLUMNS: Final = (
     "monitored items",
     "create (µs an item)",
@@ -38,6 +41,7 @@ def measure(runs: Sequence[tuple[str, int]]) -> dict[str, float]:
         with ExitStack() as stack:
             subject = begin(stack, prefix, items, _PERIOD_MS)
             tell(subject.mover, "still")
+            time.sleep(_SETTLE)
             pid = str(subject.process.pid)
             client = start(stack, "bench.subscriber", subject.url, pid, str(items))
             tell(client, json.dumps(dataclasses.asdict(ItemsTask(items))))

@@ -27,6 +27,12 @@ _VALUES_A_PUBLISH: Final = 4
 """In a queue of ten."""
 _SLOWER: Final = 1.7
 _TRIES: Final = 4
+_WINDOW_MS: Final = 1_500
+_LONGEST_MS: Final = 12_000
+"""That all windows of a case take together, about."""
+_ALTERNATIONS: Final = 4
+_LEAST, _OVER = 0.4, 1.15
+"""Of what changes: a busy machine may deliver less, and none more but for a round that ends late."""
 _COLUMNS: Final = (
     "server CPU a notification",
     "µs",
@@ -48,35 +54,36 @@ class Run:
     changing: int
     """Variables that change each period."""
     cases: tuple[str, ...] = tuple(_CASES)
-    seconds: float = 2.0
-    """Of a round, at least."""
-    rounds: int = 3
-    warm: float = 2.0
+    times: int = 4
+    """Over which the median is taken."""
+    warm: float = 0.0
     slow: tuple[tuple[str, float], ...] = ()
     """Cases for which the period is so many times as long."""
 
 
 def _asyncua(variables: int, *cases: str) -> Run:
-    return Run(ASYNCUA, variables, 125, 1_000, cases or tuple(_CASES), rounds=1, slow=(("q1.x5", 4.0),))
+    cases = cases or tuple(_CASES)
+    return Run(ASYNCUA, variables, 125, 1_000, cases, times=1, warm=2.0, slow=(("q1.x5", 4.0),))
 
 
 def _node_opcua(variables: int, *cases: str) -> Run:
-    return Run(NODE_OPCUA, variables, 100, 1_000, cases or tuple(_CASES), rounds=1, slow=(("q1.x5", 2.5),))
+    cases = cases or tuple(_CASES)
+    return Run(NODE_OPCUA, variables, 100, 1_000, cases, times=1, warm=2.0, slow=(("q1.x5", 2.5),))
 
 
 FULL: Final = (
-    Run(OURS, 1_000, 100, 1_000, rounds=2),
-    _asyncua(1_000),
-    _node_opcua(1_000),
-    Run(OURS, 10_000, 500, 10_000, (*_CASES, _ENCRYPTED), seconds=3.0),
+    Run(OURS, 1_000, 100, 1_000, times=3),
+    _asyncua(1_000, "q1"),
+    _node_opcua(1_000, "q1"),
+    Run(OURS, 10_000, 500, 10_000, (*_CASES, _ENCRYPTED)),
     _asyncua(10_000),
     _node_opcua(10_000),
-    Run(OURS, 100_000, 2_000, 100_000, seconds=4.0, rounds=2),
+    Run(OURS, 100_000, 2_000, 100_000, times=3),
     _asyncua(100_000, "q1"),
     _node_opcua(100_000, "q1"),
 )
 QUICK: Final = (
-    Run(OURS, 10_000, 500, 10_000, (*_CASES, _ENCRYPTED), rounds=1),
+    Run(OURS, 10_000, 500, 10_000, (*_CASES, _ENCRYPTED), times=2),
     _asyncua(1_000, "q1"),
     _node_opcua(1_000, "q1"),
 )
@@ -127,9 +134,9 @@ class Measuring:
         task, identity = _CASES["q1.x5"][1], self._subject.identity
         plain: list[float] = []
         encrypted: list[float] = []
-        for _ in range(self._run.rounds):
+        for _ in range(_ALTERNATIONS):
             for results, pem in ((plain, ""), (encrypted, identity)):
-                task = dataclasses.replace(task, identity=pem, rounds=1, idle=False)
+                task = dataclasses.replace(task, identity=pem, times=1)
                 found = self._task(task, self._run.period_ms)
                 results.append(found["us_per_notification"])
         return statistics.median(encrypted) - statistics.median(plain)
@@ -137,14 +144,16 @@ class Measuring:
     def _task(self, task: Task, period: float) -> dict[str, Any]:
         run = self._run
         publishing = period * (_VALUES_A_PUBLISH if task.queue > 1 else 1)
-        cycles = max(2 if task.queue == 1 else 1, round(run.seconds * 1000 / publishing))
+        cycles = max(1, round(_WINDOW_MS / publishing))
+        times = min(task.times, run.times, max(1, int(_LONGEST_MS / publishing)))
         tell(self._subject.mover, f"moving {period:.0f} {run.changing}")
-        rounds = min(task.rounds, run.rounds)
-        task = dataclasses.replace(task, publishing=publishing, cycles=cycles, rounds=rounds, warm=run.warm)
+        task = dataclasses.replace(task, publishing=publishing, cycles=cycles, times=times, warm=run.warm)
         tell(self._client, json.dumps(dataclasses.asdict(task)))
         result: dict[str, Any] = json.loads(line(self._client, "result "))
-        if task.queue > 1 and result["per_message"] == 0:
-            raise BenchError(f"{NAMES[run.prefix]}: nothing came")
+        most = task.sessions * run.changing / period * 1000
+        if not _LEAST * most < result["per_s"] < _OVER * most:
+            came = f"{result['per_s']:,.0f} of {most:,.0f} notifications a second came"
+            raise BenchError(f"{NAMES[run.prefix]}, {run.variables:,} variables: {came}")
         return result
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -101,6 +101,8 @@ class Session:
         self._symmetric = self._policy.symmetric_cryptography
         self._requests = 1
         self.token: Any = ua.NodeId()
+        self.other: Callable[[memoryview], None] = _ignore
+        """Takes the chunks that come while the answer to something else is awaited."""
         self.unfinished: Any = None
         """What whoever reads chunks knows of a message whose last has not come."""
         self._buffer = bytearray(1 << 20)
@@ -159,16 +161,19 @@ class Session:
         return answer
 
     def ask(self, body: bytes) -> bytes:
-        """Send an encoded request; the body of its answer, whatever else comes."""
+        """Send an encoded request; the body of its answer. What else comes goes to ``other``."""
         number = self.send(body)
         parts: list[bytes] = []
-        while True:
+        whole = False
+        while not whole:
             for frame in self.frames():
                 plain = self._plain(bytes(frame[16:]))
-                if struct.unpack_from("<I", plain, 4)[0] == number:
-                    parts.append(plain[8:])
-                    if frame[3] == FINAL:
-                        return b"".join(parts)
+                if struct.unpack_from("<I", plain, 4)[0] != number:
+                    self.other(frame)
+                    continue
+                parts.append(plain[8:])
+                whole = frame[3] == FINAL
+        return b"".join(parts)
 
     def send(self, body: bytes) -> int:
         """Send an encoded request; its id."""
@@ -249,6 +254,10 @@ class Session:
         while True:
             for frame in self.frames():
                 return bytes(frame)
+
+
+def _ignore(_frame: memoryview) -> None:
+    """Nobody wants it."""
 
 
 def _policy(identity: Identity | None, server: bytes) -> Any:

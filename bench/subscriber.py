@@ -8,6 +8,7 @@ and a `Result` or an `ItemsResult` as JSON. It is one process however many sessi
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import statistics
 import struct
@@ -58,7 +59,7 @@ _REST: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Subscribe to all variables, count for some rounds, and unsubscribe; times in milliseconds.
+    """Subscribe to all variables, count, and unsubscribe, some times over; times in milliseconds.
 
     ``identity`` is a PEM file with the key and the certificate of a client whose channel is to be
     SignAndEncrypt; empty for none.
@@ -67,13 +68,11 @@ class Task:
     sessions: int = 1
     queue: int = 1
     publishing: float = 1000.0
-    cycles: int = 4
-    """Publishing intervals of a round."""
-    rounds: int = 3
-    warm: float = 2.0
-    """Seconds before the first round, at least a publishing interval."""
-    idle: bool = True
-    """Whether to look what the server takes without subscribers, before and after, and take that off."""
+    cycles: int = 2
+    """Publishing intervals that are counted at a time; as many pass without items before and after."""
+    times: int = 5
+    warm: float = 0.0
+    """Seconds before it is counted, at least a publishing interval."""
     identity: str = ""
 
 
@@ -82,11 +81,12 @@ class Result:
     """What a task came to; a ratio of CPU is of one core."""
 
     us_per_notification: float
-    """The server's CPU beyond what it takes without subscribers; the median of the rounds."""
+    """The server's CPU beyond what it takes without items; the median of all times."""
     per_s: float
     cpu: float
-    """The most of all rounds."""
+    """The most of all times."""
     idle_cpu: float
+    """Without items."""
     per_message: float
     """Notifications of a NotificationMessage."""
     create_us: float
@@ -165,6 +165,72 @@ def created(body: bytes, count: int) -> list[int]:
     return [number for _, number, _, _, _ in results]
 
 
+def spent(pid: int, work: Callable[[], object]) -> tuple[float, float]:
+    """The CPU of a process while that is done, in seconds; and how long it took."""
+    before, begin = cpu_seconds(pid), time.monotonic()
+    work()
+    return cpu_seconds(pid) - before, time.monotonic() - begin
+
+
+class Subscribing:
+    """One task: items on every session, now there, now not."""
+
+    def __init__(self, pid: int, sessions: list[Session], nodes: list[bytes], task: Task) -> None:
+        self._pid, self._nodes, self._task = pid, nodes, task
+        self._subscriptions = [Items(session, task.publishing) for session in sessions]
+        self._counter = Counter(sessions)
+        self._cycle = task.publishing / 1000
+        self._creating: list[float] = []
+        self._messages: list[float] = []
+
+    def run(self) -> Result:
+        """Look what the server takes without items and with them, in turns."""
+        idle, busy = [self._idle()], []
+        for _ in range(self._task.times):
+            busy.append(self._busy(idle[-1]))
+            idle.append(self._idle())
+        pairs = zip(busy, itertools.pairwise(idle), strict=True)
+        self._counter.close()
+        return Result(
+            statistics.median((cpu - sum(around) / 2) / per_s for (cpu, per_s), around in pairs) * 1e6,
+            per_s=statistics.median(per_s for _, per_s in busy),
+            cpu=max(cpu for cpu, _ in busy),
+            idle_cpu=statistics.median(idle),
+            per_message=statistics.median(self._messages),
+            create_us=statistics.median(self._creating),
+        )
+
+    def _idle(self) -> float:
+        """The server's CPU without items, of a core."""
+        seconds = self._task.cycles * self._cycle
+        self._counter.until_quiet(self._cycle)
+        used, wall = spent(self._pid, lambda: self._counter.until(time.monotonic() + seconds))
+        return used / wall
+
+    def _busy(self, idle: float) -> tuple[float, float]:
+        """The same with items, and notifications a second."""
+        counter, task = self._counter, self._task
+        items = len(self._nodes) * task.sessions
+        first = counter.notifications + items
+        used, wall = spent(self._pid, self._create)
+        self._creating.append((used - idle * wall) / items * 1e6)
+        counter.until_all(first, _FIRST_VALUES)
+        counter.until(time.monotonic() + max(task.warm, self._cycle))
+        counter.until_quiet(self._cycle)
+        notifications, messages = counter.notifications, counter.messages
+        end = time.monotonic() + task.cycles * self._cycle
+        used, wall = spent(self._pid, lambda: counter.until(end))
+        notifications, messages = counter.notifications - notifications, counter.messages - messages
+        self._messages.append(notifications / max(messages, 1))
+        for one in self._subscriptions:
+            one.delete()
+        return used / wall, max(notifications, 1) / wall
+
+    def _create(self) -> None:
+        for one in self._subscriptions:
+            one.create(self._nodes, self._task.queue)
+
+
 class Subscriber:
     """Does the tasks against one server."""
 
@@ -178,46 +244,23 @@ class Subscriber:
 
     def notifications(self, task: Task) -> Result:
         """See `Task`."""
-        seconds = task.cycles * task.publishing / 1000
-        before = self._idle(seconds if task.idle else 0.0)
         identity = load(Path(task.identity)) if task.identity else None
         sessions = [Session(self._url, identity).begin() for _ in range(task.sessions)]
-        subscriptions = [Items(session, task.publishing) for session in sessions]
-
-        def create() -> None:
-            for one in subscriptions:
-                one.create(self._nodes, task.queue)
-
-        creating, took = self._spent(create)
-        items = len(self._nodes) * task.sessions
-        counter = Counter(sessions)
-        counter.until_all(items, _FIRST_VALUES)
-        counter.until(time.monotonic() + max(task.warm, task.publishing / 1000))
-        messages, notifications = counter.messages, counter.notifications
-        rounds = [self._round(counter, seconds, task.publishing / 1000) for _ in range(task.rounds)]
-        messages, notifications = counter.messages - messages, counter.notifications - notifications
-        counter.close()
-        for session in sessions:
-            session.close()
-        time.sleep(_SETTLE)
-        idle = (before + self._idle(seconds if task.idle else 0.0)) / 2
-        return Result(
-            statistics.median((used - idle * wall) / max(count, 1) for used, wall, count in rounds) * 1e6,
-            per_s=statistics.median(count / wall for _, wall, count in rounds),
-            cpu=max(used / wall for used, wall, _ in rounds),
-            idle_cpu=idle,
-            per_message=notifications / max(messages, 1),
-            create_us=(creating - idle * took) / items * 1e6,
-        )
+        subscribing = Subscribing(self._pid, sessions, self._nodes, task)
+        try:
+            return subscribing.run()
+        finally:
+            for session in sessions:
+                session.close()
+            time.sleep(_REST)
 
     def items(self, task: ItemsTask) -> ItemsResult:
         """See `ItemsTask`."""
         nodes = self._nodes[: task.items]
-        idle = self._idle(_REST)
 
         def per_item(work: Callable[[], object]) -> tuple[float, float]:
-            used, wall = self._spent(work)
-            return (used - idle * wall) / len(nodes) * 1e6, wall
+            used, wall = spent(self._pid, work)
+            return used / len(nodes) * 1e6, wall
 
         session = Session(self._url).begin()
         items = Items(session, 100.0)
@@ -237,24 +280,6 @@ class Subscriber:
             time.sleep(_SETTLE)
 
         return ItemsResult(create_us, delete_us, per_item(drop)[0], delete_s, size)
-
-    def _round(self, counter: Counter, seconds: float, cycle: float) -> tuple[float, float, int]:
-        """Some publishing intervals from a quiet moment on: CPU, seconds, notifications."""
-        counter.until_quiet(cycle)
-        already = counter.notifications
-        begin = time.monotonic()
-        used, wall = self._spent(lambda: counter.until(begin + seconds))
-        return used, wall, counter.notifications - already
-
-    def _idle(self, seconds: float) -> float:
-        """The server's CPU without subscribers, of a core."""
-        return self._spent(lambda: time.sleep(seconds))[0] / seconds if seconds else 0.0
-
-    def _spent(self, work: Callable[[], object]) -> tuple[float, float]:
-        """The server's CPU while that is done, in seconds; and how long it took."""
-        before, begin = cpu_seconds(self._pid), time.monotonic()
-        work()
-        return cpu_seconds(self._pid) - before, time.monotonic() - begin
 
 
 def save(identity: Identity, file: Path) -> None:
