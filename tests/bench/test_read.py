@@ -69,24 +69,24 @@ class Ends:
 
 
 async def test_reads_are_measured_beside_asyncua() -> None:
+    # Requests enough that what they cost stands out of what a server at rest does now and then.
     cases = (
-        Case("100.repeated", "one", Task(100, "one", most_per_s=100)),
+        Case("100.repeated", "one", Task(100, "one", most_per_s=1_000)),
         Case(
-            "100.registered", "registered", Task(100, "one", registered=True, most_per_s=100), asyncua=False
+            "100.registered", "registered", Task(100, "one", registered=True, most_per_s=1_000), asyncua=False
         ),
-        Case("1", "single", Task(1, "hundred", times="source", most_per_s=500), asyncua=False),
-        Case("100.changing", "changing", Task(100, "ten", most_per_s=40), changing=True),
+        Case("1", "single", Task(1, "hundred", times="source", most_per_s=1_000), asyncua=False),
+        Case("100.changing", "changing", Task(100, "ten", most_per_s=1_000), changing=True),
     )
-    metrics: dict[str, float] = {}
-    for _ in range(4):  # of so short a run the server's rest may take more than what is measured
-        metrics = await asyncio.to_thread(measure, 1, 1, variables=200, period_ms=200, cases=cases)
-        if all(value > 0 for value in metrics.values()):
-            break
+    metrics = await asyncio.to_thread(measure, 1, 1, variables=200, period_ms=200, cases=cases)
     names = {f"read.{case.name}" for case in cases}
     names |= {f"asyncua.read.{case.name}" for case in cases if case.asyncua}
     keys = ("us", "per_s", "cpu_percent", "idle_percent")
     assert set(metrics) == {f"{name}.{key}" for name in names for key in keys}
-    assert all(value > 0 for value in metrics.values())
+    # A server whose values stand still may take nothing at all while nobody asks.
+    assert all(
+        value > 0 or (name.endswith(".idle_percent") and value == 0) for name, value in metrics.items()
+    )
     assert all(metrics[f"{name}.cpu_percent"] <= 100 * MOST for name in names)
     # Asyncua's take on 100 values: milliseconds, of which 45 ought to be enough.
     assert 200 < metrics["asyncua.read.100.repeated.us"] * 100 < 45_000
