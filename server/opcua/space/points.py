@@ -29,9 +29,10 @@ _FORMATS: Final = {
     ValueType.Double: "d",
 }
 _WHOLE: Final[Mapping[int, Callable[..., bytes]]] = {
-    kind.value: struct.Struct(f"<BB{form}q").pack for kind, form in _FORMATS.items()
+    kind.value: struct.Struct(f"<BB{form}q").pack
+    for kind, form in (_FORMATS | {ValueType.Float: "f"}).items()
 }
-"""Mask, type, value and source time of a Good number, in one go."""
+"""Mask, type, value and source time of a Good number, in one go. Of a Float too large: OverflowError."""
 _VARIANT: Final[Mapping[ValueType, Callable[..., bytes]]] = {
     kind: struct.Struct(f"<B{form}").pack for kind, form in _FORMATS.items()
 }
@@ -46,11 +47,14 @@ def encode_head(point: Point) -> bytes:
     kind = point.kind
     value = point.value
     if point.status == 0 and value is not None and (whole := _WHOLE.get(kind)) is not None:
-        made = whole(_GOOD, kind, value, point.source_time)
-    else:
-        variant = b"" if is_bad(point.status) or value is None else encode_value(ValueType(kind), value)
-        made = head(variant, point.status, point.source_time)
-    point.head = made
+        try:
+            made = point.head = whole(_GOOD, kind, value, point.source_time)
+        except OverflowError:
+            pass
+        else:
+            return made
+    variant = b"" if is_bad(point.status) or value is None else encode_value(ValueType(kind), value)
+    made = point.head = head(variant, point.status, point.source_time)
     return made
 
 
