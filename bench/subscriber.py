@@ -72,7 +72,7 @@ class Task:
     """Publishing intervals that are counted at a time; as many pass without items before and after."""
     times: int = 5
     warm: float = 0.0
-    """Seconds before it is counted, at least a publishing interval."""
+    """Seconds before anything is measured, and before it is counted; at least a publishing interval then."""
     identity: str = ""
 
 
@@ -185,6 +185,7 @@ class Subscribing:
 
     def run(self) -> Result:
         """Look what the server takes without items and with them, in turns."""
+        self._counter.until(time.monotonic() + self._task.warm)
         idle, busy = [self._idle()], []
         for _ in range(self._task.times):
             busy.append(self._busy(idle[-1]))
