@@ -54,7 +54,7 @@ async def test_status_and_metrics_tell_the_same(tmp_path: Path) -> None:
             measured = (await scraped(match[1]))["isthmus_scan_measured_seconds", "normal", "A"]
             return found if ready and measured > 0 else None
 
-        found = await until(told, what="notifications and rates")
+        found = await until(told, within=60, what="notifications and rates")
         assert found is not None
         assert found["pid"] == plant.process.ready["pid"]
         assert found["opcua"]["sessions"] == 1
