@@ -6,6 +6,7 @@ import enum
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
+from server.opcua.types import ObjectIds
 from server.opcua.wire.nodeid import Key, numeric
 from server.opcua.wire.reader import Reader
 
@@ -130,6 +131,8 @@ class Service(NamedTuple):
     needs: Needs = Needs.Session
 
 
-def service(name: str, request: int, response: int, run: Run, needs: Needs = Needs.Session) -> Service:
-    """A service by the numbers of its encodings in namespace 0 (`ObjectIds.…_Encoding_DefaultBinary`)."""
+def service(name: str, run: Run, needs: Needs = Needs.Session) -> Service:
+    """A service by its name; the numbers of its binary encodings are those namespace 0 has for it."""
+    request: int = getattr(ObjectIds, f"{name}Request_Encoding_DefaultBinary")
+    response: int = getattr(ObjectIds, f"{name}Response_Encoding_DefaultBinary")
     return Service(name, numeric(request), numeric(response), run, needs)

@@ -25,7 +25,7 @@ from server.opcua.services.turns import Eventually, Work, in_turns
 from server.opcua.sessions.session import OfAccess, Session
 from server.opcua.space.node import Node, Reference
 from server.opcua.space.space import Space
-from server.opcua.types import ObjectIds, ServiceFault, StatusCodes
+from server.opcua.types import ServiceFault, StatusCodes
 from server.opcua.wire.nodeid import NULL, Key
 from server.opcua.wire.reader import Reader
 from server.opcua.wire.writer import NULL_STRING, byte_string, int32, qualified_name, uint32
@@ -136,18 +136,8 @@ class Browsing:
     def services(self) -> tuple[Service, ...]:
         """The services given here."""
         return (
-            service(
-                "Browse",
-                ObjectIds.BrowseRequest_Encoding_DefaultBinary,
-                ObjectIds.BrowseResponse_Encoding_DefaultBinary,
-                self.browse,
-            ),
-            service(
-                "BrowseNext",
-                ObjectIds.BrowseNextRequest_Encoding_DefaultBinary,
-                ObjectIds.BrowseNextResponse_Encoding_DefaultBinary,
-                self.browse_next,
-            ),
+            service("Browse", self.browse),
+            service("BrowseNext", self.browse_next),
         )
 
     def browse(self, session: Session, request: Request) -> Eventually:

@@ -6,7 +6,6 @@ from typing import Final
 
 from server.opcua.endpoints import TRANSPORT_PROFILE, Endpoints
 from server.opcua.requests import Answer, Needs, Peer, Request, Service, service
-from server.opcua.types import ObjectIds
 from server.opcua.wire import structs
 from server.opcua.wire.reader import Reader
 from server.opcua.wire.writer import array, int32
@@ -27,20 +26,8 @@ class Discovery:
     def services(self) -> tuple[Service, ...]:
         """The services given here."""
         return (
-            service(
-                "FindServers",
-                ObjectIds.FindServersRequest_Encoding_DefaultBinary,
-                ObjectIds.FindServersResponse_Encoding_DefaultBinary,
-                self.find_servers,
-                Needs.Nothing,
-            ),
-            service(
-                "GetEndpoints",
-                ObjectIds.GetEndpointsRequest_Encoding_DefaultBinary,
-                ObjectIds.GetEndpointsResponse_Encoding_DefaultBinary,
-                self.get_endpoints,
-                Needs.Nothing,
-            ),
+            service("FindServers", self.find_servers, Needs.Nothing),
+            service("GetEndpoints", self.get_endpoints, Needs.Nothing),
         )
 
     def find_servers(self, _peer: Peer, request: Request) -> Answer:

@@ -26,7 +26,6 @@ from server.opcua.space.permissions import Access, Permission
 from server.opcua.space.space import Space
 from server.opcua.types import (
     AttributeIds,
-    ObjectIds,
     ServiceFault,
     StatusCodes,
     UaStatusCodeError,
@@ -73,14 +72,7 @@ class Methods:
 
     def services(self) -> tuple[Service, ...]:
         """The services given here."""
-        return (
-            service(
-                "Call",
-                ObjectIds.CallRequest_Encoding_DefaultBinary,
-                ObjectIds.CallResponse_Encoding_DefaultBinary,
-                self.call,
-            ),
-        )
+        return (service("Call", self.call),)
 
     def add(self, method: Key, handler: Handler) -> None:
         """Have a method carried out; one of a type also stands for those of its instances.

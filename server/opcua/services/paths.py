@@ -25,7 +25,7 @@ from server.opcua.sessions.session import Session
 from server.opcua.space.node import Node, Reference
 from server.opcua.space.permissions import Access
 from server.opcua.space.space import Space
-from server.opcua.types import ObjectIds, StatusCodes
+from server.opcua.types import StatusCodes
 from server.opcua.wire.nodeid import Key
 from server.opcua.wire.reader import Reader
 from server.opcua.wire.writer import int32, uint32
@@ -83,14 +83,7 @@ class Paths:
 
     def services(self) -> tuple[Service, ...]:
         """The services given here."""
-        return (
-            service(
-                "TranslateBrowsePathsToNodeIds",
-                ObjectIds.TranslateBrowsePathsToNodeIdsRequest_Encoding_DefaultBinary,
-                ObjectIds.TranslateBrowsePathsToNodeIdsResponse_Encoding_DefaultBinary,
-                self.translate,
-            ),
-        )
+        return (service("TranslateBrowsePathsToNodeIds", self.translate),)
 
     def translate(self, session: Session, request: Request) -> Eventually:
         """Follow each path; what the session may not browse is not there."""

@@ -37,7 +37,7 @@ from server.opcua.space.points import encode_head, stamp, without_server, withou
 from server.opcua.space.space import Space
 from server.opcua.space.value import head
 from server.opcua.transport.limits import LIMITS
-from server.opcua.types import ObjectIds, ServiceFault, StatusCodes
+from server.opcua.types import ServiceFault, StatusCodes
 from server.opcua.wire.nodeid import Key
 from server.opcua.wire.reader import Reader
 from server.opcua.wire.writer import int32, ticks
@@ -100,14 +100,7 @@ class Reading:
 
     def services(self) -> tuple[Service, ...]:
         """The services given here."""
-        return (
-            service(
-                "Read",
-                ObjectIds.ReadRequest_Encoding_DefaultBinary,
-                ObjectIds.ReadResponse_Encoding_DefaultBinary,
-                self.read,
-            ),
-        )
+        return (service("Read", self.read),)
 
     def read(self, session: Session, request: Request) -> Answer | Coroutine[Any, Any, Answer]:
         """Read. Answers at once unless a device has to be asked or the list is long and not plain."""

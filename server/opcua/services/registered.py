@@ -23,7 +23,7 @@ from server.opcua.services.sight import (
 from server.opcua.services.turns import Eventually, Work, in_turns
 from server.opcua.sessions.session import Session
 from server.opcua.space.space import Space
-from server.opcua.types import ObjectIds, ServiceFault, StatusCodes
+from server.opcua.types import ServiceFault, StatusCodes
 from server.opcua.wire.nodeid import Key, numeric
 from server.opcua.wire.reader import Reader
 from server.opcua.wire.writer import array
@@ -63,18 +63,8 @@ class Registering:
     def services(self) -> tuple[Service, ...]:
         """The services given here."""
         return (
-            service(
-                "RegisterNodes",
-                ObjectIds.RegisterNodesRequest_Encoding_DefaultBinary,
-                ObjectIds.RegisterNodesResponse_Encoding_DefaultBinary,
-                self.register,
-            ),
-            service(
-                "UnregisterNodes",
-                ObjectIds.UnregisterNodesRequest_Encoding_DefaultBinary,
-                ObjectIds.UnregisterNodesResponse_Encoding_DefaultBinary,
-                self.unregister,
-            ),
+            service("RegisterNodes", self.register),
+            service("UnregisterNodes", self.unregister),
         )
 
     def register(self, session: Session, request: Request) -> Eventually:

@@ -23,7 +23,7 @@ from server.opcua.space.node import Node
 from server.opcua.space.permissions import Access, Permission
 from server.opcua.space.space import Space
 from server.opcua.space.value import StoredValue
-from server.opcua.types import AttributeIds, ObjectIds, ServiceFault, StatusCodes, status_name
+from server.opcua.types import AttributeIds, ServiceFault, StatusCodes, status_name
 from server.opcua.wire import structs
 from server.opcua.wire.nodeid import key_of, text
 from server.opcua.wire.reader import Reader
@@ -69,14 +69,7 @@ class Writing:
 
     def services(self) -> tuple[Service, ...]:
         """The services given here."""
-        return (
-            service(
-                "Write",
-                ObjectIds.WriteRequest_Encoding_DefaultBinary,
-                ObjectIds.WriteResponse_Encoding_DefaultBinary,
-                self.write,
-            ),
-        )
+        return (service("Write", self.write),)
 
     def write(self, session: Session, request: Request) -> Any:
         """Write: a coroutine, for devices take their time. Values are written in the order given."""

@@ -23,7 +23,7 @@ from server.opcua.sessions.registry import Ending, Sessions
 from server.opcua.sessions.session import About, Session
 from server.opcua.status import peer_status
 from server.opcua.tokens import Authenticator, Identity, LoginRefused, Proof
-from server.opcua.types import ObjectIds, ServiceFault, StatusCodes, status_name
+from server.opcua.types import ServiceFault, StatusCodes, status_name
 from server.opcua.wire import structs, writer
 
 log = logging.getLogger(__name__)
@@ -106,35 +106,11 @@ class Establishment:
 
     def services(self) -> tuple[Service, ...]:
         """CreateSession, ActivateSession, CloseSession, Cancel."""
-        ids = ObjectIds
         return (
-            service(
-                "CreateSession",
-                ids.CreateSessionRequest_Encoding_DefaultBinary,
-                ids.CreateSessionResponse_Encoding_DefaultBinary,
-                self.create,
-                Needs.Channel,
-            ),
-            service(
-                "ActivateSession",
-                ids.ActivateSessionRequest_Encoding_DefaultBinary,
-                ids.ActivateSessionResponse_Encoding_DefaultBinary,
-                self.activate,
-                Needs.Channel,
-            ),
-            service(
-                "CloseSession",
-                ids.CloseSessionRequest_Encoding_DefaultBinary,
-                ids.CloseSessionResponse_Encoding_DefaultBinary,
-                self.close,
-                Needs.Channel,
-            ),
-            service(
-                "Cancel",
-                ids.CancelRequest_Encoding_DefaultBinary,
-                ids.CancelResponse_Encoding_DefaultBinary,
-                self.cancel,
-            ),
+            service("CreateSession", self.create, Needs.Channel),
+            service("ActivateSession", self.activate, Needs.Channel),
+            service("CloseSession", self.close, Needs.Channel),
+            service("Cancel", self.cancel),
         )
 
     def create(self, peer: Peer, request: Request) -> Eventually:

@@ -40,7 +40,7 @@ from server.opcua.subscriptions.parameters import (
 from server.opcua.subscriptions.services import encode_codes
 from server.opcua.subscriptions.subscription import Subscription
 from server.opcua.subscriptions.terms import NO_FILTER, Terms
-from server.opcua.types import ObjectIds, ServiceFault, StatusCodes
+from server.opcua.types import ServiceFault, StatusCodes
 from server.opcua.wire.reader import Reader
 from server.opcua.wire.writer import int32, uint32
 
@@ -63,38 +63,12 @@ class ItemServices:
 
     def services(self) -> tuple[Service, ...]:
         """The services given here."""
-        ids = ObjectIds
         return (
-            service(
-                "CreateMonitoredItems",
-                ids.CreateMonitoredItemsRequest_Encoding_DefaultBinary,
-                ids.CreateMonitoredItemsResponse_Encoding_DefaultBinary,
-                self.create,
-            ),
-            service(
-                "ModifyMonitoredItems",
-                ids.ModifyMonitoredItemsRequest_Encoding_DefaultBinary,
-                ids.ModifyMonitoredItemsResponse_Encoding_DefaultBinary,
-                self.modify,
-            ),
-            service(
-                "SetMonitoringMode",
-                ids.SetMonitoringModeRequest_Encoding_DefaultBinary,
-                ids.SetMonitoringModeResponse_Encoding_DefaultBinary,
-                self.set_mode,
-            ),
-            service(
-                "SetTriggering",
-                ids.SetTriggeringRequest_Encoding_DefaultBinary,
-                ids.SetTriggeringResponse_Encoding_DefaultBinary,
-                self.set_triggering,
-            ),
-            service(
-                "DeleteMonitoredItems",
-                ids.DeleteMonitoredItemsRequest_Encoding_DefaultBinary,
-                ids.DeleteMonitoredItemsResponse_Encoding_DefaultBinary,
-                self.delete,
-            ),
+            service("CreateMonitoredItems", self.create),
+            service("ModifyMonitoredItems", self.modify),
+            service("SetMonitoringMode", self.set_mode),
+            service("SetTriggering", self.set_triggering),
+            service("DeleteMonitoredItems", self.delete),
         )
 
     def _subscription(self, session: Session, reader: Reader) -> Subscription:

@@ -16,7 +16,7 @@ from server.opcua.subscriptions.item import PlainItem
 from server.opcua.subscriptions.messages import NO_DIAGNOSTICS
 from server.opcua.subscriptions.settings import revise
 from server.opcua.subscriptions.subscription import Subscription
-from server.opcua.types import ObjectIds, ServiceFault, StatusCodes
+from server.opcua.types import ServiceFault, StatusCodes
 from server.opcua.wire.reader import Reader
 from server.opcua.wire.writer import uint32
 
@@ -35,50 +35,14 @@ class SubscriptionServices:
 
     def services(self) -> tuple[Service, ...]:
         """The services given here."""
-        ids = ObjectIds
         return (
-            service(
-                "CreateSubscription",
-                ids.CreateSubscriptionRequest_Encoding_DefaultBinary,
-                ids.CreateSubscriptionResponse_Encoding_DefaultBinary,
-                self.create,
-            ),
-            service(
-                "ModifySubscription",
-                ids.ModifySubscriptionRequest_Encoding_DefaultBinary,
-                ids.ModifySubscriptionResponse_Encoding_DefaultBinary,
-                self.modify,
-            ),
-            service(
-                "SetPublishingMode",
-                ids.SetPublishingModeRequest_Encoding_DefaultBinary,
-                ids.SetPublishingModeResponse_Encoding_DefaultBinary,
-                self.set_publishing_mode,
-            ),
-            service(
-                "Publish",
-                ids.PublishRequest_Encoding_DefaultBinary,
-                ids.PublishResponse_Encoding_DefaultBinary,
-                self.publish,
-            ),
-            service(
-                "Republish",
-                ids.RepublishRequest_Encoding_DefaultBinary,
-                ids.RepublishResponse_Encoding_DefaultBinary,
-                self.republish,
-            ),
-            service(
-                "TransferSubscriptions",
-                ids.TransferSubscriptionsRequest_Encoding_DefaultBinary,
-                ids.TransferSubscriptionsResponse_Encoding_DefaultBinary,
-                self.transfer,
-            ),
-            service(
-                "DeleteSubscriptions",
-                ids.DeleteSubscriptionsRequest_Encoding_DefaultBinary,
-                ids.DeleteSubscriptionsResponse_Encoding_DefaultBinary,
-                self.delete,
-            ),
+            service("CreateSubscription", self.create),
+            service("ModifySubscription", self.modify),
+            service("SetPublishingMode", self.set_publishing_mode),
+            service("Publish", self.publish),
+            service("Republish", self.republish),
+            service("TransferSubscriptions", self.transfer),
+            service("DeleteSubscriptions", self.delete),
         )
 
     def create(self, session: Session, request: Request) -> Answer:
