@@ -15,6 +15,7 @@ class ScanStatistics:
     ``overruns`` counts reads that were skipped because their time had passed before they
     could begin. ``planned`` is the class's period and ``measured`` how long its last
     requests took together, both in seconds: above ``planned`` the class cannot be kept.
+    It is not taken by the loop's clock, which may have a grain longer than a request.
     """
 
     planned: float

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import defaultdict
 from typing import Final, Never
 
@@ -187,7 +188,7 @@ class Scan:
     async def _read(self, job: Job) -> Answer:
         statistics = self._device.statistics[job.packet.scan.name]
         async with self._line.turns.turn(urgent=False):
-            asked = self._clock()
+            asked = time.perf_counter()
             statistics.reads += 1
             try:
                 answer = await self._line.read(job.packet)
@@ -197,7 +198,7 @@ class Scan:
                 raise
             finally:
                 self._spoken = self._clock()
-                lasted = self._spoken - asked
+                lasted = time.perf_counter() - asked
                 statistics.measured += lasted - job.lasted
                 job.lasted = lasted
         return answer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import defaultdict
 from typing import Final, Never
 
@@ -166,14 +167,14 @@ class Scan:
 
     async def _read(self, job: _Job) -> bytes:
         async with self._line.turns.turn(urgent=False):
-            asked = self._clock()
+            asked = time.perf_counter()
             statistics = self._statistics[job.block.scan.name]
             statistics.reads += 1
             try:
                 reply = await self._line.exchange(job.request)
             finally:
                 if not job.missing:
-                    lasted = self._clock() - asked
+                    lasted = time.perf_counter() - asked
                     statistics.measured += lasted - job.lasted
                     job.lasted = lasted
         return codec.check_read(job.request, reply, job.layout.size)

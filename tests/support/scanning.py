@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, Never, Protocol, TypeVar
 
+import pytest
 from support.net import until
 
 from sources.batch import Batch
@@ -99,3 +102,10 @@ async def scanning(source: Dialled[SessionT]) -> AsyncIterator[Scanning[SessionT
             await asyncio.wait((task,))
     if not task.cancelled() and not isinstance(error := task.exception(), ConnectionLost):
         raise AssertionError("the scan ended with an error of its own") from error
+
+
+def grainy(monkeypatch: pytest.MonkeyPatch, grain: float) -> None:
+    """Give the running loop a clock that moves by so many seconds at a time, as uvloop's does by 0.001."""
+    monkeypatch.setattr(
+        asyncio.get_running_loop(), "time", lambda: math.floor(time.monotonic() / grain) * grain
+    )

@@ -10,7 +10,7 @@ import pytest
 from support.logix import everything, packer, serving
 from support.logix_tags import settings, tag
 from support.net import until
-from support.scanning import FAST, NORMAL, SLOW, scanning
+from support.scanning import FAST, NORMAL, SLOW, grainy, scanning
 
 from sources.ethernetip.decode import LogixTag
 from sources.ethernetip.driver import LogixSource
@@ -120,6 +120,16 @@ async def test_blocks_keep_their_tuple_and_carry_the_time_they_came() -> None:
         assert all(batch.qualities == GOOD and batch.device_times is None for batch in batches)
         received = [batch.received for batch in batches if batch.tags[0].scan is FAST]
         assert received == sorted(received)
+
+
+async def test_requests_are_timed_finer_than_the_loop_s_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    grainy(monkeypatch, 0.05)
+    async with serving() as plc:
+        its = tag("A_DINT")
+        source = LogixSource("PLC", settings(plc.port), [its])
+        async with scanning(source) as scan:
+            await scan.good(its)
+            await until(lambda: 0 < source.statistics["fast"].measured < 0.04, within=5)
 
 
 async def test_many_values_take_few_requests() -> None:

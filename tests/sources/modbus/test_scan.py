@@ -11,7 +11,7 @@ import pytest
 from support.modbus_peer import Peer, excepting, frame, honest, modbus_peer, mute
 from support.modbus_tags import settings, tag
 from support.net import free_port, until
-from support.scanning import FAST, NORMAL, SLOW, Listener, scanning
+from support.scanning import FAST, NORMAL, SLOW, Listener, grainy, scanning
 
 from sources.errors import Unreachable
 from sources.modbus.driver import ModbusSource
@@ -463,6 +463,16 @@ async def test_scans_that_come_too_late_are_skipped_and_counted_never_queued() -
         assert fast.measured >= 0.1
         assert normal.reads >= 2
         assert (fast.planned, fast.blocks, normal.blocks) == (0.05, 1, 1)
+
+
+async def test_requests_are_timed_finer_than_the_loop_s_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    grainy(monkeypatch, 0.05)
+    async with modbus_peer() as peer:
+        its = tag("holding:0")
+        source = ModbusSource("PLC", settings(peer.port), [its])
+        async with scanning(source) as scan:
+            await scan.good(its)
+            await until(lambda: 0 < source.statistics["fast"].measured < 0.04, within=5)
 
 
 async def test_blocks_of_a_class_are_spread_over_its_period() -> None:
