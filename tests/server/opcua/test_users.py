@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from support.clock import Clock
 
 from server.opcua.errors import UserStoreError
 from server.opcua.users import UserStore
@@ -17,14 +18,6 @@ PASSWORD = "correct horse"
 async def roles(store: UserStore, name: str, password: str) -> frozenset[Role] | None:
     user = await store.verify(name, password)
     return None if user is None else user.roles
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.time = 1000.0
-
-    def __call__(self) -> float:
-        return self.time
 
 
 @pytest.fixture
@@ -110,11 +103,11 @@ async def test_after_some_failures_a_name_has_to_wait_even_with_the_right_passwo
     for _ in range(3):
         assert await roles(store, "ann", "wrong horse") is None
     assert await roles(store, "ann", PASSWORD) is None
-    clock.time += 1.0
+    clock.now += 1.0
     assert await roles(store, "ann", "wrong horse") is None  # the fourth: now two seconds
-    clock.time += 1.0
+    clock.now += 1.0
     assert await roles(store, "ann", PASSWORD) is None
-    clock.time += 1.0
+    clock.now += 1.0
     assert await roles(store, "ann", PASSWORD) == frozenset()
     assert await roles(store, "ann", "wrong horse") is None
     assert await roles(store, "ann", PASSWORD) == frozenset()

@@ -1,17 +1,10 @@
 from __future__ import annotations
 
 import pytest
+from support.clock import Clock
 from support.simulator import FILLER, filler, point
 
 from sources.simulators.simulation import Simulation
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

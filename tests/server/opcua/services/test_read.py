@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import struct
 from collections.abc import Collection, Coroutine, Mapping
 from typing import Any
@@ -22,6 +21,7 @@ from support.nodes import (
     small_space,
     variable,
 )
+from support.turns import counting_turns
 
 from server.opcua.services import plans
 from server.opcua.services.plans import Budget, Plan, ReadPlans
@@ -222,19 +222,9 @@ async def test_a_long_list_that_is_not_plain_lets_others_in_between(
     _, _, reading = served
     body = read_request([(numeric(9001, 4), int(AttributeIds.DisplayName), None, None)] * 3000)
     answer: Any = reading.read(session(), request(body))
-    turns = 0
-
-    async def others() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    task = asyncio.create_task(others())
-    assert len(results(await answer)) == 3000
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-    assert turns >= 5
+    async with counting_turns() as turns:
+        assert len(results(await answer)) == 3000
+    assert turns.count >= 5
 
 
 async def test_an_answer_nobody_may_have_is_not_built(served: Served) -> None:
@@ -265,20 +255,10 @@ async def test_parts_of_a_large_array_let_others_in_between(served: Served) -> N
     space.add(variable(node, "Large", large, attributes={int(AttributeIds.ValueRank): variant(6, int32(1))}))
     body = read_request([(node, VALUE, "7", None)] * 20)
     answer: Any = reading.read(session(), request(body))
-    turns = 0
-
-    async def others() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    task = asyncio.create_task(others())
-    found = results(await answer)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    async with counting_turns() as turns:
+        found = results(await answer)
     assert [value.Value.Value for value in found if value.Value] == [[7]] * 20
-    assert turns >= 10
+    assert turns.count >= 10
 
 
 async def test_a_list_that_is_read_when_its_session_ends_leaves_no_plan(served: Served) -> None:

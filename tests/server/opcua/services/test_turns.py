@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 
 import pytest
 from support.sessions import FakePeer, request
+from support.turns import counting_turns
 
 from server.opcua.services.turns import Work, in_turns
 
@@ -27,19 +28,9 @@ def test_short_work_is_done_at_once() -> None:
 async def test_long_work_is_done_in_turns() -> None:
     answer = in_turns(work(20, 0.001), request(FakePeer()), turn=0.003)
     assert isinstance(answer, Coroutine)
-    turns = 0
-
-    async def others() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    beside = asyncio.ensure_future(others())
-    assert await answer == b"done"
-    beside.cancel()
-    await asyncio.gather(beside, return_exceptions=True)
-    assert 3 <= turns <= 20
+    async with counting_turns() as turns:
+        assert await answer == b"done"
+    assert 3 <= turns.count <= 20
 
 
 async def test_what_goes_wrong_comes_out_in_whichever_turn_it_does() -> None:

@@ -1,16 +1,9 @@
 from __future__ import annotations
 
 import pytest
+from support.clock import Clock
 
 from server.opcua.sessions.backoff import MAX_DELAY, PER_ADDRESS, PER_USER, Backoff, delay, network
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.time = 1000.0
-
-    def __call__(self) -> float:
-        return self.time
 
 
 @pytest.fixture
@@ -42,7 +35,7 @@ def test_the_wait_doubles_up_to_a_limit() -> None:
 def test_one_user_from_one_address_waits_and_a_success_ends_it(backoff: Backoff, clock: Clock) -> None:
     assert [attempt(backoff, "ann", "10.0.0.1") for _ in range(4)] == [True, True, True, False]
     assert attempt(backoff, "ann", "10.0.0.2", right=True), "elsewhere she is not held up"
-    clock.time += 1
+    clock.now += 1
     assert attempt(backoff, "ann", "10.0.0.1", right=True)
     assert [attempt(backoff, "ann", "10.0.0.1") for _ in range(4)] == [True, True, True, False]
 
@@ -50,17 +43,17 @@ def test_one_user_from_one_address_waits_and_a_success_ends_it(backoff: Backoff,
 def test_the_log_never_says_to_wait_for_nothing(backoff: Backoff, clock: Clock) -> None:
     for _ in range(3):
         backoff.failed("ann", "10.0.0.1", known=True)
-    clock.time += 0.9
+    clock.now += 0.9
     assert backoff.refuses("ann", "10.0.0.1", known=True) == "wait 1 s after 3 failures"
 
 
 def test_an_address_that_tries_many_names_is_slowed_down(backoff: Backoff, clock: Clock) -> None:
     tried = [attempt(backoff, f"user{number}", "10.6.6.6", known=number % 2 == 0) for number in range(100)]
     assert sum(tried) == PER_ADDRESS.free
-    clock.time += 3600
+    clock.now += 3600
     tried = []
     for number in range(3600):
-        clock.time += 1
+        clock.now += 1
         tried.append(attempt(backoff, f"another{number}", "10.6.6.6"))
     assert sum(tried) <= PER_ADDRESS.free + 3600 / PER_ADDRESS.seconds + 1
 
@@ -85,10 +78,10 @@ def test_many_addresses_guess_no_faster_together(backoff: Backoff, clock: Clock)
     addresses = [f"10.6.{number // 250}.{number % 250}" for number in range(500)]
     first = sum(attempt(backoff, "ann", address) for address in addresses)
     assert first == len(addresses), "an address where nothing failed yet has one attempt"
-    clock.time += 3600
+    clock.now += 3600
     tried = 0
     for _ in range(60):
-        clock.time += 60
+        clock.now += 60
         tried += sum(attempt(backoff, "ann", address) for address in addresses)
     assert tried <= PER_USER.free + 3600 / PER_USER.seconds + 1
 

@@ -4,6 +4,7 @@ import logging
 import math
 
 import pytest
+from support.clock import Clock
 from support.sessions import FakePeer
 
 from server.opcua.sessions import registry
@@ -25,18 +26,11 @@ def user(name: str, *roles: Role) -> Identity:
     return Identity(name, granted, UserRecord(name=name, hash="$argon2id$x", roles=frozenset(roles)))
 
 
-class Clock:
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.time = 1000.0
-        monkeypatch.setattr("server.opcua.sessions.session.monotonic", self)
-
-    def __call__(self) -> float:
-        return self.time
-
-
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
+    clock = Clock()
+    monkeypatch.setattr("server.opcua.sessions.session.monotonic", clock)
+    return clock
 
 
 def made(
@@ -220,7 +214,7 @@ def test_a_session_whose_client_is_gone_makes_room(clock: Clock) -> None:
     peers = FakePeer(), FakePeer()
     first, second = (made(sessions, peer, user("ann")) for peer in peers)
     sessions.lost(peers[0])
-    clock.time += 1
+    clock.now += 1
     sessions.lost(peers[1])
     made(sessions, identity=user("bob"))
     assert closed(first) == [True], "the one that was silent longest"
@@ -304,10 +298,10 @@ def test_one_address_has_half_of_the_unused_sessions_at_most() -> None:
 def test_what_is_not_activated_in_time_is_closed(clock: Clock) -> None:
     sessions = Sessions(Limits(10, 10), clock)
     found = made(sessions, identity=None, timeout=3_600_000)
-    clock.time += registry.MAX_UNUSED
+    clock.now += registry.MAX_UNUSED
     sessions.sweep()
     assert closed(found) == [False]
-    clock.time += 1
+    clock.now += 1
     sessions.sweep()
     assert closed(found) == [True]
     assert sessions.unused == 0
@@ -318,12 +312,12 @@ def test_what_is_idle_for_too_long_is_closed(clock: Clock) -> None:
     sessions = Sessions(Limits(10, 10), clock)
     peer = FakePeer()
     found = made(sessions, peer, timeout=20_000)
-    clock.time += 19
+    clock.now += 19
     sessions.served(peer, found.token)
-    clock.time += 19
+    clock.now += 19
     sessions.sweep()
     assert closed(found) == [False]
-    clock.time += 2
+    clock.now += 2
     sessions.sweep()
     assert closed(found) == [True]
     assert sessions.counts.timeouts == 1
@@ -343,10 +337,10 @@ def test_a_session_waits_for_its_client_but_not_for_ever(clock: Clock) -> None:
     assert moves == [None]
     assert closed(unused) == [True], "it was never activated"
     assert not peer.sessions
-    clock.time += 21
+    clock.now += 21
     sessions.sweep()
     assert (brief.closed, patient.closed) == (True, False)
-    clock.time += registry.MAX_ABSENCE
+    clock.now += registry.MAX_ABSENCE
     sessions.sweep()
     assert closed(patient) == [True]
 
@@ -355,7 +349,7 @@ def test_a_client_has_its_time_to_come_back_from_when_it_was_lost(clock: Clock) 
     sessions = Sessions(Limits(10, 10), clock)
     peer = FakePeer()
     found = made(sessions, peer, timeout=3_600_000)
-    clock.time += 2 * registry.MAX_ABSENCE
+    clock.now += 2 * registry.MAX_ABSENCE
     sessions.lost(peer)
     sessions.sweep()
     assert closed(found) == [False]

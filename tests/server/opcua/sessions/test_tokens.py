@@ -11,6 +11,7 @@ import pytest
 from asyncua import ua
 from asyncua.crypto import security_policies as policies
 from support import pki
+from support.clock import Clock
 
 from server.opcua import users as users_module
 from server.opcua.channels.policies import POLICIES as CHANNEL_POLICIES
@@ -50,13 +51,6 @@ def hashes(monkeypatch: pytest.MonkeyPatch) -> Hashes:
     monkeypatch.setattr(users_module, "_fits", found)
     monkeypatch.setattr(users_module, "_no_ones_hash", lambda: "nobody's")
     return found
-
-
-class Clock:
-    time = 1000.0
-
-    def __call__(self) -> float:
-        return self.time
 
 
 @pytest.fixture
@@ -283,7 +277,7 @@ async def test_one_password_tried_with_many_names(
     assert (await authenticator.authenticate(proof(token()))).user == ANN, "she has been here before"
     assert (await authenticator.authenticate(proof(token("user1"), "10.0.0.2"))).user == "user1"
     assert await refusal(authenticator, token("user19")) == StatusCodes.BadUserAccessDenied
-    clock.time += PER_ADDRESS.seconds
+    clock.now += PER_ADDRESS.seconds
     assert (await authenticator.authenticate(proof(token("user19")))).user == "user19"
 
 

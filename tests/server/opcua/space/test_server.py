@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from asyncua import ua
+from support.clock import Clock
 from support.spaces import NOBODY, World, read, variant_of
 
 from nodesets.isa95 import ISA95
@@ -29,13 +30,6 @@ from server.plant.values import Point
 
 STATUS = "Server_ServerStatus"
 CAPABILITIES = "Server_ServerCapabilities"
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclasses.dataclass

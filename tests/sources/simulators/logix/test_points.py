@@ -5,22 +5,13 @@ import struct
 from typing import Any
 
 import pytest
+from support.clock import Clock
 from support.logix import PACKER, packer, packer_point, parse_reply, path, read, write
 
 from sources.simulators.logix.controller import LogixController
 from sources.simulators.logix.derive import spec_from_paths
 
 PROGRAM = "Program:Packer"
-
-
-class Clock:
-    """Time that passes when it is told to."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

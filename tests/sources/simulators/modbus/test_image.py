@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 
 import pytest
+from support.clock import Clock
 from support.simulator import FILLER, filler, point
 
 from sources.simulators.modbus.image import Image, NoSuchAddressError
@@ -10,17 +11,9 @@ from sources.simulators.simulation import Simulation
 from sources.simulators.spec import PointSpec
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def image(*points: PointSpec, clock: Clock | None = None) -> Image:
     points = points or filler().points
-    return Image(points, Simulation(points, clock or Clock()))
+    return Image(points, Simulation(points, clock or Clock(0.0)))
 
 
 def test_a_table_reaches_from_its_first_point_to_its_last() -> None:
@@ -43,7 +36,7 @@ def test_a_table_without_points_has_no_addresses() -> None:
 
 
 def test_the_registers_follow_the_machine() -> None:
-    clock = Clock()
+    clock = Clock(0.0)
     it = image(clock=clock)
     assert it.get(FILLER, "Speed") == 0
     clock.now += 10
@@ -55,7 +48,7 @@ def test_the_registers_follow_the_machine() -> None:
 
 
 def test_what_is_written_stands_bit_for_bit() -> None:
-    clock = Clock()
+    clock = Clock(0.0)
     it = image(clock=clock)
     quiet_nan_with_payload = [0x7FC0, 0x1234]
     it.write("holding", 2, quiet_nan_with_payload)
@@ -129,7 +122,7 @@ def test_freezing_refuses_what_the_register_cannot_hold() -> None:
 
 
 def test_a_number_without_a_meaning_stands_in_its_register() -> None:
-    clock = Clock()
+    clock = Clock(0.0)
     it = image(point("Program", "holding", 0, "int16", lut={0: 10, 1: 20}, writable=True), clock=clock)
     it.write("holding", 0, [7])
     clock.now += 1
@@ -140,7 +133,7 @@ def test_a_number_without_a_meaning_stands_in_its_register() -> None:
 
 
 def test_a_written_counter_counts_on_in_its_register() -> None:
-    clock = Clock()
+    clock = Clock(0.0)
     it = image(point("Caps", "holding", 0, "uint16", kind="counter", writable=True), clock=clock)
     clock.now += 10
     it.write("holding", 0, [65530])
