@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Generator, Iterator
 from platform import machine
 from typing import Any, Final
 
 import pytest
+from asyncua.client.ua_client import UaClient
 
 _HAS_ATHERIS: Final = sys.version_info[:2] == (3, 11) and (sys.platform, machine()) == ("linux", "x86_64")
 _WITHOUT_ATHERIS: Final = () if _HAS_ATHERIS else ("atheris has no wheel for this Python or machine",)
@@ -48,3 +49,22 @@ async def _no_leaked_task(request: pytest.FixtureRequest) -> AsyncIterator[None]
     if leaked:
         names = ", ".join(f"{task.get_name()} ({task.get_coro()})" for task in leaked)
         pytest.fail(f"{request.node.nodeid} left tasks behind: {names}", pytrace=False)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _a_client_that_gives_up_hangs_up() -> Iterator[None]:
+    """Close what asyncua's client (2.1.0) leaves open when its watchdog finds the session gone.
+
+    It then calls itself disconnected, so that to disconnect it does nothing, and its socket is found
+    by the garbage collector: in whichever test happens to be running.
+    """
+    mark = UaClient.mark_disconnected
+
+    def mark_and_close(client: UaClient) -> None:
+        if client.protocol is not None and client.protocol.transport is not None:
+            client.protocol.disconnect_socket()
+        mark(client)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(UaClient, "mark_disconnected", mark_and_close)
+        yield

@@ -54,8 +54,6 @@ _LARGE: Final = 1024
 
 _NOT_PLANNED: Final = 8
 """A plain list of so many is parsed sooner than its plan is found."""
-_SCATTERED: Final = 4
-"""Points a block has at least, on the average, for a join by blocks to be worth it."""
 _MOST_ACCESSES: Final = 16
 
 _LIST: Final = 8

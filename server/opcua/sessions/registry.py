@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from server.opcua.sessions.backoff import network
-from server.opcua.sessions.session import ChannelKey, Session
+from server.opcua.sessions.session import ChannelKey, Session, tell
 from server.opcua.types import ServiceFault, StatusCodes
 from server.opcua.wire.nodeid import Key
 
@@ -186,7 +186,7 @@ class Sessions:
         if first:
             del self._unused[session]
             self.counts.cumulated += 1
-            _tell(self.on_open, session)
+            tell(self.on_open, session)
         peer.sessions_changed()
         return session.renew_nonce()
 
@@ -239,7 +239,7 @@ class Sessions:
         self._count(why)
         if was_active:
             self._report(session, why)
-            _tell(self.on_close, session)
+            tell(self.on_close, session)
 
     def lost(self, peer: Peer) -> None:
         """A connection is gone: its sessions wait for their clients, those never activated end."""
@@ -320,11 +320,3 @@ def revised_timeout(requested_ms: float) -> float:
 def _patience(session: Session) -> float:
     """Seconds nothing may be heard of it."""
     return session.timeout if session.peer is not None else min(session.timeout, MAX_ABSENCE)
-
-
-def _tell(listeners: Iterable[Listener], session: Session) -> None:
-    for listener in listeners:
-        try:
-            listener(session)
-        except Exception:
-            log.exception("a listener to sessions failed: a fault of ours")

@@ -7,9 +7,9 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import monotonic
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, ParamSpec, TypeVar, cast
 
 from server.opcua.space.permissions import Access
 from server.opcua.types import ServiceFault, StatusCodes
@@ -29,6 +29,7 @@ NONCE: Final = 32
 
 _MOST_USERS: Final = 10
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -148,7 +149,7 @@ class Session:
         self.peer = peer
         if peer is not None:
             self.client, self.address = peer.name, peer.address
-        self._tell(self._moves)
+        tell(self._moves)
 
     def admit(self, identity: Identity, access: Access) -> None:
         """It is for that user from now on. For `Sessions` alone."""
@@ -164,18 +165,10 @@ class Session:
         self.peer = None
         endings, self._endings = self._endings, []
         self._moves.clear()
-        self._tell(endings)
+        tell(endings)
         self.renounce()
         self._parts.clear()
         self.handles.clear()
-
-    @staticmethod
-    def _tell(listeners: list[Callable[[], None]]) -> None:
-        for listener in list(listeners):
-            try:
-                listener()
-            except Exception:
-                log.exception("what hangs on a session failed: a fault of ours")
 
     def renounce(self) -> None:
         """Its user or the user's roles changed: forget what was worked out for the former ones."""
@@ -200,3 +193,12 @@ class OfAccess:
 
     def clear(self) -> None:
         """It is dropped: give back what is accounted for elsewhere."""
+
+
+def tell(listeners: Iterable[Callable[P, None]], *what: P.args, **more: P.kwargs) -> None:
+    """Call each; one that fails is logged and keeps nothing from the others."""
+    for listener in list(listeners):
+        try:
+            listener(*what, **more)
+        except Exception:
+            log.exception("what hangs on a session failed: a fault of ours")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from asyncua import ua
 from asyncua.client.client import Client
+from asyncua.client.ua_client import UaClientState
 from asyncua.crypto import security_policies as policies
 from support import pki
 from support.opcua import (
@@ -364,6 +365,23 @@ async def test_a_broken_users_file_ends_the_sessions_of_users_and_nothing_else(
     await asyncio.to_thread(run)
     assert "nobody can log in until it is mended" in caplog.text
     assert "a fault of ours" not in caplog.text
+
+
+async def test_a_client_whose_watchdog_hears_of_it_first_leaves_no_socket_to_the_collector(
+    connect: Connect, served: Running
+) -> None:
+    users = served.bench.users
+    served.call(users.add("leaver", OPERATOR_PASSWORD, [Role.Operator]))
+    async with connect(served, user="leaver", password=OPERATOR_PASSWORD) as client:
+        protocol = client.uaclient.protocol
+        served.do(lambda: users.remove("leaver"))
+        await until_async(lambda: is_disconnected(client), wanted=True)
+        assert protocol is not None
+        assert protocol.transport is None or protocol.transport.is_closing()
+
+
+async def is_disconnected(client: Client) -> bool:
+    return client.uaclient.state is UaClientState.DISCONNECTED
 
 
 async def is_out(client: Client) -> bool:
