@@ -22,9 +22,11 @@ MAX_BYTES: Final = 4 << 20
 MAX_BYTES_IN_ALL: Final = 64 << 20
 """Of the plans of all sessions: what is beyond is not kept."""
 
-_PER_ITEM: Final = 96
-"""An item, and the run it may be alone in."""
+_PER_ITEM: Final = 112
+"""An item, the run it may be alone in, and its place among the scattered."""
 _PER_PLAN: Final = 600
+_RUN: Final = 4
+"""Points that neighbours in a block are, on the average, at least for a join by blocks to be worth it."""
 _block: Final = attrgetter("block")
 
 
@@ -35,10 +37,19 @@ class Run(NamedTuple):
     points: list[Point]
 
 
+class Scattered(NamedTuple):
+    """Points of which few neighbours share a block."""
+
+    points: list[Point]
+    blocks: list[ScanBlock]
+    """That of each."""
+    distinct: list[ScanBlock]
+
+
 class Plan:
     """What one list of nodes came to."""
 
-    __slots__ = ("_layout", "_parts", "access", "generation", "items", "slow")
+    __slots__ = ("_layout", "_parts", "_scattered", "access", "generation", "items", "slow")
 
     def __init__(self, items: list[Point | ReadValueId], slow: int, access: Access, generation: int) -> None:
         """``items`` are points whose value may be read as it is, and ``slow`` that take more."""
@@ -48,13 +59,28 @@ class Plan:
         self.generation = generation
         self._layout = -1
         self._parts: list[Run | ReadValueId] = []
+        self._scattered: Scattered | None = None
 
     def parts(self, layout: int) -> list[Run | ReadValueId]:
         """Its items by the blocks that points have in that layout of the store."""
-        if self._layout != layout:
-            self._layout = layout
-            self._parts = list(_grouped(self.items))
+        self._arrange(layout)
         return self._parts
+
+    def scattered(self, layout: int) -> Scattered | None:
+        """Its items one by one, where all are points and a join by blocks is not worth it."""
+        self._arrange(layout)
+        return self._scattered
+
+    def _arrange(self, layout: int) -> None:
+        if self._layout == layout:
+            return
+        self._layout = layout
+        self._parts = list(_grouped(self.items))
+        self._scattered = None
+        if not self.slow and len(self.items) < _RUN * len(self._parts):
+            points: list[Point] = self.items  # type: ignore[assignment]  # none of them is slow
+            blocks = [point.block for point in points]
+            self._scattered = Scattered(points, blocks, list(set(blocks)))
 
 
 def _grouped(items: list[Point | ReadValueId]) -> Iterator[Run | ReadValueId]:

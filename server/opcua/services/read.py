@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 
 from server.opcua.limits import MAX_NODES_PER_READ
 from server.opcua.requests import Answer, Request, Service, service
-from server.opcua.services.plans import Budget, Plan, ReadPlans, Run
+from server.opcua.services.plans import Budget, Plan, ReadPlans, Run, Scattered
 from server.opcua.services.readvalue import (
     BOTH,
     MIN_READ_VALUE_ID,
@@ -199,6 +199,8 @@ class Reading:
     def _answer(
         self, plan: Plan, timestamps: int, failed: Mapping[str, Quality] = NOTHING_FAILED
     ) -> bytes | list[bytes]:
+        if timestamps == BOTH and not failed and (scattered := plan.scattered(self._store.layout)):
+            return _one_by_one(scattered)
         time = ticks(now())
         found = [int32(len(plan.items))]
         for part in plan.parts(self._store.layout):
@@ -305,6 +307,20 @@ def _once(points: list[Point], timestamps: int) -> bytes:
     else:
         found = [timed(point.head or encode_head(point), stamp(point.block), timestamps) for point in points]
     return b"".join([int32(len(points)), *found, NO_DIAGNOSTICS])
+
+
+def _one_by_one(scattered: Scattered) -> bytes:
+    """The response for points whose blocks are known, with both times."""
+    points, blocks, distinct = scattered
+    for block in distinct:
+        if block.stamp is None:
+            stamp(block)
+    found: list[bytes] = [b""] * (2 * len(points) + 2)
+    found[0] = int32(len(points))
+    found[1:-1:2] = [point.head or encode_head(point) for point in points]
+    found[2:-1:2] = [block.stamp for block in blocks]  # type: ignore[misc]  # made above
+    found[-1] = NO_DIAGNOSTICS
+    return b"".join(found)
 
 
 def _values(run: Run, timestamps: int) -> bytes:

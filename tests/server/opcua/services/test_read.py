@@ -104,6 +104,20 @@ def test_the_server_timestamp_goes_on_while_the_value_stays(
     assert (after.ServerTimestamp - before.ServerTimestamp).total_seconds() == 5  # type: ignore[operator]
 
 
+def test_scattered_points_have_each_the_time_of_its_own_block(served: Served) -> None:
+    _, store, reading = served
+    whose = session()
+    for second in (0, 3):
+        feed(store, {"Speed": 10.0}, 133_000_000_000_000_000 + second * 10_000_000)
+        feed(store, {"Level": 5.0}, 133_000_000_010_000_000 + second * 10_000_000)
+        found = read(reading, whose, *LIST)  # planned at first, then by its plan
+        times = {value.ServerTimestamp.second for value in found if value.ServerTimestamp}
+        speeds, levels = found[::2], found[1::2]
+        assert len(times) == 2
+        assert {value.ServerTimestamp for value in speeds} != {value.ServerTimestamp for value in levels}
+        assert [value.Value.Value for value in found if value.Value] == [10.0, 0.5] * 10
+
+
 def test_a_point_that_moves_to_another_block_gets_its_time(served: Served) -> None:
     _, store, reading = served
     whose = session()
