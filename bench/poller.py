@@ -37,7 +37,7 @@ class Poller:
         self._socket, self._ids, self._number = bare, ids, sequence
         self._buffer = bytearray(1 << 20)
         self._view = memoryview(self._buffer)
-        self._end = 0
+        self._end = self._read = 0
         self.session = session
         self._type = ua_binary.nodeid_to_binary(
             ua.FourByteNodeId(ua.ObjectIds.ReadRequest_Encoding_DefaultBinary)
@@ -58,14 +58,20 @@ class Poller:
         )
         return bytearray(self._message(body))
 
-    def ask(self, request: bytearray, values: int) -> int:
-        """Send it and await its response of so many values; how many bytes that had.
+    def ask(self, requests: list[bytearray], values: int) -> int:
+        """Send all in one go and await the response of each, of so many values; the bytes of the last.
 
-        Raises NotWhatWasAskedFor when it is the response to something else, or a bad one.
+        Raises NotWhatWasAskedFor when one is the response to something else, or a bad one.
         """
-        number = self._next(request)
-        struct.pack_into("<I", request, self._handle_at, number)
-        self._socket.sendall(request)
+        numbers, data = [], bytearray()
+        for request in requests:  # which may be the same one, several times
+            numbers.append(self._next(request))
+            struct.pack_into("<I", request, self._handle_at, numbers[-1])
+            data += request
+        self._socket.sendall(data)
+        return [self._response(number, values) for number in numbers][-1]
+
+    def _response(self, number: int, values: int) -> int:
         self._receive()
         handle, result = _HEAD.unpack_from(self._buffer, _HEADER + 4 + 8)
         (count,) = struct.unpack_from("<i", self._buffer, _RESULTS)
@@ -111,23 +117,26 @@ class Poller:
 
     def _receive(self) -> None:
         """A whole message, chunk behind chunk in the buffer."""
-        self._end = at = 0
+        left = self._read - self._end
+        self._buffer[:left] = self._buffer[self._end : self._read]
+        self._read, at = left, 0
         while True:
             self._fill(at + 8)
             kind, size = struct.unpack_from("<4sI", self._buffer, at)
             if not kind.startswith(b"MSG"):
-                raise NotWhatWasAskedFor(f"the server answered {bytes(self._buffer[: self._end])!r}")
+                raise NotWhatWasAskedFor(f"the server answered {bytes(self._buffer[: self._read])!r}")
             self._fill(at + size)
             at += size
             if kind == b"MSGF":
+                self._end = at
                 return
 
     def _fill(self, end: int) -> None:
-        while self._end < end:
-            got = self._socket.recv_into(self._view[self._end :])
+        while self._read < end:
+            got = self._socket.recv_into(self._view[self._read :])
             if not got:
                 raise NotWhatWasAskedFor("the server closed the connection")
-            self._end += got
+            self._read += got
 
     def _body(self) -> bytes:
         parts, at = [], 0

@@ -1,24 +1,20 @@
-"""What a Read costs a server, Isthmus's and stock asyncua's side by side."""
+"""What a Read costs a server: Isthmus's, stock asyncua's and node-opcua's side by side."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import tempfile
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
-from bench.plant import plant, registers
-from bench.processes import BenchError, line, serve, start, tell
+from bench.processes import BenchError, line, start, tell
 from bench.reader import Task
+from bench.subjects import ASYNCUA, INSTALL, NAMES, NODE_OPCUA, OURS, begin, node
 
 VARIABLES: Final = 10_000
 PERIOD_MS: Final = 500
-OURS: Final = ""
-ASYNCUA: Final = "asyncua."
 
 _SETTLE: Final = 2  # periods
 _CHANGING_PERIODS: Final = 2
@@ -34,8 +30,9 @@ _COLUMNS: Final = (
     "of a core",
     "asyncua",
     "requests/s",
-    "of a core",
-    "times less",
+    "node-opcua",
+    "requests/s",
+    "times less than node-opcua",
 )
 
 
@@ -47,8 +44,8 @@ class Case:
     label: str
     task: Task
     changing: bool = False
-    asyncua: bool = True
-    """Whether asyncua's server is asked, too: not where its work is that of another row."""
+    peers: bool = True
+    """Whether the peers are asked, too: not where their work is that of another row."""
 
 
 def _polled(batch: int) -> float:
@@ -64,25 +61,26 @@ CASES: Final = (
         "1000.repeated.in_order",
         "1,000 values, the same list, machine by machine",
         Task(1000, "one", in_order=True),
-        asyncua=False,
+        peers=False,
     ),
     Case(
         "1000.fresh.in_order",
         "1,000 values, a new list each time, machine by machine",
         Task(1000, "fresh", in_order=True),
-        asyncua=False,
+        peers=False,
     ),
     Case(
         "1000.repeated.source",
         "1,000 values, the same list, source time only",
         Task(1000, "one", times="source"),
-        asyncua=False,
+        peers=False,
     ),
     Case("1000.registered", "1,000 values, the same list, registered", Task(1000, "one", registered=True)),
     Case("100.repeated", "100 values, the same list", Task(100, "one")),
     Case("100.fresh", "100 values, a new list each time", Task(100, "fresh")),
     Case("1", "1 value, the same", Task(1, "one", most_per_s=_SINGLE_PER_S)),
     Case("1.fresh", "1 value, another each time", Task(1, "fresh", most_per_s=_SINGLE_PER_S)),
+    Case("1.ten", "1 value, ten requests at a time", Task(1, "one", together=10)),
     Case(
         "1000.changing",
         "1,000 changing values, ten lists that hold all in rotation",
@@ -98,12 +96,18 @@ CASES: Final = (
 )
 
 
-class Subject:
+class Polled:
     """A server that runs, and the client that polls it."""
 
-    def __init__(self, stack: ExitStack, prefix: str, pid: int, url: str, variables: int) -> None:
+    def __init__(self, stack: ExitStack, prefix: str, variables: int, period_ms: int) -> None:
         self.prefix = prefix
-        self._client = start(stack, "bench.reader", url, str(pid), str(variables))
+        self._subject = begin(stack, prefix, variables, period_ms)
+        pid = str(self._subject.process.pid)
+        self._client = start(stack, "bench.reader", self._subject.url, pid, str(variables))
+
+    def order(self, order: str) -> None:
+        """Have its values change, or stand still."""
+        tell(self._subject.mover, order)
 
     def metrics(self, case: Case, task: Task) -> dict[str, float]:
         """One row's numbers."""
@@ -131,42 +135,41 @@ def measure(
     """Run all cases, those of clean values first; the metrics by name, ``read.<case>.…``."""
     metrics: dict[str, float] = {}
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="isthmus-bench-")))
-        device = start(stack, "bench.device", str(registers(variables)))
-        peer = start(stack, "bench.asyncua_peer", str(variables))
-        text = plant(variables, period_ms, device_port=int(line(device, "ready ")), kind="Double")
-        server, url = serve(stack, folder, text)
-        ours = Subject(stack, OURS, server.pid, url, variables)
-        theirs = Subject(stack, ASYNCUA, peer.pid, line(peer, "ready "), variables)
+        prefixes = [OURS]
+        if any(case.peers for case in cases):
+            prefixes += [ASYNCUA, NODE_OPCUA] if node() else [ASYNCUA]
+        servers = [Polled(stack, prefix, variables, period_ms) for prefix in prefixes]
         for changing, many, periods in ((False, rounds, 1), (True, changing_rounds, _CHANGING_PERIODS)):
-            order = f"moving {period_ms} {variables}" if changing else "still"
-            tell(device, order)
-            tell(peer, order)
+            for server in servers:
+                server.order(f"moving {period_ms} {variables}" if changing else "still")
             time.sleep(_SETTLE * period_ms / 1000)
             for case in cases:
                 if case.changing == changing:
                     task = dataclasses.replace(case.task, rounds=many, seconds=periods * period_ms / 1000)
-                    metrics |= ours.metrics(case, task)
-                    metrics |= theirs.metrics(case, task) if case.asyncua else {}
+                    for server in servers if case.peers else servers[:1]:
+                        metrics |= server.metrics(case, task)
     return metrics
 
 
 def table(metrics: dict[str, float]) -> str:
-    """The metrics as a Markdown table, a row a case."""
+    """The metrics as a Markdown table, a row a case, and what was left out."""
     lines = [
         "| " + " | ".join(_COLUMNS) + " |",
         "|---|" + "---:|" * (len(_COLUMNS) - 1),
     ]
     for case in CASES:
-        ours, theirs = _cells(metrics, OURS, case), _cells(metrics, ASYNCUA, case)
-        if not ours:
+        cells = [_cells(metrics, prefix, case) for prefix in NAMES]
+        if not cells[0]:
             continue
+        cells[1:] = [of[:2] or ["", ""] for of in cells[1:]]
         ratio = ""
-        if theirs:
-            times = metrics[f"{ASYNCUA}read.{case.name}.us"] / metrics[f"read.{case.name}.us"]
+        if theirs := metrics.get(f"{NODE_OPCUA}read.{case.name}.us"):
+            times = theirs / metrics[f"read.{case.name}.us"]
             ratio = f"{times:.1f}" if times < 10 else f"{times:.0f}"
         label = case.label + (" (µs a request)" if case.task.batch == 1 else "")
-        lines.append("| " + " | ".join([label, *ours, *(theirs or ["", "", ""]), ratio]) + " |")
+        lines.append("| " + " | ".join([label, *(cell for of in cells for cell in of), ratio]) + " |")
+    if node() is None:
+        lines.append(f"\nnode-opcua is not measured: it is not here. It comes with `{INSTALL}`.")
     return "\n".join(lines)
 
 

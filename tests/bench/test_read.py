@@ -21,6 +21,7 @@ from bench.accounting import cpu_seconds
 from bench.poller import Nodes, NotWhatWasAskedFor, Poller, check
 from bench.read import CASES, Case, measure, table
 from bench.reader import LOAD, MOST, Polling, Task
+from bench.subjects import node
 
 PROMISED = {
     "1000.repeated",
@@ -68,19 +69,20 @@ class Ends:
         self.poller._socket.close()
 
 
-async def test_reads_are_measured_beside_asyncua() -> None:
+async def test_reads_are_measured_beside_the_peers() -> None:
     # Requests enough that what they cost stands out of what a server at rest does now and then.
     cases = (
         Case("100.repeated", "one", Task(100, "one", most_per_s=1_000)),
         Case(
-            "100.registered", "registered", Task(100, "one", registered=True, most_per_s=1_000), asyncua=False
+            "100.registered", "registered", Task(100, "one", registered=True, most_per_s=1_000), peers=False
         ),
-        Case("1", "single", Task(1, "hundred", times="source", most_per_s=1_000), asyncua=False),
+        Case("1", "single", Task(1, "hundred", times="source", most_per_s=1_000), peers=False),
         Case("100.changing", "changing", Task(100, "ten", most_per_s=1_000), changing=True),
     )
     metrics = await asyncio.to_thread(measure, 1, 1, variables=200, period_ms=200, cases=cases)
     names = {f"read.{case.name}" for case in cases}
-    names |= {f"asyncua.read.{case.name}" for case in cases if case.asyncua}
+    peers = ("asyncua.", "node-opcua.") if node() else ("asyncua.",)
+    names |= {f"{peer}read.{case.name}" for case in cases if case.peers for peer in peers}
     keys = ("us", "per_s", "cpu_percent", "idle_percent")
     assert set(metrics) == {f"{name}.{key}" for name in names for key in keys}
     # A server whose values stand still may take nothing at all while nobody asks.
@@ -92,28 +94,43 @@ async def test_reads_are_measured_beside_asyncua() -> None:
     assert 200 < metrics["asyncua.read.100.repeated.us"] * 100 < 45_000
 
 
-def test_every_promised_number_is_taken_of_both_servers() -> None:
-    assert {case.name for case in CASES if case.asyncua} >= PROMISED
+def test_every_promised_number_is_taken_of_all_servers() -> None:
+    assert {case.name for case in CASES if case.peers} >= PROMISED
     assert len({case.name for case in CASES}) == len(CASES)
 
 
-def test_the_table_shows_what_there_is() -> None:
+def test_the_table_shows_what_there_is_and_what_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.read.node", lambda: None)
     metrics = {
         f"{prefix}read.1.{key}": value
-        for prefix, us in (("", 20.0), ("asyncua.", 160.0))
+        for prefix, us in (("", 20.0), ("node-opcua.", 160.0))
         for key, value in (("us", us), ("per_s", 3000.0), ("cpu_percent", 33.3))
     }
     rows = table(metrics).splitlines()
-    assert rows[2:] == [
-        "| 1 value, the same (µs a request) | 20.0 | 3,000 | 33 % | 160.0 | 3,000 | 33 % | 8.0 |"
-    ]
+    assert rows[2] == (
+        "| 1 value, the same (µs a request) | 20.0 | 3,000 | 33 % |  |  | 160.0 | 3,000 | 8.0 |"
+    )
+    assert rows[-1].startswith("node-opcua is not measured")
+
+
+def test_requests_that_are_sent_together_have_each_its_response() -> None:
+    with Ends() as ends:
+        both = b"".join(chunk(response(number, [good(1.0)] * 3)) for number in (51, 52))
+        ends.server.sendall(both)
+        assert ends.poller.ask([ends.request, ends.request], 3) == len(both) // 2
+        sent = ends.server.recv(1 << 16)
+        half = len(sent) // 2
+        assert [int.from_bytes(sent[at : at + 4], "little") for at in (16, half + 16)] == [51, 52]
+        ends.server.sendall(b"".join(chunk(response(number, [good(1.0)] * 3)) for number in (53, 55)))
+        with pytest.raises(NotWhatWasAskedFor, match="request 54"):
+            ends.poller.ask([ends.request, ends.request], 3)
 
 
 def test_a_request_asks_for_the_values_and_is_numbered() -> None:
     with Ends() as ends:
         for number in (51, 52):
             ends.server.sendall(chunk(response(number, [good(1.0)] * 3)))
-            ends.poller.ask(ends.request, 3)
+            ends.poller.ask([ends.request], 3)
             sent = ends.server.recv(1 << 16)
             assert sent[:4] == b"MSGF"
             assert int.from_bytes(sent[4:8], "little") == len(sent)
@@ -136,7 +153,7 @@ def test_a_response_in_chunks_is_one() -> None:
     body = response(51, [good(1.5), good(2.5), good(3.5)])
     with Ends() as ends:
         ends.server.sendall(chunk(body[:40], b"MSGC") + chunk(body[40:]))
-        assert ends.poller.ask(ends.request, 3) == len(body) + 2 * HEADER
+        assert ends.poller.ask([ends.request], 3) == len(body) + 2 * HEADER
         assert [result.Value.Value for result in ends.poller.results()] == [1.5, 2.5, 3.5]
 
 
@@ -153,17 +170,17 @@ def test_only_a_full_answer_counts(answer: bytes) -> None:
     with Ends() as ends:
         ends.server.sendall(chunk(answer))
         with pytest.raises(NotWhatWasAskedFor):
-            ends.poller.ask(ends.request, 3)
+            ends.poller.ask([ends.request], 3)
 
 
 def test_an_error_message_and_an_end_are_no_answers() -> None:
     with Ends() as ends:
         ends.server.sendall(b"ERRF" + (16).to_bytes(4, "little") + bytes(8))
         with pytest.raises(NotWhatWasAskedFor):
-            ends.poller.ask(ends.request, 3)
+            ends.poller.ask([ends.request], 3)
         ends.server.close()
         with pytest.raises((NotWhatWasAskedFor, BrokenPipeError)):
-            ends.poller.ask(ends.request, 3)
+            ends.poller.ask([ends.request], 3)
 
 
 @pytest.mark.parametrize(
@@ -208,9 +225,9 @@ class Costly:
     def read_request(self, nodes: list[bytes], times: int) -> bytearray:
         return bytearray(b"%d %d" % (len(nodes), times))
 
-    def ask(self, request: bytearray, values: int) -> int:
+    def ask(self, requests: list[bytearray], values: int) -> int:
         self.asked += 1
-        assert request == b"%d 2" % values
+        assert requests == [b"%d 2" % values]
         end = time.process_time() + self.seconds
         while time.process_time() < end:
             pass
