@@ -1,9 +1,10 @@
 """Stock asyncua's server with the variables of the bench's plant, to be measured beside ours.
 
-Run as ``python -m bench.asyncua_peer VARIABLES``; prints ``ready URL``. A line ``moving MS COUNT``
-on its standard input has it write another value to so many variables each period: the same ones
-`REPEATED` times, then the next. ``still`` ends that. Names, NodeIds and folders are those of the
-plant; all is made and written as asyncua's documentation shows it.
+Run as ``python -m bench.asyncua_peer VARIABLES PEM``, with a file of its key and certificate;
+prints ``ready URL``. It serves SecurityPolicy None, and Basic256Sha256 encrypted, to whoever comes.
+A line ``moving MS COUNT`` on its standard input has it write another value to so many variables
+each period: the same ones `REPEATED` times, then the next. ``still`` ends that. Names, NodeIds and
+folders are those of the plant; all is made and written as asyncua's documentation shows it.
 """
 
 from __future__ import annotations
@@ -76,11 +77,15 @@ class Peer:
                 )
 
 
-async def _serve(variables: int) -> None:
+async def _serve(variables: int, identity: str) -> None:
     server: Any = Server()
     await server.init()
     server.set_endpoint("opc.tcp://127.0.0.1:0/")
-    server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
+    await server.load_certificate(identity)
+    await server.load_private_key(identity)
+    server.set_security_policy(
+        [ua.SecurityPolicyType.NoSecurity, ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt]
+    )
     peer = Peer(server)
     await peer.build(variables)
     async with server:
@@ -93,4 +98,4 @@ async def _serve(variables: int) -> None:
 if __name__ == "__main__":
     logging.basicConfig(level=logging.ERROR)
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(int(sys.argv[1])))
+        asyncio.run(_serve(int(sys.argv[1]), sys.argv[2]))

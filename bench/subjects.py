@@ -36,7 +36,7 @@ class Subject:
     url: str
     mover: _Process
     """Who has its values change, told so by ``moving MS COUNT`` and ``still``."""
-    identity: str = ""
+    identity: str
     """A PEM file with the key and the certificate of a client it trusts."""
 
 
@@ -49,22 +49,19 @@ def node() -> str | None:
 def begin(stack: ExitStack, prefix: str, variables: int, period_ms: int) -> Subject:
     """Start one with so many variables of Double; ours reads them with that period."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="isthmus-bench-")))
+    identity = Identity.make()
+    pem = folder / "client.pem"
+    save(identity, pem)
     if prefix == ASYNCUA:
-        peer = start(stack, "bench.asyncua_peer", str(variables))
+        peer = start(stack, "bench.asyncua_peer", str(variables), str(pem))  # which may well be its own, too
     elif prefix == NODE_OPCUA:
         errors = stack.enter_context((folder / "errors").open("w+", encoding="utf-8"))
         script = str(PEERS / "server.js")
         peer = spawn(stack, [node() or "node", script, str(folder), str(variables)], errors)
     else:
-        return _ours(stack, folder, variables, period_ms)
-    return Subject(prefix, peer, line(peer, "ready "), peer)
-
-
-def _ours(stack: ExitStack, folder: Path, variables: int, period_ms: int) -> Subject:
-    identity = Identity.make()
-    identity.trusted_in(folder / "data" / "pki")
-    save(identity, folder / "client.pem")
-    device = start(stack, "bench.device", str(registers(variables)))
-    text = plant(variables, period_ms, device_port=int(line(device, "ready ")), kind="Double")
-    server, url = serve(stack, folder, text)
-    return Subject(OURS, server, url, device, str(folder / "client.pem"))
+        identity.trusted_in(folder / "data" / "pki")
+        device = start(stack, "bench.device", str(registers(variables)))
+        text = plant(variables, period_ms, device_port=int(line(device, "ready ")), kind="Double")
+        server, url = serve(stack, folder, text)
+        return Subject(prefix, server, url, device, str(pem))
+    return Subject(prefix, peer, line(peer, "ready "), peer, str(pem))

@@ -54,8 +54,8 @@ async function main() {
     nodeset_filename: [nodesets.standard],
     serverCertificateManager: manager,
     userCertificateManager: manager,
-    securityModes: [MessageSecurityMode.None],
-    securityPolicies: [SecurityPolicy.None],
+    securityModes: [MessageSecurityMode.None, MessageSecurityMode.SignAndEncrypt],
+    securityPolicies: [SecurityPolicy.None, SecurityPolicy.Basic256Sha256],
     allowAnonymous: true,
     serverCapabilities: {
       maxSessions: 100,
