@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import heapq
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 T = TypeVar("T")
+
+Entry: TypeAlias = tuple[float, int, float, T]
+"""An item on the schedule: when it is due, its number, its period, and itself."""
 
 
 class Schedule(Generic[T]):
@@ -18,7 +21,7 @@ class Schedule(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, float, T]] = []
+        self._heap: list[Entry[T]] = []
         self._count = 0
 
     def __len__(self) -> int:
@@ -44,19 +47,35 @@ class Schedule(Generic[T]):
 
         ``again`` sets a first deadline other than one period on, which starts the item's rhythm.
         """
-        due, count, period, item = self._heap[0]
-        following = due + period if again is None else again
-        missed = 0
-        if following <= now:
-            missed = int((now - following) / period) + 1
-            following += missed * period
-        heapq.heapreplace(self._heap, (following, count, period, item))
+        entry, missed = _following(self._heap[0], now, again)
+        heapq.heapreplace(self._heap, entry)
+        return missed
+
+    def take(self) -> Entry[T]:
+        """Take out the item that comes due next, while it is served. Raises IndexError without one."""
+        return heapq.heappop(self._heap)
+
+    def put_back(self, entry: Entry[T], now: float, again: float | None = None) -> int:
+        """An item that was taken out has been served; otherwise as `done`."""
+        entry, missed = _following(entry, now, again)
+        heapq.heappush(self._heap, entry)
         return missed
 
     def remove(self, unwanted: set[T]) -> None:
         """Take items out."""
         self._heap = [entry for entry in self._heap if entry[3] not in unwanted]
         heapq.heapify(self._heap)
+
+
+def _following(entry: Entry[T], now: float, again: float | None) -> tuple[Entry[T], int]:
+    """When a served item comes due next, and how many deadlines it skips for that."""
+    due, count, period, item = entry
+    following = due + period if again is None else again
+    missed = 0
+    if following <= now:
+        missed = int((now - following) / period) + 1
+        following += missed * period
+    return (following, count, period, item), missed
 
 
 def phase(index: int, of: int, period: float, offset: float = 1.0) -> float:

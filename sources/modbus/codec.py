@@ -1,16 +1,13 @@
-"""Modbus requests and replies on pymodbus's frames: what is asked, and whether the answer answers it.
+"""Modbus requests and replies: what is asked, and whether the answer answers it.
 
-pymodbus frames, counts transactions and drops strangers' replies. It takes a reply's
-function code and length on trust and unpacks register by register, so replies are taken
-raw here and checked against their request. No I/O.
+A PDU is the function code and what follows it. Replies are taken raw and checked against
+their request: function, length, and the place a write echoes. No I/O.
 """
 
 from __future__ import annotations
 
 import struct
 from typing import Final
-
-from pymodbus.pdu import DecodePDU, ModbusPDU
 
 from sources.modbus.config import Table
 from sources.quality import (
@@ -67,41 +64,15 @@ class MalformedReply(Exception):
     """A reply that does not answer its request: too short, too long, or to another question."""
 
 
-class Request(ModbusPDU):
-    """A request with its bytes made once; pymodbus gives it a new transaction id each time it is sent."""
+class Request:
+    """A request, its bytes made once however often it is sent."""
+
+    __slots__ = ("function", "pdu", "unit")
 
     def __init__(self, unit: int, function: int, body: bytes) -> None:
-        super().__init__(dev_id=unit)
-        self.function_code = function
-        self.body = body
-
-    def encode(self) -> bytes:
-        """What follows the function code."""
-        return self.body
-
-
-class Reply(ModbusPDU):
-    """A reply's function code and the bytes behind it, unread."""
-
-    def __init__(self, function: int, body: bytes) -> None:
-        super().__init__()
-        self.function_code = function
-        self.body = body
-
-
-class RawReplies(DecodePDU):
-    """Takes every frame as a `Reply`.
-
-    pymodbus's own raises from inside the transport on a malformed one, which ends the
-    connection with a traceback in the log.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(is_server=False)
-
-    def decode(self, frame: bytes) -> ModbusPDU:
-        """Never fails; `frame` is not empty."""
-        return Reply(frame[0], frame[1:])
+        self.unit = unit
+        self.function = function
+        self.pdu = bytes((function,)) + body
 
 
 def read(unit: int, table: Table, start: int, count: int) -> Request:
@@ -136,37 +107,32 @@ def mask_write(unit: int, address: int, mask: int, value: bool) -> Request:
     )
 
 
-def check(request: Request, reply: ModbusPDU) -> bytes:
-    """The reply's bytes behind the function code. Raises DeviceException or MalformedReply."""
-    # pymodbus lets transaction 0 pass for any, so a late reply of a careless device would too.
-    if not isinstance(reply, Reply) or reply.transaction_id != request.transaction_id:
-        raise MalformedReply(
-            f"the reply is to transaction {reply.transaction_id}, not {request.transaction_id}"
-        )
-    if reply.function_code == request.function_code:
-        return reply.body
-    if reply.function_code == request.function_code | 0x80 and reply.body:
-        raise DeviceException(reply.body[0])
-    raise MalformedReply(f"the reply is of function {reply.function_code}, not {request.function_code}")
+def check(request: Request, reply: bytes) -> bytes:
+    """The bytes behind the function code of a reply's PDU. Raises DeviceException or MalformedReply."""
+    if reply[0] == request.function:
+        return reply[1:]
+    if reply[0] == request.function | 0x80 and len(reply) > 1:
+        raise DeviceException(reply[1])
+    raise MalformedReply(f"the reply is of function {reply[0]}, not {request.function}")
 
 
-def check_read(request: Request, reply: ModbusPDU, size: int) -> bytes:
+def check_read(request: Request, reply: bytes, size: int) -> bytes:
     """The ``size`` bytes of a table. Raises DeviceException or MalformedReply."""
+    if len(reply) == size + 2 and reply[0] == request.function and reply[1] == size:
+        return reply[2:]
     body = check(request, reply)
-    if len(body) != size + 1 or body[0] != size:
-        raise MalformedReply(f"the reply brings {max(len(body) - 1, 0)} bytes where {size} were asked for")
-    return body[1:]
+    raise MalformedReply(f"the reply brings {max(len(body) - 1, 0)} bytes where {size} were asked for")
 
 
-def check_write(request: Request, reply: ModbusPDU) -> None:
+def check_write(request: Request, reply: bytes) -> None:
     """Whether a write was taken. Raises DeviceException or MalformedReply.
 
     The echoed address (and quantity, of FC 15 and 16) must be ours. A value need not: a
     device that limits what it is told may echo what it took, and reading back will tell.
     """
     body = check(request, reply)
-    if len(body) != (6 if request.function_code == MASK_WRITE_REGISTER else 4):
+    if len(body) != (6 if request.function == MASK_WRITE_REGISTER else 4):
         raise MalformedReply(f"the reply to a write is {len(body)} bytes long")
-    echoed = 4 if request.function_code in {WRITE_COILS, WRITE_REGISTERS} else 2
-    if body[:echoed] != request.body[:echoed]:
+    echoed = 4 if request.function in {WRITE_COILS, WRITE_REGISTERS} else 2
+    if body[:echoed] != request.pdu[1 : 1 + echoed]:
         raise MalformedReply("the reply to a write names another place")

@@ -138,7 +138,8 @@ class ModbusSettings(SettingsModel):
     ``max_gap`` is how many registers no tag asks for may be read along to spare a request
     (in the bit tables 16 bits count as one register). ``max_registers`` and ``max_bits``
     bound one request, where a device takes less than the protocol allows. ``timeout`` is
-    the time one request may take, and the call itself.
+    the time one request may take, and the call itself. ``pipeline`` requests at most are on
+    their way on each of ``connections`` connections.
     """
 
     driver: Literal["modbus"]
@@ -150,6 +151,8 @@ class ModbusSettings(SettingsModel):
     max_registers: Annotated[int, Field(ge=1, le=MAX_READ_REGISTERS)] = MAX_READ_REGISTERS
     max_bits: Annotated[int, Field(ge=1, le=MAX_READ_BITS)] = MAX_READ_BITS
     timeout: Duration = 1.0
+    connections: Annotated[int, Field(ge=1, le=16)] = 1
+    pipeline: Annotated[int, Field(ge=1, le=16)] = 1
 
 
 @dataclass(frozen=True, slots=True)

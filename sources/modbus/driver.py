@@ -15,7 +15,8 @@ from sources.modbus import codec
 from sources.modbus.config import Encoding, ModbusSettings
 from sources.modbus.decode import Layout, ModbusTag, Unencodable, encode, register_mask, to_bool
 from sources.modbus.device import Device
-from sources.modbus.line import Line, NoReply, NotSent
+from sources.modbus.exchange import NoReply, NotSent
+from sources.modbus.line import Line
 from sources.modbus.plan import Block, Limits, plan
 from sources.modbus.scan import Scan
 from sources.quality import (
@@ -119,7 +120,7 @@ class ModbusSession:
         layout = Layout(block.table, block.start, block.count, block.tags)
         request = codec.read(self._unit, block.table, block.start, block.count)
         try:
-            async with self._line.turns.turn(urgent=True):
+            async with self._line.slots.command():
                 reply = await self._line.exchange(request)
             data = codec.check_read(request, reply, layout.size)
         except NoReply as error:
@@ -153,10 +154,10 @@ class ModbusSession:
             if tag.address.encoding is Encoding.bool:
                 bit = to_bool(tag, value)
                 carry_out = self._write_coil if tag.address.table.is_bits else self._write_bit
-                async with self._line.turns.turn(urgent=True):
+                async with self._line.slots.command():
                     return await carry_out(tag, bit)
             data = encode(tag, value)
-            async with self._line.turns.turn(urgent=True):
+            async with self._line.slots.command():
                 return await self._write_registers(tag, data)
         except Unencodable as error:
             log.info("%s: not written: %s", self._name, error)
@@ -219,13 +220,13 @@ class ModbusSession:
 
     async def _send_either(self, tag: ModbusTag, first: codec.Request, second: codec.Request) -> Quality:
         """Send the first, or, to a device that says it does not know that function, the second."""
-        if first.function_code not in self._lacks:
+        if first.function not in self._lacks:
             try:
                 return await self._send(tag, first)
             except codec.DeviceException as error:
                 if error.code != codec.ILLEGAL_FUNCTION:
                     raise
-            self._lacks.add(first.function_code)
+            self._lacks.add(first.function)
         return await self._send(tag, second)
 
     async def _send(self, tag: ModbusTag, request: codec.Request) -> Quality:

@@ -1,172 +1,122 @@
-"""The line to one device: a TCP connection that carries one request at a time, each with a deadline."""
+"""The line to a device or gateway: its links, who may ask next, and whether it still stands."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import re
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Final
-
-from pymodbus.client import AsyncModbusTcpClient
-from pymodbus.exceptions import ConnectionException, ModbusException
-from pymodbus.pdu import ModbusPDU
+from collections.abc import Callable
+from typing import Final
 
 from sources.errors import ConnectionLost, Unreachable
-from sources.modbus.codec import RawReplies, Request
+from sources.modbus.codec import Request
 from sources.modbus.config import ModbusSettings
-from sources.quality import BAD_COMMUNICATION_ERROR, BAD_CONNECTION_CLOSED, BAD_TIMEOUT, Quality
-from sources.turns import Turns
+from sources.modbus.exchange import Awaited, Exchange, NoReply, NotSent
+from sources.modbus.link import Link
+from sources.modbus.mbap import MbapStream
+from sources.modbus.slots import Slots
+from sources.quality import BAD_CONNECTION_CLOSED, BAD_TIMEOUT, Quality
 
 SILENT_LIMIT: Final = 2
 """So many requests in a row without a reply, and the connection counts as lost."""
 
-_MAX_FRAME: Final = 260
-
-# pymodbus reports each dropped late reply at ERROR, with a dump. What a plant needs to know of
-# a connection is told once, by the supervisor; who wants more sets this logger's level first.
-if logging.getLogger("pymodbus.logging").level == logging.NOTSET:
-    logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)
-
-
-class NoReply(Exception):
-    """The request was sent and not answered in time; the connection still stands."""
-
-
-class NotSent(ConnectionLost):
-    """The connection was lost before the request went out: the device cannot have seen it."""
-
 
 class Line:
-    """One connection.
+    """One or more connections, and so many requests in flight on each.
 
-    Whoever asks takes a turn (``turns``) and holds it over one or more calls of `exchange`.
-    ``patience`` is how long the next reply may take, in seconds: the source's timeout,
-    unless lowered after a request that was not answered; a reply restores it.
+    Whoever asks holds a slot (``slots``) meanwhile. ``patience`` is how long the next reply
+    may take, in seconds: the source's timeout, unless lowered after a request that was not
+    answered; a reply restores it.
     """
 
     def __init__(self, settings: ModbusSettings) -> None:
-        self.turns = Turns()
+        self.slots = Slots(settings.connections * settings.pipeline)
         self.patience = settings.timeout
         self.silent = 0
         """How many requests in a row have had no reply."""
-        self._timeout = settings.timeout
-        self._asking = False
-        self._lost: asyncio.Future[tuple[str, Quality]] = asyncio.get_running_loop().create_future()
-        # Our own deadline and the supervisor's reconnect take the place of pymodbus's, which
-        # holds the next request back for several timeouts and dials without telling anyone.
-        self._client = AsyncModbusTcpClient(
-            settings.host,
-            port=settings.port,
-            timeout=10 * settings.timeout,
-            retries=0,
-            reconnect_delay=0,
-            trace_connect=self._traced,
-        )
-        self._context = self._client.ctx
-        self._context.framer.decoder = RawReplies()
-        # By default a late reply and the right one in one segment overflow it and both are dropped.
-        self._context.max_buffer_size = 4 * _MAX_FRAME
+        self.loss: tuple[str, Quality] | None = None
+        """Why the line is lost, or None while it stands."""
+        self.on_loss: Callable[[], None] | None = None
+        """Called once, when it is lost."""
+        self._settings = settings
+        self._links: list[Link] = []
 
     async def dial(self) -> None:
         """Connect. Raises Unreachable with the cause."""
-        failures: list[OSError] = []
-        create = self._context.call_create
-
-        async def call() -> Any:
-            # pymodbus keeps the cause of a failure to its log.
-            try:
-                return await create()
-            except OSError as error:
-                failures.append(error)
-                raise
-
-        self._context.call_create = call
+        settings = self._settings
+        loop = asyncio.get_running_loop()
         try:
-            with _cancellation_kept():
-                async with asyncio.timeout(self._timeout):
-                    connected = await self._client.connect()
+            async with asyncio.timeout(settings.timeout):
+                for _ in range(settings.connections):
+                    _, link = await loop.create_connection(
+                        lambda: MbapStream(self), settings.host, settings.port
+                    )
+                    self._links.append(link)
         except TimeoutError:
-            raise Unreachable(f"no answer to the call within {self._timeout:g} s") from None
-        if not connected:
-            raise Unreachable(_cause(failures[-1]) if failures else "the connection could not be made")
+            raise Unreachable(f"no answer to the call within {settings.timeout:g} s") from None
+        except OSError as error:
+            raise Unreachable(_cause(error)) from None
 
     def close(self) -> None:
-        """Hang up; whoever waits for a reply or a turn gets ConnectionLost."""
-        self._drop("the connection was closed by this side", BAD_CONNECTION_CLOSED)
-        self._client.close()
+        """Hang up; whoever waits for a reply gets ConnectionLost."""
+        self.lost("the connection was closed by this side", BAD_CONNECTION_CLOSED)
 
-    async def wait(self, until: float | None) -> None:
-        """Wait until that time of the loop's clock, or for ever; raises ConnectionLost when it is lost."""
-        delay = None if until is None else until - asyncio.get_running_loop().time()
-        if delay is None or delay > 0:
-            await asyncio.wait((self._lost,), timeout=delay)
-        if self._lost.done():
-            raise ConnectionLost(*self._lost.result())
+    def render(self, request: Request) -> bytes:
+        """The bytes of a request, made once for `Exchange.frame`."""
+        return self._links[0].render(request)
 
-    async def exchange(self, request: Request) -> ModbusPDU:
-        """Send a request and return the reply. The caller holds the turn.
+    def send(self, exchange: Exchange) -> None:
+        """Send a request; the caller holds a slot, and the line stands."""
+        links = self._links
+        link = links[0] if len(links) == 1 else min(links, key=_in_flight)
+        link.ask(exchange, self.patience)
+
+    async def exchange(self, request: Request) -> bytes:
+        """Send a request and return the reply's PDU. The caller holds a slot.
 
         Raises NoReply, ConnectionLost once the line is lost, by too many of those, a broken
         frame or the peer, and NotSent where it was lost before.
         """
-        if self._lost.done():
-            raise NotSent(*self._lost.result())
-        self._asking = True
+        if self.loss is not None:
+            raise NotSent(*self.loss)
+        asked = Awaited(request, self.render(request))
+        self.send(asked)
         try:
-            with _cancellation_kept():
-                async with asyncio.timeout(self.patience):
-                    reply: ModbusPDU = await self._client.execute(False, request)
-        except TimeoutError:
-            raise self._unanswered() from None
-        except ModbusException as error:
-            self._drop(str(error), BAD_COMMUNICATION_ERROR)
-            raise ConnectionLost(*self._lost.result()) from None
-        finally:
-            self._asking = False
-        self.silent = 0
-        self.patience = self._timeout
+            reply = await asked.reply
+        except NoReply as error:
+            raise self.unanswered(error) from None
+        self.heard()
         return reply
 
-    def _unanswered(self) -> NoReply | ConnectionLost:
+    def heard(self) -> None:
+        """A reply came."""
+        if self.silent:
+            self.silent = 0
+            self.patience = self._settings.timeout
+
+    def unanswered(self, error: NoReply) -> NoReply | ConnectionLost:
+        """A request was not answered; what that means."""
         self.silent += 1
-        if self._context.recv_buffer:
-            # The rest would be taken for the head of the next reply.
-            self._drop("a reply came incomplete or garbled", BAD_COMMUNICATION_ERROR)
-        elif self.silent >= SILENT_LIMIT:
-            self._drop(f"no reply to {self.silent} requests in a row", BAD_TIMEOUT)
-        if self._lost.done():
-            return ConnectionLost(*self._lost.result())
-        return NoReply(f"no reply within {self.patience:g} s")
+        if self.silent >= SILENT_LIMIT:
+            self.lost(f"no reply to {self.silent} requests in a row", BAD_TIMEOUT)
+        if self.loss is not None:
+            return ConnectionLost(*self.loss)
+        return NoReply(f"{error} within {self.patience:g} s")
 
-    def _traced(self, connected: bool) -> None:
-        if not connected:
-            self._drop("the device closed the connection", BAD_CONNECTION_CLOSED)
-
-    def _drop(self, reason: str, quality: Quality) -> None:
-        """The line is lost: tell whoever waits, at once; pymodbus would let a pending request time out."""
-        if self._lost.done():
+    def lost(self, reason: str, quality: Quality) -> None:
+        """See Watcher: without one of its links the line is lost."""
+        if self.loss is not None:
             return
-        self._lost.set_result((reason, quality))
-        if self._asking and not self._context.response_future.done():
-            self._context.response_future.set_exception(ConnectionException(reason))
+        self.loss = reason, quality
+        for link in self._links:
+            link.close(reason, quality)
+        if self.on_loss is not None:
+            self.on_loss()
 
 
-@contextmanager
-def _cancellation_kept() -> Iterator[None]:
-    """Raise CancelledError where a cancellation came and was lost.
-
-    Python 3.11's wait_for, which pymodbus stands on, swallows one that arrives together with
-    the reply; the scan would then go on for ever.
-    """
-    task = asyncio.current_task()
-    before = task.cancelling() if task is not None else 0
-    yield
-    if task is not None and task.cancelling() > before:
-        raise asyncio.CancelledError
+def _in_flight(link: Link) -> int:
+    return link.in_flight
 
 
 def _cause(error: OSError) -> str:

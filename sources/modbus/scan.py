@@ -1,19 +1,27 @@
-"""Reading every tag of a device at its scan class, as long as the line holds."""
+"""Reading every tag of a device at its scan class, as long as the line holds.
+
+What goes well is done where the reply arrives: decode, hand up, ask for the next block. No
+task wakes for a block, which would cost more than all the rest. What does not go well and
+takes several requests to sort out, `Scan.run` does, the only coroutine here.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from typing import Final, Never
 
 from sources import clock
 from sources.batch import Batch, Emit
+from sources.errors import ConnectionLost
 from sources.modbus import codec
 from sources.modbus.decode import Layout, ModbusTag
 from sources.modbus.device import Device, search
-from sources.modbus.line import Line, NoReply
+from sources.modbus.exchange import Exchange, NoReply
+from sources.modbus.line import Line
 from sources.modbus.plan import Block, Limits, plan
 from sources.quality import (
     BAD_COMMUNICATION_ERROR,
@@ -23,7 +31,7 @@ from sources.quality import (
     Quality,
     quality_name,
 )
-from sources.schedule import Schedule, phase
+from sources.schedule import Entry, Schedule, phase
 from sources.statistics import ScanStatistics
 from sources.tag import ScanClass
 
@@ -32,36 +40,60 @@ log = logging.getLogger(__name__)
 _PROMISE: Final = 2.0
 """A dead device's values leave Good within two scans or so many seconds, whichever is longer."""
 
+_GRAIN: Final = 0.01
+"""Blocks due within so many seconds are read one after the other: waking up costs as much as a request."""
+
 _REFUSALS: Final = frozenset({codec.ILLEGAL_ADDRESS, codec.ILLEGAL_VALUE})
 
 
-class _Job:
+class _Job(Exchange):
     """One block on the schedule, or, with ``missing``, one point that is tried now and then."""
 
     __slots__ = (
+        "asked",
         "block",
+        "early",
+        "entry",
         "failures",
         "heard",
         "lasted",
         "layout",
         "missing",
         "quality",
-        "request",
+        "removed",
         "rhythm",
+        "scan",
+        "statistics",
         "told",
     )
 
-    def __init__(self, block: Block, unit: int, *, missing: bool = False) -> None:
+    def __init__(self, scan: Scan, block: Block, *, missing: bool = False) -> None:
+        request = codec.read(scan.unit, block.table, block.start, block.count)
+        super().__init__(request, scan.line.render(request))
+        self.scan = scan
         self.block = block
         self.layout = Layout(block.table, block.start, block.count, block.tags)
-        self.request = codec.read(unit, block.table, block.start, block.count)
+        self.statistics = scan.statistics[block.scan.name]
         self.missing = missing
+        self.removed = False
+        self.entry: Entry[_Job] | None = None
+        """Its place on the schedule, while it is being served."""
+        self.early = False
         self.rhythm: float | None = None
         self.quality: Quality = GOOD
         self.failures = 0
         self.told = False
         self.heard: float | None = None
+        self.asked = 0.0
         self.lasted = 0.0
+
+    def answered(self, reply: bytes) -> None:
+        """See Exchange."""
+        self.scan.answered(self, reply)
+
+    def failed(self, error: NoReply | ConnectionLost) -> None:
+        """See Exchange."""
+        self.scan.failed(self, error)
 
     def __str__(self) -> str:
         table, first, last = self.block.table.name, self.block.start, self.block.end - 1
@@ -72,44 +104,178 @@ class Scan:
     """One scan over one line."""
 
     def __init__(self, device: Device, line: Line, emit: Emit) -> None:
+        self.unit = device.settings.unit
+        self.line = line
+        self.statistics = device.statistics
         self._device = device
         self._settings = device.settings
         self._limits = Limits.of(device.settings)
         self._missing = device.missing
-        self._statistics = device.statistics
-        self._line = line
         self._emit = emit
-        self._clock = asyncio.get_running_loop().time
+        self._loop = asyncio.get_running_loop()
+        self._clock = self._loop.time
         self._schedule: Schedule[_Job] = Schedule()
         self._jobs: set[_Job] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
+        self._waker: asyncio.Future[None] | None = None
+        self._refusals: deque[tuple[_Job, codec.DeviceException]] = deque()
+        self._error: Exception | None = None
+        self._ended = False
 
     async def run(self) -> Never:
         """Read until cancelled. Raises ConnectionLost."""
-        self._start()
-        schedule, line, now = self._schedule, self._line, self._clock
-        while True:
+        self.line.on_loss = self._wake
+        try:
+            self._start()
+            self._pump()
+            while True:
+                if self._error is not None:
+                    raise self._error
+                if self.line.loss is not None:
+                    raise ConnectionLost(*self.line.loss)
+                if self._refusals:
+                    await self._refused(*self._refusals.popleft())
+                    self._pump()
+                    continue
+                self._waker = self._loop.create_future()
+                await self._waker
+        finally:
+            self._ended = True
+            self.line.on_loss = None
+            self.line.slots.leave(self._given)
+            if self._timer is not None:
+                self._timer.cancel()
+
+    def _wake(self) -> None:
+        """Let `run` see what there is to do."""
+        if self._waker is not None and not self._waker.done():
+            self._waker.set_result(None)
+
+    def _pump(self, now: float = 0.0) -> None:
+        """Send what is due, as far as there are slots; ``now`` is the least time it is taken to be."""
+        schedule, line = self._schedule, self.line
+        while not self._ended and line.loss is None:
             due = schedule.due
             if due is None:
-                await line.wait(None)
-                continue
-            if line.silent:
-                # One more and the line is lost: ask at once.
-                line.patience = self._patience()
-            # Not by the clock afterwards: a loop's timers may be early by the grain of its clock.
-            early = bool(line.silent) and now() < due
-            await line.wait(now() if line.silent else due)
-            job = schedule.first
-            if not await self._poll(job):
-                continue
-            if job.rhythm is not None:
-                schedule.done(now(), again=job.rhythm)
-                job.rhythm = None
-            elif early:
-                schedule.done(now(), again=due)
+                return
+            now = max(now, self._clock())
+            # One more silent request and the line is lost: ask at once.
+            if due > now and not line.silent:
+                self._ring_at(due)
+                return
+            if not line.slots.take(self._given):
+                return
+            self._send(now)
+
+    def _given(self) -> None:
+        """A slot has come that we waited for."""
+        line, due, now = self.line, self._schedule.due, self._clock()
+        if self._ended or line.loss is not None or due is None or (due > now and not line.silent):
+            line.slots.release()
+        else:
+            self._send(now)
+        self._pump()
+
+    def _ring_at(self, due: float) -> None:
+        if due < self._timer_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = due
+            self._timer = self._loop.call_at(due, self._ring)
+
+    def _ring(self) -> None:
+        # By what it was set for, not by the clock alone: timers may be early by the clock's grain.
+        now, self._timer, self._timer_at = self._timer_at, None, math.inf
+        self._pump(now)
+
+    def _send(self, now: float) -> None:
+        """Ask for the block that is due next; a slot is held."""
+        entry = self._schedule.take()
+        job = entry[3]
+        job.entry = entry
+        job.early = entry[0] > now
+        if self.line.silent:
+            self.line.patience = self._patience()
+        job.statistics.reads += 1
+        job.asked = time.perf_counter()
+        self.line.send(job)
+
+    def answered(self, job: _Job, reply: bytes) -> None:
+        """A block's reply came."""
+        if self._settled(job):
+            return
+        try:
+            self.line.heard()
+            self._take(job, reply)
+        except Exception as error:  # noqa: BLE001 - raised again, by run(), whose caller judges it
+            self._error = error
+            self._wake()
+        self._pump()
+
+    def failed(self, job: _Job, error: NoReply | ConnectionLost) -> None:
+        """None came."""
+        if self._settled(job):
+            return
+        try:
+            if isinstance(error, NoReply):
+                what = self.line.unanswered(error)
+                if isinstance(what, NoReply):
+                    self._unread(job, BAD_TIMEOUT, what)
+        except Exception as broken:  # noqa: BLE001 - as above
+            self._error = broken
+            self._wake()
+        self._pump()
+
+    def _settled(self, job: _Job) -> bool:
+        """Account for what was on its way; True where nobody wants to know any more what came of it."""
+        if not job.missing and not job.removed:
+            lasted = time.perf_counter() - job.asked
+            job.statistics.measured += lasted - job.lasted
+            job.lasted = lasted
+        self.line.slots.release()
+        return job.removed or self._ended
+
+    def _take(self, job: _Job, reply: bytes) -> None:
+        """Emit what a reply brings, and put its block back on the schedule."""
+        layout = job.layout
+        try:
+            data = codec.check_read(job.request, reply, layout.size)
+        except codec.MalformedReply as error:
+            self._unread(job, BAD_COMMUNICATION_ERROR, error)
+        except codec.DeviceException as error:
+            if error.code not in _REFUSALS:
+                self._unread(job, error.read_quality, error)
+            elif job.missing:
+                self._emit(Batch(layout.tags, None, BAD_CONFIGURATION_ERROR, None, clock.now()))
+                self._again(job)
             else:
-                skipped = schedule.done(now())
-                if skipped and not job.missing:
-                    self._statistics[job.block.scan.name].overruns += skipped
+                self._refusals.append((job, error))
+                self._wake()
+        else:
+            values, qualities = layout.decode(data)
+            self._emit(Batch(layout.tags, values, qualities, None, clock.now()))
+            self._answered(job)
+            if job.missing:
+                self._found(job)
+            else:
+                self._again(job)
+
+    def _again(self, job: _Job) -> None:
+        """A block has been served: when it comes next."""
+        entry, job.entry = job.entry, None
+        if entry is None:
+            return
+        now = self._clock()
+        if job.rhythm is not None:
+            self._schedule.put_back(entry, now, job.rhythm)
+            job.rhythm = None
+        elif job.early:
+            self._schedule.put_back(entry, now, entry[0])
+        else:
+            skipped = self._schedule.put_back(entry, now)
+            if skipped and not job.missing:
+                job.statistics.overruns += skipped
 
     def _start(self) -> None:
         """Everything once at once, the fastest class first; then each block in a rhythm of its own."""
@@ -119,65 +285,33 @@ class Scan:
         for block in plan(present, self._limits, self._missing.holes):
             classes[block.scan].append(block)
         for scan in {tag.scan: None for tag in self._device.tags}:
-            statistics = self._statistics.setdefault(scan.name, ScanStatistics(scan.period))
+            statistics = self.statistics.setdefault(scan.name, ScanStatistics(scan.period))
             statistics.planned, statistics.measured, statistics.blocks = scan.period, 0.0, 0
         for rank, scan in enumerate(sorted(classes, key=lambda scan: scan.period)):
             blocks = classes[scan]
+            grain = min(_GRAIN, scan.period / 10)
             for index, block in enumerate(blocks):
                 job = self._add(block, start)
-                job.rhythm = start + phase(index, len(blocks), scan.period, (rank + 1) / len(classes))
+                offset = phase(index, len(blocks), scan.period, (rank + 1) / len(classes))
+                job.rhythm = start + grain * math.ceil(offset / grain)
         self._try_later([tag for tag in self._device.tags if tag in self._missing])
 
     def _add(self, block: Block, due: float) -> _Job:
-        job = _Job(block, self._settings.unit)
+        job = _Job(self, block)
         self._jobs.add(job)
         self._schedule.add(job, block.scan.period, due)
-        self._statistics[block.scan.name].blocks += 1
+        self.statistics[block.scan.name].blocks += 1
         return job
 
     def _remove(self, jobs: set[_Job]) -> None:
         self._schedule.remove(jobs)
         self._jobs -= jobs
         for job in jobs:
+            job.removed = True
             if not job.missing:
-                statistics = self._statistics[job.block.scan.name]
+                statistics = self.statistics[job.block.scan.name]
                 statistics.blocks -= 1
                 statistics.measured = max(0.0, statistics.measured - job.lasted)
-
-    async def _poll(self, job: _Job) -> bool:
-        """Read a block and emit what came of it; False when that changed the plan."""
-        try:
-            data = await self._read(job)
-        except NoReply as error:
-            self._failed(job, BAD_TIMEOUT, error)
-        except codec.MalformedReply as error:
-            self._failed(job, BAD_COMMUNICATION_ERROR, error)
-        except codec.DeviceException as error:
-            if error.code in _REFUSALS:
-                return await self._refused(job, error)
-            self._failed(job, error.read_quality, error)
-        else:
-            values, qualities = job.layout.decode(data)
-            self._emit(Batch(job.layout.tags, values, qualities, None, clock.now()))
-            self._answered(job)
-            if job.missing:
-                self._found(job)
-                return False
-        return True
-
-    async def _read(self, job: _Job) -> bytes:
-        async with self._line.turns.turn(urgent=False):
-            asked = time.perf_counter()
-            statistics = self._statistics[job.block.scan.name]
-            statistics.reads += 1
-            try:
-                reply = await self._line.exchange(job.request)
-            finally:
-                if not job.missing:
-                    lasted = time.perf_counter() - asked
-                    statistics.measured += lasted - job.lasted
-                    job.lasted = lasted
-        return codec.check_read(job.request, reply, job.layout.size)
 
     def _patience(self) -> float:
         """How long the next reply may take so that a device that is dead is found dead as promised."""
@@ -196,8 +330,8 @@ class Scan:
                 log.info("%s: %s is read again", self._device.name, job)
             job.failures, job.quality, job.told = 0, GOOD, False
 
-    def _failed(self, job: _Job, quality: Quality, error: Exception) -> None:
-        """Mark the block's tags, and say so once.
+    def _unread(self, job: _Job, quality: Quality, error: Exception) -> None:
+        """Mark the block's tags, say so once, and put it back on the schedule.
 
         A first time-out is not told: it may be the end of the connection, which the supervisor tells.
         """
@@ -215,23 +349,23 @@ class Scan:
             quality_name(quality),
         )
         job.quality = quality
+        self._again(job)
 
-    async def _refused(self, job: _Job, error: codec.DeviceException) -> bool:
+    async def _refused(self, job: _Job, error: codec.DeviceException) -> None:
         """Leave out of the plan what the device does not have, and read the rest without it."""
-        if job.missing:
-            self._emit(Batch(job.layout.tags, None, BAD_CONFIGURATION_ERROR, None, clock.now()))
-            return True
+        if job.removed:
+            return
         try:
             missing, holes = await search(job.block, self._answers)
         except NoReply as silence:
-            self._failed(job, BAD_TIMEOUT, silence)
-            return True
+            self._unread(job, BAD_TIMEOUT, silence)
+            return
         except codec.MalformedReply as malformed:
-            self._failed(job, BAD_COMMUNICATION_ERROR, malformed)
-            return True
+            self._unread(job, BAD_COMMUNICATION_ERROR, malformed)
+            return
         except codec.DeviceException as other:
-            self._failed(job, other.read_quality, other)
-            return True
+            self._unread(job, other.read_quality, other)
+            return
         self._missing.holes.update(holes)
         new = self._missing.add(missing)
         if new:
@@ -248,12 +382,11 @@ class Scan:
         for block in plan(remaining, self._limits, self._missing.holes):
             self._add(block, due)
         self._try_later(missing)
-        return False
 
     async def _answers(self, block: Block) -> bool:
-        request = codec.read(self._settings.unit, block.table, block.start, block.count)
-        async with self._line.turns.turn(urgent=False):
-            reply = await self._line.exchange(request)
+        request = codec.read(self.unit, block.table, block.start, block.count)
+        async with self.line.slots.patient():
+            reply = await self.line.exchange(request)
         try:
             codec.check(request, reply)
         except codec.DeviceException as error:
@@ -266,7 +399,7 @@ class Scan:
         """Points the device does not have: marked, and tried at a long interval, one after the other."""
         now = self._clock()
         for index, tag in enumerate(tags):
-            job = _Job(Block.around((tag,)), self._settings.unit, missing=True)
+            job = _Job(self, Block.around((tag,)), missing=True)
             job.quality = BAD_CONFIGURATION_ERROR
             self._jobs.add(job)
             period = max(self._device.retry_missing, tag.scan.period)

@@ -6,16 +6,17 @@ import logging
 import socket
 from collections.abc import Sequence
 from functools import partial
+from typing import Never
 
 import pytest
 from support.modbus_peer import Peer, excepting, frame, honest, modbus_peer, mute
 from support.modbus_tags import settings, tag
 from support.net import free_port, until
-from support.scanning import FAST, NORMAL, SLOW, Listener, grainy, scanning
+from support.scanning import FAST, NORMAL, SLOW, grainy, scanning
 
+from sources.batch import Batch
 from sources.errors import Unreachable
 from sources.modbus.driver import ModbusSource
-from sources.modbus.line import Line
 from sources.quality import (
     BAD_COMMUNICATION_ERROR,
     BAD_CONFIGURATION_ERROR,
@@ -284,7 +285,8 @@ async def test_a_stranger_s_reply_is_dropped() -> None:
         def stranger_first(request: bytes, reply: bytes) -> bytes:
             wrong = (int.from_bytes(request[:2], "big") + 5).to_bytes(2, "big") + reply[2:9] + b"\xff\xff"
             other_unit = reply[:6] + b"\x63" + reply[7:9] + b"\xff\xff"
-            return wrong + other_unit + reply
+            nobody_s = b"\0\0" + reply[2:9] + b"\xff\xff"
+            return wrong + other_unit + nobody_s + reply
 
         peer.spoil = stranger_first
         async with scanning(ModbusSource("PLC", settings(peer.port), [its])) as scan:
@@ -295,7 +297,6 @@ async def test_a_stranger_s_reply_is_dropped() -> None:
 @pytest.mark.parametrize(
     "spoiled",
     [
-        pytest.param(lambda _, reply: b"\0\0" + reply[2:], id="transaction 0"),
         pytest.param(lambda request, reply: frame(request, b"\x04" + reply[8:]), id="another function"),
         pytest.param(lambda request, _: frame(request, b"\x83"), id="exception without a code"),
         pytest.param(lambda request, _: frame(request, b"\x65\x01\x02"), id="unknown function"),
@@ -495,12 +496,9 @@ async def test_blocks_of_a_class_are_spread_over_its_period() -> None:
 
 
 async def test_a_timer_that_is_early_has_nothing_read_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    wait = Line.wait
-
-    async def early(self: Line, until: float | None) -> None:
-        await wait(self, None if until is None else until - 0.002)
-
-    monkeypatch.setattr(Line, "wait", early)
+    loop = asyncio.get_running_loop()
+    call_at = loop.call_at
+    monkeypatch.setattr(loop, "call_at", lambda when, *rest, **more: call_at(when - 0.002, *rest, **more))
     async with modbus_peer() as peer:
         its = tag("holding:0", scan=ScanClass("tenth", 0.1))
         async with scanning(ModbusSource("PLC", settings(peer.port), [its])) as scan:
@@ -510,25 +508,93 @@ async def test_a_timer_that_is_early_has_nothing_read_twice(monkeypatch: pytest.
             assert len(peer.requests) - asked <= 11
 
 
-async def test_cancelling_in_the_instant_of_a_reply_ends_the_scan(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sources.modbus.codec import RawReplies
-
+async def test_cancelling_in_the_instant_of_a_reply_ends_the_scan() -> None:
     async with modbus_peer() as peer:
         its = tag("holding:0")
         async with ModbusSource("PLC", settings(peer.port), [its]).connect() as session:
-            listener = Listener()
-            task = asyncio.create_task(session.scan(listener))
-            decode = RawReplies.decode
+            seen: list[Batch] = []
 
-            def cancel_as_it_comes(self: RawReplies, data: bytes) -> object:
-                asyncio.get_running_loop().call_soon(task.cancel)
-                return decode(self, data)
+            def cancel_as_it_comes(batch: Batch) -> None:
+                seen.append(batch)
+                task.cancel()
 
-            await until(lambda: listener.batches, every=0.001)
-            monkeypatch.setattr(RawReplies, "decode", cancel_as_it_comes)
+            task: asyncio.Task[Never] = asyncio.create_task(session.scan(cancel_as_it_comes))
             done, _ = await asyncio.wait((task,), timeout=10)
             assert done, "the cancellation was swallowed"
             assert task.cancelled()
+            asked = len(peer.requests)
+            await asyncio.sleep(0.15)
+            assert len(seen) == 1
+            assert len(peer.requests) <= asked + 1
+
+
+async def test_an_error_of_whoever_takes_the_batches_ends_the_scan() -> None:
+    def broken(_: Batch) -> None:
+        raise ZeroDivisionError
+
+    async with modbus_peer() as peer:
+        source = ModbusSource("PLC", settings(peer.port), [tag("holding:0")])
+        async with source.connect() as session:
+            with pytest.raises(ZeroDivisionError):
+                await asyncio.wait_for(session.scan(broken), 10)
+
+
+async def test_as_many_requests_are_in_flight_as_the_pipeline_takes() -> None:
+    async with modbus_peer() as peer:
+        peer.delay = 0.05
+        peer.registers[:2000:125] = range(16)
+        tags = [tag(f"holding:{address}", scan=NORMAL) for address in range(0, 2000, 125)]
+        most: list[int] = []
+        answered = 0
+
+        def count(_request: bytes, reply: bytes) -> bytes:
+            nonlocal answered
+            answered += 1
+            most.append(len(peer.requests) - answered + 1)
+            return reply
+
+        peer.spoil = count
+        source = ModbusSource("PLC", settings(peer.port, max_gap=0, pipeline=4), tags)
+        async with scanning(source) as scan:
+            await scan.good(*tags)
+            assert [scan.listener.value(its) for its in tags] == list(range(16))
+            await until(lambda: len(scan.listener.batches) > 60)
+        assert max(most) == 4
+        assert peer.accepted == 1
+
+
+async def test_replies_out_of_order_find_their_blocks() -> None:
+    async with modbus_peer() as peer:
+        peer.registers[:2000:500] = [1, 2, 3, 4]
+        tags = [tag(f"holding:{address}") for address in range(0, 2000, 500)]
+        kept: list[bytes] = []
+
+        def backwards(_request: bytes, reply: bytes) -> bytes | None:
+            kept.append(reply)
+            if len(kept) < 4:
+                return None
+            replies = b"".join(reversed(kept))
+            kept.clear()
+            return replies
+
+        peer.spoil = backwards
+        source = ModbusSource("PLC", settings(peer.port, timeout=PATIENT, pipeline=4), tags)
+        async with scanning(source) as scan:
+            await scan.good(*tags)
+            assert [scan.listener.value(its) for its in tags] == [1, 2, 3, 4]
+
+
+async def test_several_connections_share_the_work_and_one_lost_is_all_lost() -> None:
+    async with modbus_peer() as peer:
+        peer.delay = 0.02
+        tags = [tag(f"holding:{address}") for address in range(0, 2000, 500)]
+        source = ModbusSource("PLC", settings(peer.port, connections=3), tags)
+        async with scanning(source) as scan:
+            await scan.good(*tags)
+            assert peer.accepted == 3
+            next(iter(peer.connections)).transport.abort()
+            assert (await scan.lost()).quality == BAD_CONNECTION_CLOSED
+            await until(lambda: not peer.connections)
 
 
 async def test_replaced_tags_are_read_from_the_next_connection_on() -> None:

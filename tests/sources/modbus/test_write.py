@@ -259,7 +259,7 @@ async def test_too_many_commands_at_once_are_refused_not_queued() -> None:
             reads = await asyncio.gather(*(session.read([its]) for _ in range(100)))
         assert answers == [[GOOD]] * 65 + [[BAD_RESOURCE_UNAVAILABLE]] * 35
         assert sum(batch.qualities == BAD_RESOURCE_UNAVAILABLE for batch in reads) == 35
-        assert session._line.turns.refused == 70
+        assert session._line.slots.refused == 70
 
 
 async def test_a_write_cancelled_while_it_waits_is_not_sent() -> None:

@@ -1,0 +1,59 @@
+"""An exchange: one request on its way to a device, and who waits for what comes of it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from sources.errors import ConnectionLost
+from sources.modbus.codec import Request
+
+
+class NoReply(Exception):
+    """The request was sent and not answered in time; the connection still stands."""
+
+
+class NotSent(ConnectionLost):
+    """The connection was lost before the request went out: the device cannot have seen it."""
+
+
+class Exchange:
+    """What a link carries. One of the two methods is called once, from within the loop.
+
+    ``frame`` is the request in the link's framing, made once (`Framing.render`); ``deadline``
+    (of the loop's clock) is set by the link.
+    """
+
+    __slots__ = ("deadline", "frame", "request")
+
+    def __init__(self, request: Request, frame: bytes) -> None:
+        self.request = request
+        self.frame = frame
+        self.deadline = 0.0
+
+    def answered(self, reply: bytes) -> None:
+        """A reply came, of this unit and transaction: its PDU, not empty and not checked further."""
+        raise NotImplementedError
+
+    def failed(self, error: NoReply | ConnectionLost) -> None:
+        """None came in time, or none will come."""
+        raise NotImplementedError
+
+
+class Awaited(Exchange):
+    """An exchange that a coroutine waits for."""
+
+    __slots__ = ("reply",)
+
+    def __init__(self, request: Request, frame: bytes) -> None:
+        super().__init__(request, frame)
+        self.reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    def answered(self, reply: bytes) -> None:
+        """See Exchange; whoever was cancelled waits no longer."""
+        if not self.reply.done():
+            self.reply.set_result(reply)
+
+    def failed(self, error: NoReply | ConnectionLost) -> None:
+        """See Exchange."""
+        if not self.reply.done():
+            self.reply.set_exception(error)
