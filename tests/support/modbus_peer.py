@@ -86,7 +86,7 @@ class Peer:
     def answer(self, pdu: bytes) -> bytes:
         """The right reply to a request."""
         function = pdu[0]
-        if function in self.lacks:
+        if function in self.lacks or len(pdu) < 5:
             return bytes((function | 0x80, 1))
         address, second = struct.unpack(">HH", pdu[1:5])
         if function in {1, 2, 3, 4}:

@@ -8,6 +8,7 @@ import functools
 from collections.abc import AsyncIterator
 from typing import Final
 
+from pymodbus import ModbusDeviceIdentification
 from pymodbus.constants import ExcCodes
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
@@ -49,7 +50,16 @@ class ModbusSimulator(ModbusTcpServer):
             ),
             action=self._action,
         )
-        super().__init__(device, address=(spec.host, spec.port))
+        identity = ModbusDeviceIdentification(  # type: ignore[no-untyped-call]  # bare in pymodbus
+            info_name={
+                "VendorName": "Isthmus",
+                "ProductCode": "modbus-simulator",
+                "MajorMinorRevision": "1.0",
+                "ProductName": "Simulated Modbus device",
+                "ModelName": spec.name,
+            }
+        )
+        super().__init__(device, address=(spec.host, spec.port), identity=identity)
 
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator[tuple[str, int]]:

@@ -157,7 +157,7 @@ async def test_it_answers_its_unit_and_none(simulator: RunningSimulator, unit: i
     [
         # Illegal function.
         ("07", "87 01"),
-        ("2B 0E 01 00", "AB 01"),
+        ("2B 0D 01 00", "AB 01"),
         ("83 02", "83 01"),
         # Illegal data value: counts and lengths that cannot be.
         ("03 0000 0000", "83 03"),
