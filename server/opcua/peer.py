@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from server.opcua.channels.channel import SecureChannel
 from server.opcua.dispatcher import Dispatcher
-from server.opcua.requests import Answer, Needs, Request
+from server.opcua.requests import LATER, Answer, Needs, Request
 from server.opcua.sessions.registry import Sessions
 from server.opcua.sessions.session import Session
 from server.opcua.transport.connection import Connection
@@ -190,10 +190,10 @@ class ClientPeer:
             if service.needs is Needs.Channel:
                 self._check_room()  # before anything is counted that its work would count back
             answer = service.run(caller if service.needs is Needs.Session else self, request)
-            if isinstance(answer, Coroutine):
-                self._go_on(session, request, answer)
-            elif answer is not None:
+            if isinstance(answer, bytes | list):
                 self.respond(request, answer)
+            elif answer is not LATER:
+                self._go_on(session, request, answer)
         except Exception as error:  # noqa: BLE001  # each is told to client or log, none ends the connection
             self._failed(session, request, error)
 

@@ -64,6 +64,8 @@ class SecureChannel:
         """The MessageSecurityMode."""
         self.chain = b""
         """The client's certificates as it sent them, its own first; empty over None."""
+        self.discovery_only = not gate.offers_none
+        """Whether nothing but discovery is served on it: SecurityPolicy None is not offered for more."""
         self._gate = gate
         self._negotiated = negotiated
         self._address = address
@@ -108,11 +110,6 @@ class SecureChannel:
     def encrypted(self) -> bool:
         """Whether messages are encrypted."""
         return self.mode == MODE_SIGN_AND_ENCRYPT
-
-    @property
-    def discovery_only(self) -> bool:
-        """Whether nothing but discovery is served on it: SecurityPolicy None is not offered for more."""
-        return self._policy is None and not self._gate.offers_none
 
     @property
     def key(self) -> ChannelKey:
@@ -331,7 +328,7 @@ class SecureChannel:
             theirs = Keys(policy, request.mode, nonce, request.nonce)
         chunks = await self._send(answer, opening.response(request, self.id, number, lifetime, nonce))
         if policy is not None and client is not None:
-            self._policy, self._client = policy, client
+            self._policy, self._client, self.discovery_only = policy, client, False
             self.policy_uri, self.chain = policy.uri, client.chain
         self.mode = request.mode
         self._tokens.grant(Token(number, lifetime, ours, theirs))

@@ -66,15 +66,12 @@ class Gatekeeper:
         self.pool: Final = pool or Pool(_THREADS, _WAITING, _WAITING_EACH)
         self._offers = frozenset((offer.policy.URI, int(offer.mode)) for offer in offers)
         self._uris = frozenset(uri for uri, _ in self._offers)
+        self.offers_none: Final = NONE_URI in self._uris
+        """Whether more than discovery is done over SecurityPolicy None."""
         self._trust = trust
         self._thumbprint = hashlib.sha1(identity.der, usedforsecurity=False).digest()
         # A number that is likely to be another after a restart (OPC 10000-6 §6.7.2.2).
         self._ids = itertools.count(secrets.randbelow(_IDS))
-
-    @property
-    def offers_none(self) -> bool:
-        """Whether more than discovery is done over SecurityPolicy None."""
-        return NONE_URI in self._uris
 
     def next_id(self) -> int:
         """A number for a new channel, never 0."""

@@ -67,7 +67,10 @@ _PLAIN: Final = frozenset(
 """What follows a NodeId where its value is wanted as it is: AttributeId, IndexRange, DataEncoding."""
 
 _BROWSE_AND_READ: Final = int(Permission.Browse | Permission.Read)
-_MAX_AGE: Final = struct.Struct("<d")
+_HEAD: Final = struct.Struct("<dI")
+"""MaxAge, TimestampsToReturn."""
+_MAX_AGE: Final = 8
+"""Bytes of MaxAge, which is not in the key of a plan."""
 _TICKS_PER_MS: Final = 10_000
 _ANY_AGE: Final = 2.0**31 - 1
 
@@ -104,9 +107,9 @@ class Reading:
         """Read. Answers at once unless a device has to be asked or the list is long and not plain."""
         access = access_of(session)
         reader = request.reader
-        (max_age,) = _MAX_AGE.unpack_from(reader.data, reader.skip(8))
-        key = reader.data[reader.at :]
-        timestamps = reader.uint32()
+        begin = reader.skip(_HEAD.size)
+        max_age, timestamps = _HEAD.unpack_from(reader.data, begin)
+        key = reader.data[begin + _MAX_AGE :]
         if timestamps > NEITHER:
             raise ServiceFault(StatusCodes.BadTimestampsToReturnInvalid)
         if not max_age >= 0:  # NaN is not, either
@@ -276,17 +279,21 @@ class _Readable:
     def __init__(self) -> None:
         self._lasting = -1
         self._known: dict[Access, dict[Key, Point]] = {}
+        self._last: tuple[Access | None, dict[Key, Point]] = None, {}
 
     def of(self, access: Access, lasting: int) -> dict[Key, Point]:
         """Those of that access."""
         if self._lasting != lasting:
             self._lasting = lasting
             self._known.clear()
+        elif self._last[0] is access:
+            return self._last[1]
         found = self._known.get(access)
         if found is None:
             while len(self._known) >= _MOST_ACCESSES:
                 del self._known[next(iter(self._known))]
             found = self._known[access] = {}
+        self._last = access, found
         return found
 
 

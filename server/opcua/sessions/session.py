@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from time import monotonic
-from typing import TYPE_CHECKING, Final, NamedTuple, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar
 
 from server.opcua.space.permissions import Access
 from server.opcua.types import ServiceFault, StatusCodes
@@ -99,7 +99,7 @@ class Session:
         self.lock = asyncio.Lock()
         """Held while it is activated."""
         self._heard = monotonic()
-        self._parts: dict[type, object] = {}
+        self._parts: dict[type, Any] = {}
         self._endings: list[Callable[[], None]] = []
         self._moves: list[Callable[[], None]] = []
 
@@ -129,10 +129,10 @@ class Session:
 
     def part(self, kind: type[T]) -> T:
         """A service's own part of this session, made by ``kind()`` on first use."""
-        found = self._parts.get(kind)
+        found: T | None = self._parts.get(kind)
         if found is None:
             found = self._parts[kind] = kind()
-        return cast("T", found)
+        return found
 
     def at_end(self, ending: Callable[[], None]) -> None:
         """Have something done when the session is closed."""

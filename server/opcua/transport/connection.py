@@ -283,7 +283,7 @@ class Connection(asyncio.BufferedProtocol):
         self._corked = []
         began = time.monotonic()
         try:
-            self._hand_over()
+            self._hand_over(began + _TURN)
         except TransportError as error:
             self.fail(error)
         except Exception:
@@ -296,8 +296,8 @@ class Connection(asyncio.BufferedProtocol):
         self._heavy = time.monotonic() - began > _HEAVY
         self._adjust()
 
-    def _hand_over(self) -> None:
-        frames, until = self._frames, time.monotonic() + _TURN
+    def _hand_over(self, until: float) -> None:
+        frames = self._frames
         while not (self._held or self._blocked or self.closing):
             chunk = frames.next()
             if chunk is None:
@@ -310,7 +310,9 @@ class Connection(asyncio.BufferedProtocol):
                 self._greet(chunk)
             else:
                 self.handler.receive(chunk)
-            if frames.waiting and time.monotonic() > until:
+            if not frames.waiting:
+                return
+            if time.monotonic() > until:
                 self._wait()
                 return
 
