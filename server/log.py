@@ -23,6 +23,11 @@ _UNSEEN: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066
 _STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
+def extras(record: logging.LogRecord) -> dict[str, Any]:
+    """What ``extra`` gave a record."""
+    return {key: value for key, value in record.__dict__.items() if key not in _STANDARD}
+
+
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: time (UTC), level, logger, message, and what ``extra`` gave."""
 
@@ -34,7 +39,7 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        entry.update({key: value for key, value in record.__dict__.items() if key not in _STANDARD})
+        entry.update(extras(record))
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
         finite = {key: _finite(value) for key, value in entry.items()}

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from server.plant.convert import Conversion
+from server.plant.interlock import Condition
 from sources.tag import Tag, Value, ValueType
 
 
@@ -79,10 +80,19 @@ class Enumeration:
 
 @dataclass(frozen=True, slots=True)
 class WriteRule:
-    """Who may write a property, and what: ``limits`` are in engineering units, None for no limit."""
+    """Who may write a property, what, and how often. Numbers are in engineering units, None is no limit."""
 
     roles: frozenset[Role] = DEFAULT_WRITERS
     limits: Range | None = None
+    max_step: float | None = None
+    """The most a write may differ from the value the property has."""
+    max_per_minute: int | None = None
+    read_back: bool = True
+    """Whether the device is read after the write. Not where it resets a command bit at once."""
+    tolerance: float | None = None
+    """How far what is read back may lie from what was written; None for what the type cannot show."""
+    latest_wins: bool = False
+    """Whether a write that still waits for its device makes room for a newer one of this property."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +134,8 @@ class Property:
     binding: Binding | None = None
     constant: Value = None
     pinned_id: str | None = None
+    interlock: tuple[Condition, ...] = ()
+    """What has to hold for it to be written."""
 
     @property
     def name(self) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final, cast
 
 from asyncua import ua
@@ -32,6 +34,7 @@ from server.plant.commands import Commands
 from server.plant.values import Point
 from sources.clock import from_datetime
 from sources.quality import is_bad
+from sources.tag import ValueType
 
 audit = logging.getLogger("isthmus.audit")
 
@@ -51,10 +54,33 @@ class _Order:
 
     def __init__(self) -> None:
         self._locks: dict[str, asyncio.Lock] = {}
-
-    def lock(self, source: str) -> asyncio.Lock:
         """There are no more of them than sources."""
-        return self._locks.setdefault(source, asyncio.Lock())
+
+    @asynccontextmanager
+    async def holding(self, sources: Sequence[str]) -> AsyncIterator[_Held]:
+        """Until the end, or until it lets go, no other request of the session writes to these sources."""
+        held = _Held()
+        try:
+            for source in sources:
+                lock = self._locks.setdefault(source, asyncio.Lock())
+                await lock.acquire()
+                held.locks.append(lock)
+            yield held
+        finally:
+            held.let_go()
+
+
+class _Held:
+    """The locks a request holds."""
+
+    def __init__(self) -> None:
+        self.locks: list[asyncio.Lock] = []
+
+    def let_go(self) -> None:
+        """Give them back, once."""
+        locks, self.locks = self.locks, []
+        for lock in locks:
+            lock.release()
 
 
 class Writing:
@@ -80,18 +106,27 @@ class Writing:
         check_operations(len(wanted), MAX_NODES_PER_WRITE)
         nodes = [self._space.find(session.resolve(key_of(value.NodeId))) for value in wanted]
         order = session.part(_Order)
-        async with AsyncExitStack() as held:
-            for source in sorted({_source(node) for node in nodes}):
-                await held.enter_async_context(order.lock(source))
-            if request.answered or (request.deadline is not None and time.monotonic() > request.deadline):
+        codes: list[int] = []
+        async with order.holding(sorted({_source(node) for node in nodes})) as held:
+            if not _awaited(request):
                 # Its client does not wait any more: a write that nobody hears of moves no machine.
                 raise ServiceFault(StatusCodes.BadTimeout)
-            codes = [
-                await self._write_one(session, node, value) for node, value in zip(nodes, wanted, strict=True)
-            ]
+            last = len(wanted) - 1
+            for index, (node, value) in enumerate(zip(nodes, wanted, strict=True)):
+                queued = held.let_go if index == last and _makes_room(node) else None
+                # What was begun is carried out to the end: half of several values serves nobody.
+                awaited = None if index else partial(_awaited, request)
+                codes.append(await self._write_one(session, node, value, queued, awaited))
         return [array([uint32(code) for code in codes]), NO_DIAGNOSTICS]
 
-    async def _write_one(self, session: Session, node: Node | None, wanted: ua.WriteValue) -> int:
+    async def _write_one(
+        self,
+        session: Session,
+        node: Node | None,
+        wanted: ua.WriteValue,
+        queued: Callable[[], None] | None,
+        awaited: Callable[[], bool] | None,
+    ) -> int:
         """The StatusCode of one write; whatever was tried is told to the audit."""
         access = session.access
         if access is None or session.closed:  # nobody answers any more for what is left of a long request
@@ -102,9 +137,13 @@ class Writing:
             if isinstance(point, Point):
                 content = self._content(found, point.value, wanted)
                 moment = wanted.Value.SourceTimestamp
-                time_of_client = None if moment is None else from_datetime(moment)
                 return await self._commands.write(
-                    session.caller(), point.property.key, content.Value, time_of_client
+                    session.caller(),
+                    point.property.key,
+                    content.Value,
+                    None if moment is None else from_datetime(moment),
+                    queued=queued,
+                    wanted=awaited,
                 )
             code = self._to_store(found, cast("StoredValue", point), wanted)
         except ServiceFault as fault:
@@ -113,7 +152,7 @@ class Writing:
                 session.unauthorized += 1
             if isinstance(point, Point):
                 given = wanted.Value.Value
-                return self._commands.refuse(
+                return await self._commands.refuse(
                     session.caller(), point.property.key, given.Value if given is not None else None, code
                 )
         _tell(session, wanted, code)
@@ -175,6 +214,23 @@ def _source(node: Node | None) -> str:
     point = node.value if node is not None else None
     binding = point.property.binding if isinstance(point, Point) else None
     return binding.source if binding is not None else ""
+
+
+def _makes_room(node: Node | None) -> bool:
+    """Whether a write of it that waits may be overtaken by a newer one, also of its own session.
+
+    That of a text may not: a part of one is written into what the write before it left.
+    """
+    point = node.value if node is not None else None
+    if not isinstance(point, Point) or point.property.type.type is ValueType.String:
+        return False
+    rule = point.property.type.write
+    return rule is not None and rule.latest_wins
+
+
+def _awaited(request: Request) -> bool:
+    """Whether the client still waits for the answer."""
+    return not request.answered and (request.deadline is None or time.monotonic() <= request.deadline)
 
 
 def _level(node: Node) -> int:

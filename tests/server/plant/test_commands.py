@@ -214,7 +214,7 @@ async def test_a_refused_value_of_any_size_is_a_line_of_the_audit_log(
     bench: Bench, caplog: pytest.LogCaptureFixture, value: object, shown: str | None
 ) -> None:
     caplog.set_level(logging.INFO, "isthmus.audit")
-    bench.commands.refuse(GUEST, f"{MACHINE}.Recipe", value, BAD_TYPE_MISMATCH)
+    await bench.commands.refuse(GUEST, f"{MACHINE}.Recipe", value, BAD_TYPE_MISMATCH)
     (record,) = caplog.records
     new = vars(record)["new"]
     assert shown is None or new == shown

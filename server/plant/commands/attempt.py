@@ -1,0 +1,62 @@
+"""One attempt to write, from being asked for to its end."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from server.plant.model import Role
+from server.plant.values import Point
+from sources.quality import Quality
+from sources.tag import Value
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: the user's name, the roles granted, and where the client sits."""
+
+    user: str
+    roles: frozenset[Role]
+    client: str = ""
+
+
+class Outcome(enum.Enum):
+    """What became of an attempt; the enum's value is what the audit says."""
+
+    Asked = "asked"
+    """It is allowed, and about to be sent."""
+    Refused = "refused"
+    """Nothing was sent."""
+    Done = "done"
+    """The device took it, or what it made of it."""
+    Failed = "failed"
+    """The device refused it, or holds another value."""
+    Unknown = "unknown"
+    """It was sent, and nobody knows what the device did. It is not sent again."""
+    Seen = "seen"
+    """What the device held when it was next heard after an unknown outcome."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Who wants which value in which property, and what that held when it was asked."""
+
+    caller: Caller
+    point: Point
+    old: Value
+    asked: object
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How it ended: the client is told ``quality``; ``held`` is what the device was read to hold."""
+
+    quality: Quality
+    outcome: Outcome
+    reason: str = ""
+    held: Value = None
+
+
+def refused(quality: Quality, reason: str = "") -> Result:
+    """Nothing was sent, for this reason."""
+    return Result(quality, Outcome.Refused, reason)

@@ -1,0 +1,260 @@
+"""Governs every write: the order of the checks, the queue, the records, the one sending."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+from server.audit.errors import AuditError
+from server.plant.commands.attempt import Attempt, Caller, Outcome, Result, refused
+from server.plant.commands.queue import DeviceQueue, Full
+from server.plant.commands.readback import judge
+from server.plant.commands.rules import Rules
+from server.plant.commands.trail import Listener, Recorder, Trail
+from server.plant.convert import ConversionError, fit
+from server.plant.model import Binding, Property, WriteRule
+from server.plant.values import Point, ValueStore
+from sources.batch import Batch
+from sources.clock import now
+from sources.errors import ConnectionLost, Unreachable
+from sources.quality import (
+    BAD_INTERNAL_ERROR,
+    BAD_NOT_CONNECTED,
+    BAD_OPERATION_ABANDONED,
+    BAD_OUT_OF_RANGE,
+    BAD_RESOURCE_UNAVAILABLE,
+    BAD_TIMEOUT,
+    GOOD,
+    GOOD_COMPLETES_ASYNCHRONOUSLY,
+    Quality,
+    is_good,
+)
+from sources.tag import Tag, Value
+
+log = logging.getLogger(__name__)
+
+
+class Device(Protocol):
+    """The way to one source's device while it is connected."""
+
+    async def read(self, tags: Sequence[Tag[Any]]) -> Batch:
+        """Raises ConnectionLost, or Unreachable where there is no connection."""
+        ...
+
+    async def write(self, pairs: Sequence[tuple[Tag[Any], Value]]) -> list[Quality]:
+        """Raises ConnectionLost when the outcome is unknown, Unreachable when nothing was sent."""
+        ...
+
+
+class Commands:
+    """Governs every write.
+
+    ``enabled`` false refuses all. ``keep`` stores a constant for the next start and raises
+    OSError where it cannot. With ``refuse_unrecorded`` a write is refused where ``recorder``
+    cannot keep that it was asked for.
+    """
+
+    def __init__(
+        self,
+        store: ValueStore,
+        devices: Mapping[str, Device],
+        *,
+        enabled: bool,
+        keep: Callable[[str, Value], Awaitable[None]],
+        recorder: Recorder | None = None,
+        refuse_unrecorded: bool = True,
+    ) -> None:
+        self._store = store
+        self._devices = devices
+        self._keep = keep
+        self._rules = Rules(store.points, enabled=enabled)
+        self._trail = Trail(recorder)
+        self._refuse_unrecorded = refuse_unrecorded
+        self._queues: dict[str, DeviceQueue] = {}
+        """By source; "" is that of the constants."""
+        self._doubtful: dict[str, tuple[Attempt, int | None, int]] = {}
+        """Writes of unknown outcome by property, until it is heard again: the record's number, since when."""
+        self._looking = False
+        self.outcomes: Counter[str] = Counter()
+        """How attempts ended, by the name of the outcome."""
+
+    def may_write(self, caller: Caller, prop: Property) -> bool:
+        """Whether this caller's roles allow writing this property (serves UserAccessLevel)."""
+        return self._rules.may_write(caller, prop)
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Have the end of every attempt told, synchronously; returns what ends that."""
+        return self._trail.listen(listener)
+
+    @property
+    def waiting(self) -> Mapping[str, int]:
+        """Writes that wait, by source."""
+        return {source: len(queue) for source, queue in self._queues.items()}
+
+    async def write(
+        self,
+        caller: Caller,
+        key: str,
+        value: Value,
+        source_time: int | None = None,
+        *,
+        queued: Callable[[], None] | None = None,
+        wanted: Callable[[], bool] | None = None,
+    ) -> Quality:
+        """Write a property's value, in engineering units. Never raises for what a client or device can cause.
+
+        ``source_time`` (ticks) is when the client says the value was so; it becomes the
+        point's source time, unless it lies in the future.
+
+        Writes to one device are carried out in the order they come. ``queued`` is called,
+        before anything is waited for, once this one has its place among them; ``wanted`` is
+        asked when its turn has come: False lets it go unsent, as nobody would hear of it.
+
+        The answer is the StatusCode of OPC 10000-4 §5.11.4; docs/operations.md has the table.
+        """
+        point = self._store.points[key]
+        attempt = Attempt(caller, point, point.value, value)
+        refusal = self._rules.of_request(caller, point.property, value)
+        if refusal is not None:
+            return await self._end(attempt, refusal)
+        rule, binding = point.property.type.write, point.property.binding
+        queue = self._queues.setdefault(binding.source if binding is not None else "", DeviceQueue())
+        try:
+            place = queue.join(key, latest_wins=rule is not None and rule.latest_wins)
+        except Full as full:
+            return await self._end(attempt, refused(BAD_RESOURCE_UNAVAILABLE, str(full)))
+        if queued is not None:
+            queued()
+        asked = None
+        async with place:
+            attempt = replace(attempt, old=point.value)
+            if place.superseded:
+                result = refused(BAD_OPERATION_ABANDONED, "a newer write of this property came")
+            elif wanted is not None and not wanted():
+                result = refused(BAD_TIMEOUT, "its client waits no longer")
+            else:
+                time = None if source_time is None else min(source_time, now())
+                result, asked = await self._take_turn(attempt, value, time)
+        return await self._end(attempt, result, asked)
+
+    async def refuse(self, caller: Caller, key: str, value: object, quality: Quality) -> Quality:
+        """Record a write that was refused before it came here; gives the quality back."""
+        point = self._store.points[key]
+        return await self._end(Attempt(caller, point, point.value, value), refused(quality))
+
+    async def _end(self, attempt: Attempt, result: Result, asked: int | None = None) -> Quality:
+        self.outcomes[result.outcome.value] += 1
+        await self._trail.end(attempt, result, asked)
+        return result.quality
+
+    async def _take_turn(self, attempt: Attempt, value: Value, time: int | None) -> tuple[Result, int | None]:
+        """Write it, if it may be now; how that ended, and the number of the record that it was asked."""
+        point = attempt.point
+        refusal = self._rules.of_moment(point, value)
+        if refusal is not None:
+            return refusal, None
+        asked = None
+        try:
+            asked = await self._trail.ask(attempt)
+        except AuditError as error:
+            if self._refuse_unrecorded:
+                return refused(BAD_RESOURCE_UNAVAILABLE, f"it cannot be recorded: {error}"), None
+        # The disk took its time: what allowed the write may be so no longer.
+        refusal = self._rules.of_moment(point, value)
+        if refusal is not None:
+            return refusal, asked
+        self._rules.count(point.property)
+        try:
+            result = await self._carry_out(attempt, value, time)
+        except BaseException:
+            # Cancelled, or a fault of ours: what is on its way is not called back.
+            result = Result(BAD_INTERNAL_ERROR, Outcome.Unknown, "it was broken off")
+            self.outcomes[result.outcome.value] += 1
+            self._trail.note(attempt, result, asked)
+            raise
+        if result.outcome is Outcome.Unknown:
+            self._look_out(attempt, asked)
+        return result, asked
+
+    async def _carry_out(self, attempt: Attempt, value: Value, time: int | None) -> Result:
+        prop = attempt.point.property
+        rule, binding = prop.type.write, prop.binding
+        if binding is None or rule is None:
+            return await self._hold(prop, value, time)
+        device = self._devices.get(binding.source)
+        if device is None:
+            return refused(BAD_NOT_CONNECTED)
+        try:
+            convert = binding.conversion
+            raw = fit(value if convert is None else convert.to_raw(value), binding.tag.type)
+        except ConversionError as error:
+            return refused(BAD_OUT_OF_RANGE, str(error))
+        try:
+            (quality,) = await device.write([(binding.tag, raw)])
+        except Unreachable:
+            return refused(BAD_NOT_CONNECTED)
+        except ConnectionLost as error:
+            return Result(error.quality, Outcome.Unknown, str(error))
+        if not is_good(quality):
+            return Result(quality, Outcome.Failed)
+        if not rule.read_back:
+            return Result(quality, Outcome.Done)
+        return await self._read_back(device, rule, binding, attempt, raw, quality, time)
+
+    async def _hold(self, prop: Property, value: Value, time: int | None) -> Result:
+        """A constant. Kept first: a value that was acknowledged survives whatever comes next."""
+        try:
+            await self._keep(prop.key, value)
+        except OSError as error:
+            log.error("%s: written value not kept, so refused: %s", prop.key, error)  # noqa: TRY400 - the text says it all
+            return refused(BAD_RESOURCE_UNAVAILABLE, f"it cannot be kept: {error}")
+        self._store.set(prop.key, value, source_time=time)
+        return Result(GOOD, Outcome.Done, held=value)
+
+    async def _read_back(  # what was written, to what, and what was said of it
+        self,
+        device: Device,
+        rule: WriteRule,
+        binding: Binding,
+        attempt: Attempt,
+        raw: Value,
+        quality: Quality,
+        time: int | None,
+    ) -> Result:
+        unread = Result(GOOD_COMPLETES_ASYNCHRONOUSLY, Outcome.Done, "it could not be read back")
+        try:
+            batch = await device.read([binding.tag])
+        except (ConnectionLost, Unreachable):
+            return unread
+        read_quality = batch.qualities if isinstance(batch.qualities, int) else batch.qualities[0]
+        if batch.values is None or not is_good(read_quality):
+            self._store.ingest(batch)
+            return unread
+        asked: Any = attempt.asked
+        result = judge(rule, binding, attempt.old, asked, raw, batch.values[0], quality)
+        taken = result.quality == quality
+        self._store.ingest(replace(batch, device_times=[time]) if taken and time is not None else batch)
+        return result
+
+    # --- Writes of unknown outcome
+
+    def _look_out(self, attempt: Attempt, asked: int | None) -> None:
+        """Record what the device holds once it is heard again. Nothing is ever sent for it."""
+        if not self._looking:
+            self._looking = True
+            self._store.listen(self._look)
+        self._doubtful[attempt.point.property.key] = attempt, asked, now()
+
+    def _look(self, changed: Sequence[Point]) -> None:
+        if not self._doubtful:
+            return
+        for point in changed:
+            doubt = self._doubtful.get(point.property.key)
+            if doubt is None or not is_good(point.status) or point.server_time < doubt[2]:
+                continue
+            del self._doubtful[point.property.key]
+            reason = "heard again after an unknown outcome"
+            self._trail.note(doubt[0], Result(point.status, Outcome.Seen, reason, point.value), doubt[1])

@@ -1,0 +1,125 @@
+"""What may be written: by whom, which values, and under which circumstances (OPC 10000-4 §5.11.4)."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Mapping
+from time import monotonic
+from typing import Final
+
+from server.plant.commands.attempt import Caller, Result, refused
+from server.plant.model import Property
+from server.plant.values import Point
+from sources.quality import (
+    BAD_INVALID_STATE,
+    BAD_NOT_WRITABLE,
+    BAD_OUT_OF_RANGE,
+    BAD_OUT_OF_SERVICE,
+    BAD_TOO_MANY_OPERATIONS,
+    BAD_TYPE_MISMATCH,
+    BAD_USER_ACCESS_DENIED,
+    is_good,
+    quality_name,
+)
+from sources.tag import INTEGER_LIMITS, Value, ValueType
+
+MAX_TEXT: Final = 4096
+"""Characters a written String may have."""
+
+_MINUTE: Final = 60.0
+
+
+class Rules:
+    """Judges writes. It remembers when properties with a rate limit were written."""
+
+    def __init__(
+        self, points: Mapping[str, Point], *, enabled: bool, clock: Callable[[], float] = monotonic
+    ) -> None:
+        """``enabled`` false refuses everything."""
+        self._points = points
+        self._enabled = enabled
+        self._clock = clock
+        self._written: dict[str, deque[float]] = {}
+
+    def may_write(self, caller: Caller, prop: Property) -> bool:
+        """Whether this caller's roles allow writing this property."""
+        rule = prop.type.write
+        return self._enabled and rule is not None and not rule.roles.isdisjoint(caller.roles)
+
+    def of_request(self, caller: Caller, prop: Property, value: Value) -> Result | None:
+        """What is wrong with the request itself, whenever it is carried out; None where nothing is."""
+        rule = prop.type.write
+        if rule is None or not self._enabled:
+            return refused(BAD_NOT_WRITABLE)
+        if rule.roles.isdisjoint(caller.roles):
+            return refused(BAD_USER_ACCESS_DENIED)
+        if not _has_type(value, prop.type.type):
+            return refused(BAD_TYPE_MISMATCH)
+        if prop.type.enumeration is not None and value not in prop.type.enumeration.members:
+            return refused(BAD_OUT_OF_RANGE, f"no state of {prop.type.enumeration.name}")
+        if isinstance(value, float) and not math.isfinite(value):
+            return refused(BAD_OUT_OF_RANGE, "no finite number")
+        if isinstance(value, str) and len(value) > MAX_TEXT:
+            return refused(BAD_OUT_OF_RANGE, f"longer than {MAX_TEXT} characters")
+        limits = rule.limits or prop.type.range
+        if limits is not None and isinstance(value, int | float) and not limits.low <= value <= limits.high:
+            return refused(BAD_OUT_OF_RANGE, f"outside [{limits.low:g}, {limits.high:g}]")
+        if prop.binding is not None and not prop.binding.enabled:
+            return refused(BAD_OUT_OF_SERVICE)
+        return None
+
+    def of_moment(self, point: Point, value: Value) -> Result | None:
+        """What forbids it at this moment: an interlock, too large a step, too many writes."""
+        return self._interlocked(point.property) or _too_far(point, value) or self._too_often(point.property)
+
+    def count(self, prop: Property) -> None:
+        """It is written now."""
+        rule = prop.type.write
+        if rule is not None and rule.max_per_minute is not None:
+            self._written.setdefault(prop.key, deque(maxlen=rule.max_per_minute)).append(self._clock())
+
+    def _interlocked(self, prop: Property) -> Result | None:
+        for condition in prop.interlock:
+            point = self._points[condition.property]
+            if not is_good(point.status):
+                what = f"{condition.text}: {point.property.key} is {quality_name(point.status)}"
+                return refused(BAD_INVALID_STATE, what)
+            if not condition.holds(point.value):
+                what = f"{condition.text}: {point.property.key} is {point.value!r}"
+                return refused(BAD_INVALID_STATE, what)
+        return None
+
+    def _too_often(self, prop: Property) -> Result | None:
+        rule = prop.type.write
+        written = self._written.get(prop.key)
+        if rule is None or rule.max_per_minute is None or written is None:
+            return None
+        if len(written) >= rule.max_per_minute and self._clock() - written[0] < _MINUTE:
+            return refused(BAD_TOO_MANY_OPERATIONS, f"more than {rule.max_per_minute} writes a minute")
+        return None
+
+
+def _too_far(point: Point, value: Value) -> Result | None:
+    rule = point.property.type.write
+    if rule is None or rule.max_step is None:
+        return None
+    if not is_good(point.status) or not isinstance(point.value, int | float) or math.isnan(point.value):
+        what = f"no step can be measured: its value is {quality_name(point.status)}"
+        return refused(BAD_INVALID_STATE, what)
+    if isinstance(value, int | float) and abs(value - point.value) > rule.max_step:
+        return refused(BAD_OUT_OF_RANGE, f"more than {rule.max_step:g} away from {point.value!r}")
+    return None
+
+
+def _has_type(value: Value, kind: ValueType) -> bool:
+    if kind is ValueType.Boolean:
+        return isinstance(value, bool)
+    if kind is ValueType.String:
+        return isinstance(value, str)
+    if isinstance(value, bool):
+        return False
+    limits = INTEGER_LIMITS.get(kind)
+    if limits is None:
+        return isinstance(value, float)
+    return isinstance(value, int) and limits[0] <= value <= limits[1]

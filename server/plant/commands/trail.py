@@ -1,0 +1,156 @@
+"""What is told of every attempt: a record of the audit log, and a line for those who watch."""
+
+from __future__ import annotations
+
+import logging
+import reprlib
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+
+from server.audit.errors import AuditError
+from server.plant.commands.attempt import Attempt, Outcome, Result
+from server.plant.commands.rules import MAX_TEXT
+from sources.quality import quality_name
+
+_SHOWN: Final = 64
+"""Characters of a longer text that are shown."""
+
+_EVENT: Final = "write"
+
+audit = logging.getLogger("isthmus.audit")
+log = logging.getLogger(__name__)
+
+
+class Recorder(Protocol):
+    """Keeps records that are never changed."""
+
+    async def record(self, event: str, fields: Mapping[str, Any]) -> int:
+        """Keep a record; its number, once it is safe. Raises AuditError."""
+        ...
+
+    def note(self, event: str, fields: Mapping[str, Any]) -> None:
+        """Keep a record without waiting."""
+        ...
+
+
+Listener = Callable[[Attempt, Result], None]
+
+
+class Trail:
+    """Tells of attempts. Without a recorder there are lines alone."""
+
+    def __init__(self, recorder: Recorder | None) -> None:
+        self._recorder = recorder
+        self._listeners: list[Listener] = []
+        self._failing = False
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Have the end of every attempt told; returns what ends that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    async def ask(self, attempt: Attempt) -> int | None:
+        """Record that it is about to be sent; the record's number. Raises AuditError."""
+        if self._recorder is None:
+            return None
+        fields = _fields(attempt) | {"outcome": Outcome.Asked.value}
+        return await self._recorder.record(_EVENT, fields)
+
+    async def end(self, attempt: Attempt, result: Result, asked: int | None = None) -> None:
+        """Record how it ended. ``asked`` is the number of the record before it was sent."""
+        number = None
+        if self._recorder is not None:
+            try:
+                number = await self._recorder.record(_EVENT, _ended(attempt, result, asked))
+            except AuditError as error:
+                # What was done cannot be undone, and what was refused is so all the same.
+                level = logging.DEBUG if self._failing else logging.ERROR
+                log.log(level, "%s: an outcome was not recorded: %s", attempt.point.property.key, error)
+                self._failing = True
+            else:
+                self._failing = False
+        self._tell(attempt, result, number)
+
+    def note(self, attempt: Attempt, result: Result, asked: int | None) -> None:
+        """As `end`, where nothing can be waited for."""
+        if self._recorder is not None:
+            self._recorder.note(_EVENT, _ended(attempt, result, asked))
+        self._tell(attempt, result, asked)
+
+    def _tell(self, attempt: Attempt, result: Result, number: int | None) -> None:
+        for listener in self._listeners:
+            listener(attempt, result)
+        key, caller, outcome = attempt.point.property.key, attempt.caller, quality_name(result.quality)
+        new = brief(attempt.asked)
+        audit.info(
+            "write %s by %s: %r -> %r: %s%s",
+            key,
+            caller.user,
+            attempt.old,
+            new,
+            outcome,
+            f" ({result.reason})" if result.reason else "",
+            extra={
+                "event": _EVENT,
+                "node": key,
+                "user": caller.user,
+                "client": caller.client,
+                "old": attempt.old,
+                "new": new,
+                "held": result.held,
+                "outcome": result.outcome.value,
+                "status": outcome,
+                "record": number,
+            },
+        )
+
+
+def _fields(attempt: Attempt) -> dict[str, Any]:
+    prop, caller = attempt.point.property, attempt.caller
+    return {
+        "user": caller.user,
+        "client": caller.client,
+        "node": prop.key,
+        **({"source": prop.binding.source} if prop.binding is not None else {}),
+        "old": attempt.old,
+        "asked": brief(attempt.asked),
+    }
+
+
+def _ended(attempt: Attempt, result: Result, asked: int | None) -> dict[str, Any]:
+    fields = _fields(attempt) | {
+        "held": result.held,
+        "outcome": result.outcome.value,
+        "status": quality_name(result.quality),
+    }
+    if result.reason:
+        fields["reason"] = result.reason
+    if asked is not None:
+        fields["of"] = asked
+    return fields
+
+
+class _Short(reprlib.Repr):
+    """Texts of arrays that are no longer than a line, whoever sent them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 2
+
+    def repr_float(self, value: float, _level: int) -> str:
+        return repr(value)
+
+    def repr_instance(self, value: object, _level: int) -> str:
+        return f"<{type(value).__name__}>"
+
+
+_SHORT: Final = _Short()
+
+
+def brief(value: object) -> object:
+    """The whole value where it could be written, else its beginning."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, str):
+        return value if len(value) <= MAX_TEXT else f"{value[:_SHOWN]}... of {len(value)} characters"
+    return _SHORT.repr(value)
