@@ -12,6 +12,7 @@ from server.config.bindings import BindingPlan, SourceDraft, Sources
 from server.config.classes import ResolvedClass
 from server.config.errors import closest, did_you_mean, listed
 from server.config.fields import NAME, NAME_HINT
+from server.config.interlocks import Interlocks
 from server.config.models import EquipmentStanza, OwnPropertyStanza
 from server.config.properties import Declared, Vocabulary, declare, misfit
 from server.config.repeat import MAX_PROPERTIES, Repetition, Template, TemplateError, Variables, shown
@@ -27,6 +28,7 @@ class Scope:
     """What an equipment may name. ``class_names`` and ``asset_names`` are all that stand in the file."""
 
     words: Vocabulary
+    interlocks: Interlocks
     sources: Sources
     classes: Mapping[str, ResolvedClass]
     class_names: AbstractSet[str]
@@ -327,6 +329,7 @@ class EquipmentPlan:
         if row.value is not None:
             text = self._render(row.value, ("properties", made.name, "value"), variables)
             value = None if text is None else self._rendered_value(row, text, variables)
+        self._scope.interlocks.want(path, made.name, row.declared.interlock, variables)
         return Property(path, made, row.declared.declared_by, binding, value, pinned)
 
     def _rendered_value(self, row: _Row, text: str, variables: Variables) -> Value:

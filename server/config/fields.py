@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from pydantic import (
@@ -112,6 +113,45 @@ Scale = Annotated[
     tuple[float, float, float, float],
     PlainValidator(_scale),
     WithJsonSchema({"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4}),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """How a write is verified. ``within`` is in engineering units, None for exactly."""
+
+    read_back: bool = True
+    within: float | None = None
+
+
+def _verify(value: object) -> Verify:
+    if value == "exact":
+        return Verify()
+    if value == "none":
+        return Verify(read_back=False)
+    if isinstance(value, dict) and list(value) == ["within"] and is_number(value["within"]):
+        if value["within"] < 0:
+            raise ValueError("a tolerance is not negative")
+        return Verify(within=float(value["within"]))
+    raise ValueError("write exact, none or {within: 0.5}")
+
+
+VerifyRule = Annotated[
+    Verify,
+    PlainValidator(_verify),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"enum": ["exact", "none"]},
+                {
+                    "type": "object",
+                    "properties": {"within": {"type": "number", "minimum": 0}},
+                    "required": ["within"],
+                    "additionalProperties": False,
+                },
+            ]
+        }
+    ),
 ]
 
 

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from server.config.clauses import Clauses
 from server.config.fields import (
     HEADED,
     Constant,
@@ -25,6 +26,7 @@ from server.config.fields import (
     PinnedId,
     Scale,
     Uri,
+    VerifyRule,
 )
 from server.mqtt.settings import MqttSettings
 from server.observe.settings import MetricsSettings
@@ -109,6 +111,28 @@ class AssetStanza(Stanza):
     source: str | None = Field(None, description="The source that is its controller.")
 
 
+class WriteStanza(Stanza):
+    """Who may write a property, what, how often, and under which circumstances."""
+
+    roles: Annotated[list[WriterName], Field(min_length=1)] | None = Field(
+        None, description="Roles that may write. Default Operator, Engineer, Supervisor."
+    )
+    limits: Limits | None = Field(None, description="[low, high] a client may write. Default: the range.")
+    max_step: float | None = Field(
+        None, gt=0, description="The most a write may differ from the present value, which must be Good."
+    )
+    max_per_minute: int | None = Field(None, ge=1, le=6000, description="Writes a minute at most.")
+    interlock: Clauses | None = Field(
+        None, description='What must hold, all of it: ["../Guard.Closed == true", "State != Execute"].'
+    )
+    verify: VerifyRule | None = Field(
+        None, description="exact (default), {within: 0.5}, or none: the device is not read back."
+    )
+    latest_wins: bool | None = Field(
+        None, description="true: a write that still waits for the device makes room for a newer one."
+    )
+
+
 class PropertyStanza(Stanza):
     """A property of a class."""
 
@@ -126,6 +150,9 @@ class PropertyStanza(Stanza):
     )
     writers: Annotated[list[WriterName], Field(min_length=1)] | None = Field(
         None, description="Roles that may write. Default Operator, Engineer, Supervisor."
+    )
+    write: WriteStanza | None = Field(
+        None, description="Rules for writing; with it, access is rw unless that says r."
     )
     kind: Literal["counter"] | None = Field(None, description="counter: a value that only rises.")
     description: Text | None = Field(None, description="A sentence for people.")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from server.config.clauses import Clause, parse_clause
 from server.config.enumerations import Enumerations
 from server.config.errors import article, did_you_mean, listed
-from server.config.models import PropertyStanza
+from server.config.fields import Verify
+from server.config.models import PropertyStanza, WriteStanza
 from server.config.report import Report
-from server.config.tree import Loc
+from server.config.tree import Loc, find
+from server.config.tree import Sequence as Items
 from server.config.units import Units
 from server.config.validate import Damage
 from server.plant.model import DEFAULT_WRITERS, Enumeration, PropertyType, Range, Role, WriteRule
@@ -22,6 +25,20 @@ RESERVED: Final = frozenset({"EquipmentLevel"})
 
 _FIXED: Final = ("type", "enum", "kind")
 """What a refinement may not change: clients of the base would meet another kind of value."""
+
+_WRITE_KEYS: Final = {"limits": "write_limits", "roles": "writers"}
+"""Keys of ``write`` that may be given beside it as well, by the names they have there."""
+
+_RULES: Final = (
+    "write_limits",
+    "writers",
+    "max_step",
+    "max_per_minute",
+    "interlock",
+    "verify",
+    "latest_wins",
+)
+"""Keys that mean something only where a property can be written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +54,12 @@ class Declared:
     value: Value = None
     sound: bool = True
     stated: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def interlock(self) -> Sequence[tuple[Loc, Clause]]:
+        """What has to hold for a write, each with its place in the file."""
+        clauses: Sequence[tuple[Loc, Clause]] = self.stated.get("interlock", ())
+        return clauses if self.type.write is not None else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +103,10 @@ class _Declaration:
             for key in PropertyStanza.model_fields
             if key in stanza.model_fields_set and getattr(stanza, key) is not None
         }
+        self._places: dict[str, tuple[str, ...]] = {}
+        """Where keys stand that were given within another."""
+        if "write" in self._given:
+            self._take_in(self._given.pop("write"))
         self._stated: dict[str, Any] = {**(base.stated if base else {}), **self._given}
 
     def make(self, owner: str | None) -> Declared:
@@ -120,9 +147,46 @@ class _Declaration:
         by = owner if owner is not None else self._base.declared_by if self._base else None
         return Declared(made, by, scan, value, self._sound, self._stated)
 
+    def _take_in(self, write: WriteStanza) -> None:
+        """The rules of ``write`` as keys of the property, so that a refinement may change each by itself."""
+        for name in write.model_fields_set:
+            value = getattr(write, name)
+            if value is None:
+                continue
+            key = _WRITE_KEYS.get(name, name)
+            if key in self._given:
+                loc = (*self._loc, "write", name)
+                self._report.error(loc, f"write.{name} and {key} say the same twice", "keep one")
+                continue
+            if name == "interlock":
+                value = self._clauses(value)
+            self._given[key], self._places[key] = value, ("write", name)
+        if self._given.get("access") == "r":
+            self._report.error((*self._loc, "write"), "it has rules for writing and access: r", "keep one")
+        self._given["access"] = "rw"
+
+    def _clauses(self, texts: Sequence[str]) -> tuple[tuple[Loc, Clause], ...]:
+        """The clauses of an interlock that are any, each with its place."""
+        place = (*self._loc, "write", "interlock")
+        several = isinstance(find(self._report.tree, place)[1], Items)
+        found: list[tuple[Loc, Clause]] = []
+        for index, text in enumerate(texts):
+            loc = (*place, index) if several else place
+            try:
+                found.append((loc, parse_clause(text)))
+            except ValueError as error:
+                message, _, hint = str(error).partition("; ")
+                self._report.error(loc, message, hint)
+        return tuple(found)
+
     def _complain(self, key: str, message: str, hint: str = "") -> None:
-        loc = (*self._loc, key) if key in self._given else self._loc
+        place = self._places.get(key, (key,))
+        loc = (*self._loc, *place) if key in self._given else self._loc
         self._report.error(loc, message, hint)
+
+    def _written(self, key: str) -> str:
+        """A key as it is written here."""
+        return ".".join(self._places.get(key, (key,)))
 
     def _refuse_changes(self, base: Declared) -> None:
         for key in _FIXED:
@@ -152,11 +216,13 @@ class _Declaration:
         what = "an enumeration" if "enum" in self._stated else article(kind.name)
         if kind.is_number and "enum" not in self._stated:
             return
-        for key in ("unit", "range", "write_limits", "kind"):
+        for key in ("unit", "range", "write_limits", "max_step", "kind"):
             if key in self._stated:
-                self._complain(
-                    key, f"{what} has no {key}: that is for numbers", "take it out, or change the type"
-                )
+                message = f"{what} has no {self._written(key)}: that is for numbers"
+                self._complain(key, message, "take it out, or change the type")
+        if self._verify().within is not None:
+            message = f"{what} is verified exactly or not at all: a tolerance is for numbers"
+            self._complain("verify", message, "write exact or none")
 
     def _check_ranges(self, kind: ValueType) -> None:
         limits = INTEGER_LIMITS.get(kind)
@@ -169,16 +235,33 @@ class _Declaration:
         write: Range | None = self._given.get("write_limits")
         if normal and write and not normal.low <= write.low < write.high <= normal.high:
             message = f"clients may write {_shown(write)}, which is more than the range {_shown(normal)}"
-            self._report.warn((*self._loc, "write_limits"), message)
+            self._report.warn((*self._loc, *self._places.get("write_limits", ("write_limits",))), message)
+
+    def _verify(self) -> Verify:
+        found: Verify = self._stated.get("verify", Verify())
+        return found
 
     def _write_rule(self) -> WriteRule | None:
-        if self._stated.get("access") == "rw":
-            names = self._stated.get("writers")
-            roles = frozenset(Role(name) for name in names) if names else DEFAULT_WRITERS
-            return WriteRule(roles, self._stated.get("write_limits"))
-        for key in ("write_limits", "writers"):
+        stated, verify = self._stated, self._verify()
+        if stated.get("access") == "rw":
+            names = stated.get("writers")
+            if stated.get("max_step") is not None and not verify.read_back:
+                key = "verify" if "verify" in self._given else "max_step"
+                message = "a step is measured from a value that is read back, and verify: none reads none"
+                self._complain(key, message, "write verify: exact or {within: …}, or take max_step out")
+            return WriteRule(
+                frozenset(Role(name) for name in names) if names else DEFAULT_WRITERS,
+                stated.get("write_limits"),
+                stated.get("max_step"),
+                stated.get("max_per_minute"),
+                verify.read_back,
+                verify.within,
+                stated.get("latest_wins", False),
+            )
+        for key in _RULES:
             if key in self._given and not self._words.damage.within((*self._loc, "access")):
-                self._complain(key, f"{key} on a property that cannot be written", "add access: rw")
+                message = f"{self._written(key)} on a property that cannot be written"
+                self._complain(key, message, "add access: rw")
         return None
 
     def _value(self, made: PropertyType) -> Value:

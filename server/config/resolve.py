@@ -18,6 +18,7 @@ from server.config.equipment import EquipmentPlan, Made, Scope, check_count
 from server.config.errors import ConfigurationError, Problem, did_you_mean
 from server.config.files import read_files
 from server.config.hierarchy import arrange
+from server.config.interlocks import Interlocks
 from server.config.models import PlantFile
 from server.config.properties import DEFAULT_SCAN, Vocabulary
 from server.config.report import Report
@@ -109,12 +110,13 @@ class _Resolver:
         words = Vocabulary(Units(file.units, report), enumerations, self._scans(), report, self._damage)
         classes = resolve_classes(file.classes, self._names("classes"), words)
         assets = self._assets()
-        scope = Scope(words, sources, classes, self._names("classes"), self._names("assets"))
+        interlocks = Interlocks(report)
+        scope = Scope(words, interlocks, sources, classes, self._names("classes"), self._names("assets"))
         equipment = self._equipment(scope)
         plant = Plant(
             file.namespaces.plant if file.namespaces else "",
             file.namespaces.types if file.namespaces else "",
-            equipment,
+            interlocks.resolve(equipment),
             {name: each.made for name, each in classes.items()},
             assets,
             enumerations.used(),
