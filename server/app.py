@@ -1,8 +1,8 @@
 """The composition root: what a running server is made of, and the order it starts and stops in.
 
-Started: state read, OPC UA port opened, broker, then sources and publisher together.
+Started: state read, audit log, OPC UA port opened, broker, then sources and publisher together.
 Stopped in reverse: sources and publisher first (it says goodbye to the broker), the
-broker, and last the OPC UA port.
+broker, the OPC UA port, and last the audit log.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from contextlib import AsyncExitStack
 from certs.own import ApplicationIdentity, load_or_make
 from certs.store import TrustList
 from nodesets import isa95
+from server import __version__
+from server.audit.collect import Collector
+from server.audit.log import AuditLog
 from server.config import Configuration
 from server.constants import KeptConstants
 from server.datadir import DataDirectory
@@ -59,7 +62,16 @@ async def run(
         for entry in config.sources
         if entry.enabled
     }
-    commands = Commands(store, supervisors, enabled=config.opcua.writable, keep=kept.keep)
+    audit = AuditLog(data.audit, segment_bytes=config.audit.file_mib << 20, sync=config.audit.sync)
+    collector = Collector(audit)
+    commands = Commands(
+        store,
+        supervisors,
+        enabled=config.opcua.writable,
+        keep=kept.keep,
+        recorder=audit,
+        refuse_unrecorded=config.audit.refuse_unrecorded,
+    )
     identity = await asyncio.to_thread(_identity, config, data)
     trust = TrustList(data.pki, require_crl=not config.opcua.crl_optional)
     await asyncio.to_thread(trust.prepare)
@@ -67,6 +79,10 @@ async def run(
     spaces = (isa95.ISA95, *namespaces(plant))
 
     async with AsyncExitStack() as stack:
+        stack.push_async_callback(audit.close)
+        await asyncio.to_thread(audit.open, version=__version__, plant=str(config.path))
+        stack.callback(collector.stop)
+        collector.start()
         server = OpcUaServer(
             config.opcua,
             plant=plant,
@@ -104,7 +120,7 @@ async def run(
                 namespaces=spaces,
                 broker=url,
             )
-        running = Running(server, identity, store, tuple(supervisors.values()), publisher)
+        running = Running(server, identity, store, tuple(supervisors.values()), publisher, audit, commands)
         observer = Observer(running)
         control = ControlServer(data.root, {"status": observer.status})
         stack.push_async_callback(control.stop)
@@ -141,7 +157,10 @@ def weak_lines(config: Configuration) -> list[str]:
         "anonymous": "anonymous clients may browse and read",
         "writable": "users with the right role may write to devices",
     }
-    return [f"opcua.{key}: {sentence}" for key, sentence in sentences.items() if getattr(opcua, key)]
+    unrecorded = ["audit.refuse_unrecorded: writes are carried out that cannot be recorded"]
+    return [f"opcua.{key}: {sentence}" for key, sentence in sentences.items() if getattr(opcua, key)] + (
+        unrecorded if opcua.writable and not config.audit.refuse_unrecorded else []
+    )
 
 
 def tell_stance(config: Configuration) -> None:

@@ -31,12 +31,13 @@ class DataDirectory:
         self.root = root
         self.pki = root / "pki"
         self.state = root / "state"
+        self.audit = root / "audit"
         self.users = root / "users.yaml"
 
     def prepare(self) -> None:
         """Make the folders. Raises DataDirectoryError where that fails or a newer version wrote them."""
         try:
-            for folder in (self.root, self.pki, self.state):
+            for folder in (self.root, self.pki, self.state, self.audit):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise DataDirectoryError(

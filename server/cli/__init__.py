@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from server import __version__, log
-from server.cli import certs, check, demo, run, sim, status, users
+from server.cli import audit, certs, check, demo, run, sim, status, users
 from server.cli.errors import told
 from server.config import schema as config_schema
 
@@ -29,6 +29,7 @@ app.command("sim")(sim.sim)
 app.command("status")(status.status)
 app.add_typer(users.app, name="users")
 app.add_typer(certs.app, name="certs")
+app.add_typer(audit.app, name="audit")
 
 
 def _version(wanted: bool) -> None:

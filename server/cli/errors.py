@@ -13,6 +13,7 @@ import typer
 
 from certs.errors import CertificateError
 from nodesets.errors import NodesetError
+from server.audit.errors import AuditError
 from server.config import ConfigurationError, format_problems
 from server.datadir import DataDirectoryError
 from server.mqtt.errors import MqttError
@@ -26,6 +27,7 @@ RUNTIME_FAILURE: Final = 1
 BAD_CONFIGURATION: Final = 2
 
 _RUNTIME: Final = (
+    AuditError,
     CertificateError,
     ControlError,
     DataDirectoryError,

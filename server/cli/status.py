@@ -48,6 +48,14 @@ def _print(found: dict[str, Any]) -> None:
             f"{mqtt['dropped']} dropped",
             soft_wrap=True,
         )
+    audit = found["audit"]
+    state = f"FAILING: {audit['failure']}" if audit["failure"] else "written"
+    out.print(
+        f"Audit   {state}; record {audit['seq']} has the hash {audit['head']}; "
+        f"{audit['unrecorded']} unrecorded; writes: "
+        + (", ".join(f"{count} {outcome}" for outcome, count in found["writes"].items()) or "none"),
+        soft_wrap=True,
+    )
     lag = f"{found['lag_p50'] * 1000:.1f} ms (p50), {found['lag_p99'] * 1000:.1f} ms (p99)"
     out.print(f"Process event loop lag {lag}; memory {found['memory'] / 1e6:.0f} MB", soft_wrap=True)
     out.print(_sources(found))

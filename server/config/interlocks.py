@@ -125,18 +125,19 @@ class _Lookup:
         raise LookupError(self._missing(home, clause, places))
 
     def _missing(self, home: str, clause: Clause, places: Sequence[str]) -> str:
-        for place in places:
-            if place in self._equipment:
-                names = [key.rpartition(".")[2] for key in self._known if key.startswith(f"{place}.")]
-                hint = did_you_mean(clause.name, names)
-                return f"{place} has no property '{clause.name}'" + (f"; {hint}" if hint else "")
         for steps in range(1, home.count("/") + 1):
             base = _above(home, steps)
             if base is not None and f"{_below(base, clause.path)}.{clause.name}" in self._known:
                 written = f"{'../' * steps}{clause.path}{'.' if clause.path else ''}{clause.name}"
                 return f"there is no property '{clause.left}' here; did you mean '{written}'?"
+        for place in places:
+            if place in self._equipment:
+                names = [key.rpartition(".")[2] for key in self._known if key.startswith(f"{place}.")]
+                hint = did_you_mean(clause.name, names)
+                return f"{place} has no property '{clause.name}'" + (f"; {hint}" if hint else "")
         near = closest(places[0], self._equipment, 0.8)
-        hint = f"; did you mean '{near}.{clause.name}'?" if near else ""
+        meant = near.removeprefix(f"{home}/") if near else ""
+        hint = f"; did you mean '{meant}.{clause.name}'?" if near else ""
         return f"there is no equipment '{places[-1]}'{hint}"
 
 

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from server.audit.settings import AuditSettings
 from server.config.clauses import Clauses
 from server.config.fields import (
     HEADED,
@@ -259,6 +260,7 @@ class PlantFile(Stanza):
     namespaces: Namespaces | None = Field(None, description="Namespace URIs of the plant.")
     opcua: OpcUaSettings = Field(OpcUaSettings(), description="The OPC UA server.")
     mqtt: MqttSettings | None = Field(None, description="The MQTT publisher; left out, nothing is published.")
+    audit: AuditSettings = Field(AuditSettings(), description="The audit log.")
     metrics: MetricsSettings | None = Field(
         None, description="Prometheus metrics; left out, none are served. {} takes every default."
     )

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel
 
 from nodesets.records import UA
+from server.audit.settings import AuditSettings
 from server.config.bindings import SourceDraft, Sources
 from server.config.classes import resolve_classes
 from server.config.devices import read_sources
@@ -61,6 +62,7 @@ class Configuration:
     plant: Plant
     sources: tuple[SourceEntry, ...]
     opcua: OpcUaSettings
+    audit: AuditSettings
     mqtt: MqttSettings | None
     metrics: MetricsSettings | None
     warnings: tuple[Problem, ...]
@@ -129,7 +131,8 @@ class _Resolver:
         )
         mqtt = self._with_files("mqtt", file.mqtt)
         metrics = self._with_files("metrics", file.metrics)
-        return Configuration(self._path, plant, entries, file.opcua, mqtt, metrics, tuple(report.warnings))
+        warnings = tuple(report.warnings)
+        return Configuration(self._path, plant, entries, file.opcua, file.audit, mqtt, metrics, warnings)
 
     def _names(self, section: str) -> KeysView[str]:
         """Every name of a section in the order of the file, that of a stanza with errors too."""

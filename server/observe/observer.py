@@ -9,11 +9,13 @@ from typing import Any
 
 from certs.own import ApplicationIdentity
 from server import __version__
+from server.audit.log import AuditLog
 from server.mqtt.publisher import MqttPublisher
 from server.observe.meter import Meter
 from server.observe.prometheus import exposition, registry
 from server.observe.snapshot import Snapshot, resident_memory
 from server.opcua.server import OpcUaServer
+from server.plant.commands import Commands
 from server.plant.values import ValueStore
 from sources.clock import now
 from sources.quality import is_good
@@ -29,6 +31,8 @@ class Running:
     store: ValueStore
     supervisors: tuple[Supervisor, ...]
     publisher: MqttPublisher | None
+    audit: AuditLog
+    commands: Commands
 
 
 class Observer:
@@ -56,6 +60,9 @@ class Observer:
             not_good_of=self._not_good(),
             opcua=running.server.statistics,
             mqtt=running.publisher.status if running.publisher else None,
+            audit=running.audit.status,
+            writes=dict(running.commands.outcomes),
+            writes_waiting=running.commands.waiting,
             lag_p50=self.meter.lag(0.5),
             lag_p99=self.meter.lag(0.99),
             memory=resident_memory(),

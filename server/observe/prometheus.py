@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -13,6 +14,8 @@ from server.mqtt.publisher import MqttStatus
 from server.observe.snapshot import Snapshot
 from sources.clock import TICKS_PER_SECOND, UNIX_EPOCH_TICKS
 from sources.supervisor import SourceState, SourceStatus
+
+_ANCHOR_DIGITS: Final = 12
 
 
 class SnapshotCollector(Collector):
@@ -63,6 +66,7 @@ class SnapshotCollector(Collector):
         for name, count in now.not_good_of.items():
             bad.add_metric([name], count)
         yield bad
+        yield from _writes(now)
         if now.mqtt is not None:
             yield from _mqtt(now.mqtt)
 
@@ -118,6 +122,27 @@ def _sources(sources: tuple[SourceStatus, ...]) -> Iterator[Metric]:
             planned.add_metric([source.name, name], scan.planned)
             measured.add_metric([source.name, name], scan.measured)
     yield from (state, connects, reads, values, errors, overruns, planned, measured)
+
+
+def _writes(now: Snapshot) -> Iterator[Metric]:
+    ended = CounterMetricFamily("isthmus_writes", "Attempts to write, by outcome.", labels=["outcome"])
+    for outcome, count in now.writes.items():
+        ended.add_metric([outcome], count)
+    yield ended
+    waiting = GaugeMetricFamily(
+        "isthmus_writes_waiting", "Writes that wait for their device.", labels=["source"]
+    )
+    for source, count in now.writes_waiting.items():
+        if source:
+            waiting.add_metric([source], count)
+    yield waiting
+    audit = now.audit
+    yield _count("isthmus_audit_records", "The number of the audit log's last record.", audit.seq)
+    # As much of a hash as a Double holds exactly: kept elsewhere, it is an anchor of the log.
+    head = int(audit.head[:_ANCHOR_DIGITS], 16)
+    yield _one("isthmus_audit_head", "The first 12 hexadecimal digits of that record's hash.", head)
+    yield _count("isthmus_audit_unrecorded", "What could not be recorded.", audit.unrecorded)
+    yield _one("isthmus_audit_failing", "1 while nothing can be recorded.", float(bool(audit.failure)))
 
 
 def _mqtt(mqtt: MqttStatus) -> Iterator[Metric]:

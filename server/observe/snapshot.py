@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from server.audit.log import AuditStatus
 from server.mqtt.publisher import MqttStatus
 from server.opcua.statistics import OpcUaStatistics
 from sources.supervisor import SourceStatus
@@ -35,6 +36,11 @@ class Snapshot:
     """Properties whose quality is not Good, by source."""
     opcua: OpcUaStatistics
     mqtt: MqttStatus | None
+    audit: AuditStatus
+    writes: Mapping[str, int]
+    """Attempts to write, by how they ended."""
+    writes_waiting: Mapping[str, int]
+    """Writes that wait for their device, by source."""
     lag_p50: float
     lag_p99: float
     memory: int

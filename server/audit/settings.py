@@ -1,0 +1,21 @@
+"""The ``audit`` section of the configuration."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from sources.settings import SettingsModel
+
+
+class AuditSettings(SettingsModel):
+    """The audit log."""
+
+    refuse_unrecorded: bool = Field(
+        True, description="Refuse a write that cannot be recorded first, because the disk is full, say."
+    )
+    sync: bool = Field(
+        True, description="Wait until the disk itself holds a record; false: the operating system is enough."
+    )
+    file_mib: int = Field(
+        16, ge=1, le=1024, description="A file that has grown to this is followed by the next."
+    )

@@ -1,0 +1,549 @@
+"""Rate of change, rate, interlock, queue, verification and records of a write."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from server.audit.errors import AuditError
+from server.plant.commands import Caller, Commands
+from server.plant.commands.attempt import Outcome
+from server.plant.commands.queue import DeviceQueue, Full
+from server.plant.convert import Linear
+from server.plant.interlock import Comparison, Condition
+from server.plant.model import (
+    Binding,
+    Equipment,
+    EquipmentLevel,
+    Plant,
+    Property,
+    PropertyType,
+    Range,
+    Role,
+    WriteRule,
+)
+from server.plant.values import ValueStore
+from sources.batch import Batch
+from sources.clock import now
+from sources.errors import ConnectionLost, Unreachable
+from sources.quality import (
+    BAD_COMMUNICATION_ERROR,
+    BAD_DEVICE_FAILURE,
+    BAD_INVALID_STATE,
+    BAD_NO_COMMUNICATION,
+    BAD_NOT_CONNECTED,
+    BAD_OPERATION_ABANDONED,
+    BAD_OUT_OF_RANGE,
+    BAD_RESOURCE_UNAVAILABLE,
+    BAD_TIMEOUT,
+    BAD_TOO_MANY_OPERATIONS,
+    BAD_USER_ACCESS_DENIED,
+    GOOD,
+    GOOD_CLAMPED,
+    GOOD_COMPLETES_ASYNCHRONOUSLY,
+    UNCERTAIN,
+    Quality,
+)
+from sources.tag import ScanClass, Tag, Value, ValueType
+
+ANNA = Caller("anna", frozenset({Role.AuthenticatedUser, Role.Operator}), "10.0.0.7:4711")
+GUEST = Caller("guest", frozenset({Role.AuthenticatedUser}), "10.0.0.8:4711")
+A = "Acme/A"
+FAST = ScanClass("fast", 0.2)
+
+
+def bound(name: str, kind: ValueType, rule: WriteRule | None = None, **more: Any) -> Property:
+    tag: Tag[Any] = Tag(f"{A}.{name}", None, more.pop("raw", kind), FAST, rule is not None)
+    binding = Binding(more.pop("source", "PLC"), tag, more.pop("conversion", None))
+    return Property(A, PropertyType(name, kind, write=rule), binding=binding, **more)
+
+
+class Device:
+    """A device that is a dict, and does as it is told with what is written."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, Value] = {}
+        self.writes: list[tuple[str, Value]] = []
+        self.makes: Callable[[Value], Value] = lambda value: value
+        self.error: Exception | None = None
+        self.answer: Quality = GOOD
+        self.read_error: Exception | None = None
+        self.reads = 0
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def write(self, pairs: Sequence[tuple[Tag[Any], Value]]) -> list[Quality]:
+        ((tag, value),) = pairs
+        self.writes.append((tag.name.rpartition(".")[2], value))
+        await self.open.wait()
+        if self.error is not None:
+            raise self.error
+        self.held[tag.name] = self.makes(value)
+        return [self.answer]
+
+    async def read(self, tags: Sequence[Tag[Any]]) -> Batch:
+        self.reads += 1
+        if self.read_error is not None:
+            raise self.read_error
+        return Batch(tuple(tags), [self.held.get(tag.name) for tag in tags], GOOD, None, now())
+
+
+class Book:
+    """Keeps what is recorded, unless its disk is full."""
+
+    def __init__(self) -> None:
+        self.entries: list[dict[str, Any]] = []
+        self.full = False
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def record(self, event: str, fields: Mapping[str, Any]) -> int:
+        await self.open.wait()
+        if self.full:
+            raise AuditError("no space left on device")
+        self.note(event, fields)
+        return len(self.entries)
+
+    def note(self, event: str, fields: Mapping[str, Any]) -> None:
+        self.entries.append({"event": event, **fields})
+
+    @property
+    def outcomes(self) -> list[str]:
+        return [entry["outcome"] for entry in self.entries]
+
+
+class Bench:
+    def __init__(self, *properties: Property, **settings: Any) -> None:
+        plant = Plant(
+            "urn:p",
+            "urn:t",
+            (Equipment("Acme", EquipmentLevel.Site), Equipment(A, EquipmentLevel.WorkUnit, properties)),
+        )
+        self.device, self.other, self.book = Device(), Device(), Book()
+        self.store = ValueStore(plant)
+        self.time = 1000.0
+        self.commands = Commands(
+            self.store,
+            {"PLC": self.device, "Other": self.other},
+            enabled=True,
+            keep=self._keep,
+            recorder=self.book,
+            **settings,
+        )
+        self.commands._rules._clock = lambda: self.time
+
+    async def _keep(self, key: str, value: Value) -> None:
+        pass
+
+    def feed(self, name: str, value: Value, quality: Quality = GOOD) -> None:
+        binding = self.store.points[f"{A}.{name}"].property.binding
+        assert binding is not None
+        self.store.ingest(Batch((binding.tag,), [value], quality, None, now()))
+        self.device.held[binding.tag.name] = value
+
+    def lose(self, name: str, quality: Quality) -> None:
+        binding = self.store.points[f"{A}.{name}"].property.binding
+        assert binding is not None
+        self.store.ingest(Batch((binding.tag,), None, quality, None, now()))
+
+    async def write(self, name: str, value: Value, caller: Caller = ANNA, **more: Any) -> Quality:
+        return await self.commands.write(caller, f"{A}.{name}", value, **more)
+
+    def start(self, name: str, value: Value, **more: Any) -> asyncio.Task[Quality]:
+        return asyncio.create_task(self.write(name, value, **more))
+
+    @property
+    def last(self) -> dict[str, Any]:
+        return self.book.entries[-1]
+
+
+async def settle() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+# --- Rate of change
+
+
+async def test_a_step_is_measured_from_the_present_value() -> None:
+    bench = Bench(bound("Speed", ValueType.Double, WriteRule(max_step=10.0)))
+    bench.feed("Speed", 100.0)
+    assert await bench.write("Speed", 110.5) == BAD_OUT_OF_RANGE
+    assert "more than 10 away from 100.0" in bench.last["reason"]
+    assert await bench.write("Speed", 110.0) == GOOD
+    assert await bench.write("Speed", 120.0) == GOOD
+    assert await bench.write("Speed", 109.9) == BAD_OUT_OF_RANGE
+    assert bench.device.writes == [("Speed", 110.0), ("Speed", 120.0)]
+
+
+@pytest.mark.parametrize("quality", [UNCERTAIN, BAD_NO_COMMUNICATION])
+async def test_without_a_good_value_there_is_no_step(quality: Quality) -> None:
+    bench = Bench(bound("Speed", ValueType.Double, WriteRule(max_step=10.0)))
+    assert await bench.write("Speed", 1.0) == BAD_INVALID_STATE
+    bench.feed("Speed", 1.0)
+    bench.lose("Speed", quality)
+    assert await bench.write("Speed", 1.0) == BAD_INVALID_STATE
+    bench.feed("Speed", float("nan"))
+    assert await bench.write("Speed", 1.0) == BAD_INVALID_STATE
+    assert bench.device.writes == []
+
+
+# --- Rate
+
+
+async def test_no_more_writes_a_minute_than_allowed() -> None:
+    bench = Bench(bound("Speed", ValueType.Double, WriteRule(max_per_minute=2)))
+    bench.device.answer = BAD_DEVICE_FAILURE
+    assert await bench.write("Speed", 1.0) == BAD_DEVICE_FAILURE
+    bench.device.answer = GOOD
+    bench.time += 30
+    assert await bench.write("Speed", 1.0) == GOOD
+    assert await bench.write("Speed", 1.0, GUEST) == BAD_USER_ACCESS_DENIED
+    bench.time += 29.9
+    assert await bench.write("Speed", 1.0) == BAD_TOO_MANY_OPERATIONS
+    bench.time += 0.1
+    assert await bench.write("Speed", 1.0) == GOOD
+    assert await bench.write("Speed", 1.0) == BAD_TOO_MANY_OPERATIONS
+    bench.time += 30
+    assert await bench.write("Speed", 1.0) == GOOD
+    assert len(bench.device.writes) == 4
+
+
+# --- Interlock
+
+
+def interlocked(*conditions: tuple[str, Comparison, Value]) -> Bench:
+    interlock = tuple(
+        Condition(f"{A}.{n}", sign, value, f"{n} {sign.value} {value}") for n, sign, value in conditions
+    )
+    return Bench(
+        bound("Speed", ValueType.Double, WriteRule(), interlock=interlock),
+        bound("State", ValueType.Int32),
+        bound("Closed", ValueType.Boolean),
+    )
+
+
+async def test_all_comparisons_must_hold_at_the_moment_of_the_write() -> None:
+    bench = interlocked(("State", Comparison.NotEqual, 6), ("Closed", Comparison.Equal, True))
+    bench.feed("State", 6)
+    bench.feed("Closed", True)
+    assert await bench.write("Speed", 1.0) == BAD_INVALID_STATE
+    assert bench.last["reason"] == f"State != 6: {A}.State is 6"
+    bench.feed("State", 2)
+    assert await bench.write("Speed", 1.0) == GOOD
+    bench.feed("Closed", False)
+    assert await bench.write("Speed", 2.0) == BAD_INVALID_STATE
+    assert bench.device.writes == [("Speed", 1.0)]
+
+
+@pytest.mark.parametrize("quality", [UNCERTAIN, BAD_NO_COMMUNICATION])
+async def test_a_value_that_is_not_good_locks(quality: Quality) -> None:
+    bench = interlocked(("State", Comparison.NotEqual, 6))
+    assert await bench.write("Speed", 1.0) == BAD_INVALID_STATE
+    bench.feed("State", 2)
+    bench.lose("State", quality)
+    assert await bench.write("Speed", 1.0) == BAD_INVALID_STATE
+    assert "State is" in bench.last["reason"]
+    assert bench.device.writes == []
+
+
+async def test_a_write_that_waited_is_judged_when_its_turn_comes() -> None:
+    bench = interlocked(("State", Comparison.NotEqual, 6))
+    bench.feed("State", 2)
+    bench.device.open.clear()
+    first, second = bench.start("Speed", 1.0), bench.start("Speed", 2.0)
+    await settle()
+    bench.feed("State", 6)
+    bench.device.open.set()
+    assert (await first, await second) == (GOOD, BAD_INVALID_STATE)
+    assert bench.device.writes == [("Speed", 1.0)]
+
+
+async def test_an_interlock_that_fell_while_the_write_was_recorded_holds_it_back() -> None:
+    bench = interlocked(("State", Comparison.NotEqual, 6))
+    bench.feed("State", 2)
+    bench.book.open.clear()
+    write = bench.start("Speed", 1.0)
+    await settle()
+    bench.feed("State", 6)
+    bench.book.open.set()
+    assert await write == BAD_INVALID_STATE
+    assert bench.device.writes == []
+    assert bench.book.outcomes == ["asked", "refused"]
+    assert bench.last["of"] == 1
+
+
+# --- The queue
+
+
+async def test_writes_to_one_device_wait_for_each_other_and_not_for_another() -> None:
+    bench = Bench(
+        bound("Speed", ValueType.Double, WriteRule()),
+        bound("Level", ValueType.Double, WriteRule(), source="Other"),
+    )
+    bench.device.open.clear()
+    tasks = [bench.start("Speed", float(n)) for n in range(5)]
+    await settle()
+    assert bench.device.writes == [("Speed", 0.0)]
+    assert bench.commands.waiting == {"PLC": 4}
+    assert await bench.write("Level", 7.0) == GOOD
+    bench.device.open.set()
+    assert await asyncio.gather(*tasks) == [GOOD] * 5
+    assert bench.device.writes == [("Speed", float(n)) for n in range(5)]
+
+
+async def test_the_queue_has_an_end() -> None:
+    bench = Bench(bound("Speed", ValueType.Double, WriteRule()))
+    bench.device.open.clear()
+    tasks = [bench.start("Speed", float(n)) for n in range(70)]
+    await settle()
+    done = [task for task in tasks if task.done()]
+    assert [task.result() for task in done] == [BAD_RESOURCE_UNAVAILABLE] * 5
+    bench.device.open.set()
+    assert (await asyncio.gather(*tasks)).count(GOOD) == 65
+
+
+async def test_the_latest_wins_only_where_that_is_configured() -> None:
+    bench = Bench(
+        bound("Speed", ValueType.Double, WriteRule(latest_wins=True)),
+        bound("Count", ValueType.Int32, WriteRule()),
+    )
+    bench.device.open.clear()
+    tasks = [bench.start("Speed", 1.0), bench.start("Speed", 2.0), bench.start("Count", 3)]
+    tasks += [bench.start("Count", 4), bench.start("Speed", 5.0)]
+    await settle()
+    assert await tasks[1] == BAD_OPERATION_ABANDONED
+    assert bench.last["outcome"] == "refused"
+    bench.device.open.set()
+    assert [await tasks[n] for n in (0, 2, 3, 4)] == [GOOD] * 4
+    assert bench.device.writes == [("Speed", 1.0), ("Count", 3), ("Count", 4), ("Speed", 5.0)]
+
+
+async def test_a_write_that_is_refused_takes_nobodys_place() -> None:
+    bench = Bench(bound("Speed", ValueType.Double, WriteRule(latest_wins=True, limits=Range(0, 10))))
+    bench.device.open.clear()
+    tasks = [bench.start("Speed", 1.0), bench.start("Speed", 2.0)]
+    await settle()
+    assert await bench.write("Speed", 11.0) == BAD_OUT_OF_RANGE
+    bench.device.open.set()
+    assert await asyncio.gather(*tasks) == [GOOD, GOOD]
+
+
+async def test_a_write_nobody_waits_for_any_more_is_not_sent() -> None:
+    bench = Bench(bound("Speed", ValueType.Double, WriteRule()))
+    bench.device.open.clear()
+    first, second = bench.start("Speed", 1.0), bench.start("Speed", 2.0, wanted=lambda: False)
+    await settle()
+    bench.device.open.set()
+    assert (await first, await second) == (GOOD, BAD_TIMEOUT)
+    assert bench.device.writes == [("Speed", 1.0)]
+    assert {entry["outcome"] for entry in bench.book.entries if entry["asked"] == 2.0} == {"refused"}
+
+
+async def test_whoever_is_cancelled_while_waiting_leaves_the_line() -> None:
+    bench = Bench(bound("Speed", ValueType.Double, WriteRule()))
+    bench.device.open.clear()
+    tasks = [bench.start("Speed", float(n)) for n in range(4)]
+    await settle()
+    tasks[1].cancel()
+    tasks[0].cancel()
+    await settle()
+    assert bench.commands.waiting == {"PLC": 1}
+    tasks[3].cancel()
+    bench.device.open.set()
+    assert await tasks[2] == GOOD
+    assert bench.commands.waiting == {"PLC": 0}
+    # What was on its way when it was cancelled may have moved something: nobody knows.
+    assert bench.book.outcomes == ["asked", "unknown", "asked", "done"]
+    assert await bench.write("Speed", 9.0) == GOOD
+
+
+async def test_a_turn_that_comes_at_the_moment_of_a_cancellation_is_passed_on() -> None:
+    queue = DeviceQueue(limit=2)
+    holder = queue.join("a")
+
+    async def take(key: str) -> str:
+        async with queue.join(key):
+            return key
+
+    first, second = asyncio.create_task(take("b")), asyncio.create_task(take("c"))
+    await settle()
+    with pytest.raises(Full):
+        queue.join("d")
+    queue.leave(holder)
+    first.cancel()
+    assert await second == "c"
+    assert len(queue) == 0
+    async with queue.join("e") as place:
+        assert not place.superseded
+
+
+# --- Unknown outcomes
+
+
+@pytest.mark.parametrize("quality", [BAD_TIMEOUT, BAD_COMMUNICATION_ERROR])
+async def test_an_ambiguous_write_is_not_repeated_and_told_as_unknown(quality: Quality) -> None:
+    bench = Bench(bound("Speed", ValueType.Double, WriteRule()))
+    bench.feed("Speed", 1.0)
+    bench.device.error = ConnectionLost("no reply to the write: it may have been carried out", quality)
+    assert await bench.write("Speed", 5.0) == quality
+    assert bench.device.writes == [("Speed", 5.0)]
+    assert bench.device.reads == 0
+    assert bench.book.outcomes == ["asked", "unknown"]
+    assert bench.last["reason"] == "no reply to the write: it may have been carried out"
+    # Nothing is told while the device is away, or of what was read before.
+    bench.lose("Speed", UNCERTAIN)
+    assert len(bench.book.entries) == 2
+    bench.feed("Speed", 5.0)
+    assert bench.book.outcomes == ["asked", "unknown", "seen"]
+    assert (bench.last["held"], bench.last["of"], bench.last["user"]) == (5.0, 1, "anna")
+    bench.feed("Speed", 6.0)
+    assert len(bench.book.entries) == 3
+    assert bench.device.writes == [("Speed", 5.0)]
+
+
+async def test_what_was_never_sent_is_not_unknown() -> None:
+    bench = Bench(bound("Speed", ValueType.Double, WriteRule()))
+    bench.device.error = Unreachable("not connected")
+    assert await bench.write("Speed", 5.0) == BAD_NOT_CONNECTED
+    assert bench.book.outcomes == ["asked", "refused"]
+
+
+# --- Verification
+
+
+def verifying(rule: WriteRule, **more: Any) -> Bench:
+    return Bench(bound("Speed", ValueType.Double, rule, **more), bound("Start", ValueType.Boolean, rule))
+
+
+@pytest.mark.parametrize(
+    ("old", "holds", "expected", "outcome"),
+    [
+        (100.0, 200.0, GOOD, Outcome.Done),
+        (100.0, 180.0, GOOD_CLAMPED, Outcome.Done),
+        (300.0, 220.0, GOOD_CLAMPED, Outcome.Done),
+        (100.0, 100.0, BAD_DEVICE_FAILURE, Outcome.Failed),
+        (100.0, 50.0, BAD_DEVICE_FAILURE, Outcome.Failed),
+        (100.0, 210.0, BAD_DEVICE_FAILURE, Outcome.Failed),
+        (100.0, float("nan"), BAD_DEVICE_FAILURE, Outcome.Failed),
+    ],
+)
+async def test_what_is_read_back_decides(
+    old: float, holds: float, expected: Quality, outcome: Outcome
+) -> None:
+    bench = verifying(WriteRule())
+    bench.feed("Speed", old)
+    bench.device.makes = lambda _value: holds
+    assert await bench.write("Speed", 200.0) == expected
+    assert bench.last["outcome"] == outcome.value
+    assert bench.last["held"] == pytest.approx(holds, nan_ok=True)
+    assert bench.store.points[f"{A}.Speed"].value == pytest.approx(holds, nan_ok=True)
+
+
+@pytest.mark.parametrize(("holds", "expected"), [(200.5, GOOD), (199.5, GOOD), (200.6, BAD_DEVICE_FAILURE)])
+async def test_a_tolerance_is_in_engineering_units(holds: float, expected: Quality) -> None:
+    conversion = Linear(ValueType.Int32, ValueType.Double, 0.1, 0.0)
+    bench = verifying(WriteRule(tolerance=0.5), raw=ValueType.Int32, conversion=conversion)
+    bench.feed("Speed", 1000)
+    bench.device.makes = lambda _value: round(holds * 10)
+    assert await bench.write("Speed", 200.0) == expected
+    assert bench.device.writes == [("Speed", 2000)]
+    assert bench.last["held"] == pytest.approx(holds)
+
+
+async def test_a_command_bit_that_is_reset_at_once_is_not_read_back() -> None:
+    bench = verifying(WriteRule(read_back=False))
+    bench.device.makes = lambda _value: False
+    assert await bench.write("Start", True) == GOOD
+    assert bench.device.reads == 0
+    assert (bench.last["outcome"], bench.last["held"]) == ("done", None)
+    bench = verifying(WriteRule())
+    bench.device.makes = lambda _value: False
+    assert await bench.write("Start", True) == BAD_DEVICE_FAILURE
+
+
+async def test_what_cannot_be_read_back_is_not_called_verified() -> None:
+    bench = verifying(WriteRule())
+    bench.device.read_error = ConnectionLost("gone")
+    assert await bench.write("Speed", 5.0) == GOOD_COMPLETES_ASYNCHRONOUSLY
+    assert bench.last["reason"] == "it could not be read back"
+
+
+# --- Records
+
+
+async def test_what_is_recorded_of_a_write() -> None:
+    bench = Bench(bound("Speed", ValueType.Double, WriteRule()))
+    bench.feed("Speed", 1.0)
+    bench.device.open.clear()
+    write = bench.start("Speed", 2.0)
+    await settle()
+    asked = {
+        "event": "write",
+        "user": "anna",
+        "client": "10.0.0.7:4711",
+        "node": f"{A}.Speed",
+        "source": "PLC",
+        "old": 1.0,
+        "asked": 2.0,
+        "outcome": "asked",
+    }
+    assert bench.book.entries == [asked]
+    bench.device.open.set()
+    await write
+    done = {"held": 2.0, "outcome": "done", "status": "Good", "of": 1}
+    assert bench.book.entries == [asked, asked | done]
+
+
+async def test_refused_attempts_are_recorded_too() -> None:
+    bench = Bench(bound("Speed", ValueType.Double, WriteRule()), bound("State", ValueType.Int32))
+    await bench.write("Speed", 2.0, GUEST)
+    await bench.write("State", 2)
+    await bench.commands.refuse(ANNA, f"{A}.Speed", [1, 2], BAD_USER_ACCESS_DENIED)
+    assert bench.book.outcomes == ["refused"] * 3
+    assert [entry["status"] for entry in bench.book.entries] == [
+        "BadUserAccessDenied",
+        "BadNotWritable",
+        "BadUserAccessDenied",
+    ]
+    assert bench.commands.outcomes == {"refused": 3}
+
+
+async def test_a_write_that_cannot_be_recorded_is_not_made() -> None:
+    bench = Bench(bound("Speed", ValueType.Double, WriteRule()))
+    bench.book.full = True
+    assert await bench.write("Speed", 2.0) == BAD_RESOURCE_UNAVAILABLE
+    assert bench.device.writes == []
+    bench.book.full = False
+    assert await bench.write("Speed", 2.0) == GOOD
+
+
+async def test_unless_it_is_configured_to_be_made() -> None:
+    bench = Bench(bound("Speed", ValueType.Double, WriteRule()), refuse_unrecorded=False)
+    bench.book.full = True
+    assert await bench.write("Speed", 2.0) == GOOD
+    assert bench.device.writes == [("Speed", 2.0)]
+
+
+async def test_the_end_of_every_attempt_is_told() -> None:
+    bench = Bench(bound("Speed", ValueType.Double, WriteRule()))
+    heard: list[tuple[str, object, Outcome]] = []
+    stop = bench.commands.listen(
+        lambda attempt, result: heard.append((attempt.caller.user, attempt.asked, result.outcome))
+    )
+    await bench.write("Speed", 2.0)
+    await bench.write("Speed", 3.0, GUEST)
+    stop()
+    await bench.write("Speed", 4.0)
+    assert heard == [("anna", 2.0, Outcome.Done), ("guest", 3.0, Outcome.Refused)]
+
+
+async def test_a_constant_is_governed_as_well() -> None:
+    kind = PropertyType("Target", ValueType.Double, write=WriteRule(max_step=5.0))
+    bench = Bench(Property(A, kind, constant=10.0))
+    assert await bench.write("Target", 16.0) == BAD_OUT_OF_RANGE
+    assert await bench.write("Target", 15.0) == GOOD
+    assert bench.last["held"] == 15.0
