@@ -260,7 +260,7 @@ class PlantFile(Stanza):
     namespaces: Namespaces | None = Field(None, description="Namespace URIs of the plant.")
     opcua: OpcUaSettings = Field(OpcUaSettings(), description="The OPC UA server.")
     mqtt: MqttSettings | None = Field(None, description="The MQTT publisher; left out, nothing is published.")
-    audit: AuditSettings = Field(AuditSettings(), description="The audit log.")
+    audit: AuditSettings = Field(AuditSettings(), description="How the audit log is kept.")
     metrics: MetricsSettings | None = Field(
         None, description="Prometheus metrics; left out, none are served. {} takes every default."
     )

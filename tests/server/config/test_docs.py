@@ -20,6 +20,7 @@ SECTIONS = {
     "namespaces": ["Namespaces"],
     "opcua": ["OpcUaSettings"],
     "mqtt": ["MqttSettings"],
+    "audit": ["AuditSettings"],
     "metrics": ["MetricsSettings"],
     "units": ["UnitStanza"],
     "driver: modbus": ["ModbusSettings"],
@@ -27,6 +28,7 @@ SECTIONS = {
     "assets": ["AssetStanza"],
     "classes": ["ClassStanza"],
     "properties": ["PropertyStanza", "OwnPropertyStanza"],
+    "write": ["WriteStanza"],
     "equipment": ["EquipmentStanza"],
     "bindings": ["BindingStanza"],
 }
