@@ -91,19 +91,27 @@ class Dispatcher:
         reader.skip(8)  # Timestamp: the client's clock is its own business
         handle = reader.uint32()
         reader.skip(4)  # ReturnDiagnostics: taken, and no diagnostics are kept
-        reader.string()  # AuditEntryId
+        entry = reader.string()
         hint = reader.uint32()
         reader.extension_object()  # AdditionalHeader
-        return self._made(peer, number, kind, token, handle, hint, reader)
+        return self._made(peer, number, kind, token, handle, hint, reader, entry)
 
-    def _made(
-        self, peer: Peer, number: int, kind: Key, token: Key, handle: int, hint: int, reader: Reader
+    def _made(  # the fields of the header
+        self,
+        peer: Peer,
+        number: int,
+        kind: Key,
+        token: Key,
+        handle: int,
+        hint: int,
+        reader: Reader,
+        entry: str | None = None,
     ) -> Request:
         service = self._services.get(kind)
         if service is None:
             service = Service("unknown", kind, NULL, _Unsupported.run, Needs.Channel)
         deadline = time.monotonic() + hint / _MS if 0 < hint < _LONGEST else None
-        return Request(peer, number, service, token, handle, deadline, reader)
+        return Request(peer, number, service, token, handle, deadline, reader, entry)
 
     def count(self, code: int) -> None:
         """A request was refused with that code."""

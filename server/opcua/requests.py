@@ -71,7 +71,7 @@ class Peer(Protocol):
 class Request:
     """One request: its header decoded, its parameters at the reader's position."""
 
-    __slots__ = ("answered", "deadline", "handle", "id", "peer", "reader", "service", "token")
+    __slots__ = ("answered", "deadline", "entry", "handle", "id", "peer", "reader", "service", "token")
 
     def __init__(  # each is a field of the header
         self,
@@ -82,6 +82,7 @@ class Request:
         handle: int,
         deadline: float | None,
         reader: Reader,
+        entry: str | None = None,
     ) -> None:
         self.peer = peer
         self.id = id
@@ -92,6 +93,8 @@ class Request:
         self.deadline = deadline
         """By the monotonic clock, from the TimeoutHint; None where the client gave none."""
         self.reader = reader
+        self.entry = entry
+        """The AuditEntryId: what the client's own audit log calls the request."""
         self.answered = False
         """Whether a response was sent, or nobody waits for one any more: then answering does nothing."""
 

@@ -6,7 +6,7 @@ import asyncio
 import errno
 import logging
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -43,6 +43,7 @@ from server.opcua.subscriptions.engine import Engine
 from server.opcua.subscriptions.item_services import ItemServices
 from server.opcua.subscriptions.methods import GET_MONITORED_ITEMS, RESEND_DATA, SubscriptionMethods
 from server.opcua.subscriptions.services import SubscriptionServices
+from server.opcua.subscriptions.write_audit import WriteAudit
 from server.opcua.tokens import Authenticator
 from server.opcua.transport.connection import Connection
 from server.opcua.transport.limits import LIMITS, caps_for
@@ -94,6 +95,7 @@ class OpcUaServer:
         """
         self._settings = settings
         self._plant: Plant | None = plant
+        self._plant_uri = plant.plant_uri
         self._nodesets: Iterable[NodeRecord] = nodesets
         self._names = Namespaces(identity.application_uri, namespaces)
         self._store = store
@@ -111,6 +113,7 @@ class OpcUaServer:
         self._engine: Engine | None = None
         self._dispatcher: Dispatcher | None = None
         self._shown: ServerObject | None = None
+        self._stop_telling: Callable[[], None] = _nothing
         self.endpoints: tuple[EndpointInfo, ...] = ()
         """What clients can connect to, the best protected first; there once the server is started."""
 
@@ -169,6 +172,9 @@ class OpcUaServer:
         gate = Gatekeeper(offers(self._settings), self._identity, self._trust)
         self._space = space
         engine = self._engine = Engine(space, self._store)
+        plant_index = self._names.index(self._plant_uri)
+        told = WriteAudit(space, engine.emitter, index=plant_index, server=self._identity.application_uri)
+        self._stop_telling = self._commands.listen(told)
         dispatcher = self._dispatcher = self._dispatch(space, engine, endpoints, authenticator, pool)
         host = Host(dispatcher, self._sessions, self._peers)
         self._shown = ServerObject(
@@ -210,6 +216,8 @@ class OpcUaServer:
         for peer in list(self._peers):
             peer.stop()
         await self._listener.close(within=_STOP_WITHIN)
+        stop_telling, self._stop_telling = self._stop_telling, _nothing
+        stop_telling()
         if engine is not None:
             engine.close()
             log.info("OPC UA server stopped")
@@ -320,6 +328,10 @@ class OpcUaServer:
             )
             self._sessions.distrust(peer.channel.certificate)
             peer.end(peer_status(why.step), str(why))
+
+
+def _nothing() -> None:
+    """There is nothing to stop."""
 
 
 def _advice(error: int | None) -> str:

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, cast
 
@@ -43,6 +44,8 @@ _CURRENT_WRITE: Final = 0x02
 _STATUS_WRITE: Final = 0x20
 _TIMESTAMP_WRITE: Final = 0x40
 _TEXTS: Final = (str, bytes, list)
+_MAX_ENTRY: Final = 200
+"""Characters of an AuditEntryId that are kept."""
 _MAX_NODE: Final = 300
 """Characters of a NodeId in the audit log."""
 _WITH_PARTS: Final = frozenset({12, 15})
@@ -116,12 +119,13 @@ class Writing:
                 queued = held.let_go if index == last and _makes_room(node) else None
                 # What was begun is carried out to the end: half of several values serves nobody.
                 awaited = None if index else partial(_awaited, request)
-                codes.append(await self._write_one(session, node, value, queued, awaited))
+                codes.append(await self._write_one(session, request.entry, node, value, queued, awaited))
         return [array([uint32(code) for code in codes]), NO_DIAGNOSTICS]
 
     async def _write_one(
         self,
         session: Session,
+        entry: str | None,
         node: Node | None,
         wanted: ua.WriteValue,
         queued: Callable[[], None] | None,
@@ -131,6 +135,9 @@ class Writing:
         access = session.access
         if access is None or session.closed:  # nobody answers any more for what is left of a long request
             return int(StatusCodes.BadSessionClosed)
+        caller = session.caller()
+        if entry:
+            caller = replace(caller, entry=entry[:_MAX_ENTRY])
         point = node.value if node is not None else None
         try:
             found = self._check(access, node, wanted)
@@ -138,7 +145,7 @@ class Writing:
                 content = self._content(found, point.value, wanted)
                 moment = wanted.Value.SourceTimestamp
                 return await self._commands.write(
-                    session.caller(),
+                    caller,
                     point.property.key,
                     content.Value,
                     None if moment is None else from_datetime(moment),
@@ -152,9 +159,8 @@ class Writing:
                 session.unauthorized += 1
             if isinstance(point, Point):
                 given = wanted.Value.Value
-                return await self._commands.refuse(
-                    session.caller(), point.property.key, given.Value if given is not None else None, code
-                )
+                value = given.Value if given is not None else None
+                return await self._commands.refuse(caller, point.property.key, value, code)
         _tell(session, wanted, code)
         return code
 

@@ -35,6 +35,9 @@ STANDARD: Final = RolePermissions(_entries(_SEE, {}))
 NOTIFIER: Final = RolePermissions(_entries(_SEE | Permission.ReceiveEvents | Permission.Call, {}))
 """An object of the server that notifies of events; who may call its methods, each of these says itself."""
 
+AUDIT_EVENT: Final = RolePermissions(_entries(_SEE, {Role.SecurityAdmin: Permission.ReceiveEvents}))
+"""The types of audit events: everybody may know of them, administrators of security get them."""
+
 METHOD: Final = RolePermissions(_entries(_SEE | Permission.Call, {}))
 """A method that is served."""
 

@@ -62,7 +62,7 @@ class ServerObject:
         store(space, ObjectIds.Server_NamespaceArray, encode.strings(namespaces.uris))
         store(space, ObjectIds.Server_UrisVersion, encode.uint32(int(time.time()) - _VERSION_TIME_BEGINS))
         self._service_level = store(space, ObjectIds.Server_ServiceLevel, encode.byte(_FULL_SERVICE))
-        store(space, ObjectIds.Server_Auditing, encode.FALSE)
+        store(space, ObjectIds.Server_Auditing, encode.TRUE)  # of writes: WriteAudit
         live(space, ObjectIds.Server_LocalTime, _local_time)
         store(space, ObjectIds.Server_ServerRedundancy_RedundancySupport, encode.int32(_NO_REDUNDANCY))
 

@@ -97,6 +97,8 @@ class _Standard:
             for source, kind, target in nodeset.references:
                 space.link(by_number[source], by_number[kind], by_number[target])
             self._list_modelling_rules()
+            for audited in space.subtypes(space.number(ObjectIds.AuditEventType)):
+                audited.role_permissions = defaults.AUDIT_EVENT
             self._prune()
 
     def _node(self, row: StandardNode) -> Node:

@@ -52,6 +52,11 @@ class Emitter:
             if not items:
                 del self._items[item.node.key]
 
+    @property
+    def heard(self) -> bool:
+        """Whether anybody listens at all."""
+        return bool(self._items)
+
     def emit(self, event: Event) -> None:
         """Tell every item of the event's notifiers: its source, what is above it, and the Server object.
 

@@ -98,6 +98,10 @@ class EventItem(MonitoredItem):
         access = self.subscription.access
         if access is None or not event.source.role_permissions.of(access.roles) & Permission.ReceiveEvents:
             return
+        if event.guarded and not (
+            access.encrypted and event.type.role_permissions.of(access.roles) & Permission.ReceiveEvents
+        ):
+            return
         if not self.filter.passes(event):
             return
         if len(self.queue) - (self._overflow is not None) >= self.terms.queue_size:

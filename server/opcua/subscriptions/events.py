@@ -53,7 +53,7 @@ _SEVERITY: Final = path("Severity")
 class Event:
     """One event: its type, its source, and its fields as encoded Variants by browse path."""
 
-    __slots__ = ("_decoded", "fields", "source", "type")
+    __slots__ = ("_decoded", "fields", "guarded", "source", "type")
 
     def __init__(
         self,
@@ -65,12 +65,15 @@ class Event:
         *,
         time: int | None = None,
         source_name: str | None = None,
+        guarded: bool = False,
     ) -> None:
         """``fields`` are those beyond BaseEventType's, or in their place; ``severity`` from 1 to 1000.
 
         ``time`` is when it happened, in ticks, now where none is given; ``source_name`` is
-        the source's DisplayName where none is given.
+        the source's DisplayName where none is given. A ``guarded`` one is told over encrypted
+        channels only, to those whom its type lets receive events as well as its source.
         """
+        self.guarded = guarded
         self.type = kind
         self.source = source
         received = now()

@@ -18,6 +18,8 @@ class Caller:
     user: str
     roles: frozenset[Role]
     client: str = ""
+    entry: str = ""
+    """What the client calls the request in an audit log of its own (AuditEntryId, OPC 10000-4 §7.32)."""
 
 
 class Outcome(enum.Enum):

@@ -54,7 +54,7 @@ class Rules:
             return refused(BAD_NOT_WRITABLE)
         if rule.roles.isdisjoint(caller.roles):
             return refused(BAD_USER_ACCESS_DENIED)
-        if not _has_type(value, prop.type.type):
+        if not fits_type(value, prop.type.type):
             return refused(BAD_TYPE_MISMATCH)
         if prop.type.enumeration is not None and value not in prop.type.enumeration.members:
             return refused(BAD_OUT_OF_RANGE, f"no state of {prop.type.enumeration.name}")
@@ -112,7 +112,8 @@ def _too_far(point: Point, value: Value) -> Result | None:
     return None
 
 
-def _has_type(value: Value, kind: ValueType) -> bool:
+def fits_type(value: object, kind: ValueType) -> bool:
+    """Whether it is a value of that type."""
     if kind is ValueType.Boolean:
         return isinstance(value, bool)
     if kind is ValueType.String:

@@ -110,6 +110,7 @@ def _fields(attempt: Attempt) -> dict[str, Any]:
     return {
         "user": caller.user,
         "client": caller.client,
+        **({"entry": caller.entry} if caller.entry else {}),
         "node": prop.key,
         **({"source": prop.binding.source} if prop.binding is not None else {}),
         "old": attempt.old,

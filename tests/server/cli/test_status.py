@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.isthmus import isthmus
 from support.net import until
 from support.twoplcs import Rig, rig
+from support.uaclient import ua
 
 
 async def scraped(url: str) -> dict[tuple[str, ...], float]:
@@ -63,8 +64,12 @@ async def test_status_and_metrics_tell_the_same(tmp_path: Path) -> None:
         assert {s["name"]: s["state"] for s in found["sources"]} == {"A": "connected", "B": "connected"}
         assert found["memory"] > 10_000_000
         assert found["mqtt"] is None
+        assert found["writes"] == {}
+        assert (found["audit"]["failure"], found["audit"]["unrecorded"]) == ("", 0)
+        assert len(found["audit"]["head"]) == 64
 
         text = await status(plant)
+        assert f"record {found['audit']['seq']} has the hash {found['audit']['head']}" in text
         assert re.search(r"^A +127\.0\.0\.1:\d+ +connected +3 +0", text, re.MULTILINE), text
 
         before = await scraped(match[1])
@@ -80,6 +85,16 @@ async def test_status_and_metrics_tell_the_same(tmp_path: Path) -> None:
         assert 0 < before["isthmus_scan_measured_seconds", "normal", "A"] < 10
         assert before["isthmus_source_values_total", "A"] > 0
         assert ("isthmus_event_loop_lag_seconds", "0.99") in before
+        assert before["isthmus_audit_records_total",] == found["audit"]["seq"]
+        assert f"{int(before['isthmus_audit_head',]):012x}" == found["audit"]["head"][:12]
+        assert (before["isthmus_audit_failing",], before["isthmus_audit_unrecorded_total",]) == (0, 0)
+
+        async with await plant.as_operator() as operator:
+            target = operator.get_node((await plant.node("Acme.Target")).nodeid)
+            await target.write_value(7, ua.VariantType.UInt16)
+        written = await scraped(match[1])
+        assert written["isthmus_writes_total", "done"] == 1
+        assert written["isthmus_audit_records_total",] > before["isthmus_audit_records_total",]
 
         await plant.a.kill()
         await plant.are("A", "BadNoCommunication", "BadNotConnected")

@@ -118,7 +118,7 @@ def test_the_server_names_itself_and_its_namespaces(shown: Shown) -> None:
     assert shown.value("Server_ServerArray") == ["urn:test:isthmus"]
     assert shown.value("Server_NamespaceArray") == list(shown.world.names.uris)
     assert shown.value("Server_ServiceLevel") == 255
-    assert shown.value("Server_Auditing") is False
+    assert shown.value("Server_Auditing") is True
     assert shown.value("Server_ServerRedundancy_RedundancySupport") == 0
     version = datetime(2000, 1, 1, tzinfo=UTC) + timedelta(seconds=shown.value("Server_UrisVersion"))
     assert abs(version - datetime.now(UTC)) < timedelta(seconds=60)
