@@ -60,12 +60,16 @@ class _Entry:
     __slots__ = ("done", "event", "fields", "time")
 
     def __init__(
-        self, event: str, fields: Mapping[str, Any], done: asyncio.Future[int] | None = None
+        self,
+        event: str,
+        fields: Mapping[str, Any],
+        done: asyncio.Future[int] | None = None,
+        time: int | None = None,
     ) -> None:
         self.event = event
         self.fields = fields
         self.done = done
-        self.time = now()
+        self.time = now() if time is None else time
 
     def settle(self, seq: int | None, failure: str = "") -> None:
         """Tell whoever waits; from any thread."""
@@ -225,7 +229,7 @@ class AuditLog:
                 chain.number += 1
                 self._file = _File(descriptor, path)
             if fresh:
-                batch = [_Entry(SEGMENT, self._heading()), *batch]
+                batch = [_Entry(SEGMENT, self._heading(), time=batch[0].time), *batch]
             lines = self._sealed(batch)
             written, failure = self._file.add(b"".join(line for line, _ in lines), sync=self._sync)
         except OSError as error:

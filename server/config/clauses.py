@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from server.config.fields import NAME
 from server.config.scalars import plain
+from server.config.tree import Loc, Mapping, Sequence, find
 from server.plant.interlock import Comparison
 
 _SIGN: Final = re.compile(r"==|!=|<=|>=|<|>")
@@ -78,6 +79,13 @@ def _literal(text: str) -> Literal:
     if value is None:
         raise ValueError("nothing is equal to null; compare with a value")
     return Literal(value)
+
+
+def clause_places(tree: Mapping, loc: Loc) -> list[Loc]:
+    """Where the clauses of the property at ``loc`` stand, one by one."""
+    place = (*loc, "write", "interlock")
+    _, node = find(tree, place)
+    return [(*place, index) for index in range(len(node.items))] if isinstance(node, Sequence) else [place]
 
 
 def _one_or_several(value: object) -> object:

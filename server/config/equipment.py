@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Final
 
 from server.config.bindings import BindingPlan, SourceDraft, Sources
 from server.config.classes import ResolvedClass
+from server.config.clauses import Clause, clause_places, parse_clause
 from server.config.errors import closest, did_you_mean, listed
 from server.config.fields import NAME, NAME_HINT
 from server.config.interlocks import Interlocks
@@ -53,6 +54,8 @@ class _Row:
     pinned: Template | None = None
     description: Template | None = None
     value: Template | None = None
+    interlock: tuple[tuple[Loc, Template], ...] = ()
+    """In place of the declared one where its texts are calculated."""
 
 
 def count(stanzas: Mapping[str, EquipmentStanza], classes: Mapping[str, ResolvedClass]) -> int:
@@ -151,8 +154,38 @@ class EquipmentPlan:
             fixed = stanza
             if self._names and isinstance(stanza.value, str) and "{" in stanza.value:
                 fixed = stanza.model_copy(update={"value": None})
+            if stanza.write is not None and self._calculated(stanza):
+                rules = stanza.write.model_copy(update={"interlock": None})
+                fixed = fixed.model_copy(update={"write": rules})
             declared = declare(name, fixed, loc, inherited.get(name), self._words, owner=None)
             found[name] = (declared, stanza)
+        return found
+
+    def _calculated(self, stanza: OwnPropertyStanza) -> bool:
+        """Whether its interlock has to be calculated for each repetition."""
+        texts = stanza.write.interlock if stanza.write is not None else None
+        return bool(self._names) and any("{" in text for text in texts or ())
+
+    def _interlock(self, stanza: OwnPropertyStanza, loc: Loc) -> tuple[tuple[Loc, Template], ...]:
+        """The clauses of a calculated interlock, each with its place."""
+        if stanza.write is None or not self._calculated(stanza):
+            return ()
+        found = zip(clause_places(self._report.tree, loc), stanza.write.interlock or (), strict=True)
+        parsed = ((place, self._template(text, place)) for place, text in found)
+        return tuple((place, template) for place, template in parsed if template is not None)
+
+    def _clauses(self, row: _Row, variables: Variables) -> Sequence[tuple[Loc, Clause]]:
+        """What has to hold for the property of one repetition to be written."""
+        if not row.interlock:
+            return row.declared.interlock
+        found = []
+        for loc, template in row.interlock:
+            try:
+                found.append((loc, parse_clause(template.render(variables))))
+            except (TemplateError, ValueError) as error:
+                message, _, hint = str(error).partition("; ")
+                suffix = f" (with {shown(variables)})"
+                self._report.once(loc, "interlock", message + suffix, hint)
         return found
 
     def _plans(self, known: Mapping[str, object]) -> dict[str, BindingPlan]:
@@ -230,7 +263,8 @@ class EquipmentPlan:
         pinned = self._template(stanza.id, (*loc, "id")) if stanza.id is not None else None
         text = self._template(stanza.description or "", (*loc, "description"))
         moving = text if text is not None and text.used else None
-        return _Row(declared, plan, pinned, moving, value)
+        interlock = self._interlock(stanza, loc) if declared.type.write is not None else ()
+        return _Row(declared, plan, pinned, moving, value, interlock)
 
     @property
     def repetitions(self) -> int:
@@ -329,7 +363,7 @@ class EquipmentPlan:
         if row.value is not None:
             text = self._render(row.value, ("properties", made.name, "value"), variables)
             value = None if text is None else self._rendered_value(row, text, variables)
-        self._scope.interlocks.want(path, made.name, row.declared.interlock, variables)
+        self._scope.interlocks.want(path, made.name, self._clauses(row, variables), variables)
         return Property(path, made, row.declared.declared_by, binding, value, pinned)
 
     def _rendered_value(self, row: _Row, text: str, variables: Variables) -> Value:

@@ -36,6 +36,7 @@ class Interlocks:
     def __init__(self, report: Report) -> None:
         self._report = report
         self._wanted: list[_Wanted] = []
+        self._warned: set[Loc] = set()
 
     def want(
         self, equipment: str, name: str, clauses: Sequence[tuple[Loc, Clause]], variables: Variables
@@ -77,6 +78,11 @@ class Interlocks:
         except ValueError as error:
             self._tell(wanted, loc, str(error))
             return None
+        if prop.binding is not None and not prop.binding.enabled and loc not in self._warned:
+            self._warned.add(loc)
+            locked = f"{wanted.equipment}.{wanted.name}"
+            what = f"{prop.key} is not read (enabled: false), so nobody can write {locked}"
+            self._report.warn(loc, what)
         return Condition(prop.key, clause.comparison, value, clause.text)
 
     def _tell(self, wanted: _Wanted, loc: Loc, text: str) -> None:

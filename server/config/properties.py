@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from server.config.clauses import Clause, parse_clause
+from server.config.clauses import Clause, clause_places, parse_clause
 from server.config.enumerations import Enumerations
 from server.config.errors import article, did_you_mean, listed
 from server.config.fields import Verify
 from server.config.models import PropertyStanza, WriteStanza
 from server.config.report import Report
-from server.config.tree import Loc, find
-from server.config.tree import Sequence as Items
+from server.config.tree import Loc
 from server.config.units import Units
 from server.config.validate import Damage
 from server.plant.model import DEFAULT_WRITERS, Enumeration, PropertyType, Range, Role, WriteRule
@@ -167,11 +166,8 @@ class _Declaration:
 
     def _clauses(self, texts: Sequence[str]) -> tuple[tuple[Loc, Clause], ...]:
         """The clauses of an interlock that are any, each with its place."""
-        place = (*self._loc, "write", "interlock")
-        several = isinstance(find(self._report.tree, place)[1], Items)
         found: list[tuple[Loc, Clause]] = []
-        for index, text in enumerate(texts):
-            loc = (*place, index) if several else place
+        for loc, text in zip(clause_places(self._report.tree, self._loc), texts, strict=True):
             try:
                 found.append((loc, parse_clause(text)))
             except ValueError as error:

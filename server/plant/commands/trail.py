@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 from server.audit.errors import AuditError
 from server.plant.commands.attempt import Attempt, Outcome, Result
 from server.plant.commands.rules import MAX_TEXT
+from server.plant.model import Role
 from sources.quality import quality_name
 
 _SHOWN: Final = 64
@@ -59,6 +60,10 @@ class Trail:
     async def end(self, attempt: Attempt, result: Result, asked: int | None = None) -> None:
         """Record how it ended. ``asked`` is the number of the record before it was sent."""
         number = None
+        if result.outcome is Outcome.Refused and Role.AuthenticatedUser not in attempt.caller.roles:
+            # Strangers can try without end: the line below is recorded as far as there is room for such.
+            self._tell(attempt, result)
+            return
         if self._recorder is not None:
             try:
                 number = await self._recorder.record(_EVENT, _ended(attempt, result, asked))
@@ -69,15 +74,16 @@ class Trail:
                 self._failing = True
             else:
                 self._failing = False
-        self._tell(attempt, result, number)
+        self._tell(attempt, result, record=number)
 
     def note(self, attempt: Attempt, result: Result, asked: int | None) -> None:
         """As `end`, where nothing can be waited for."""
         if self._recorder is not None:
             self._recorder.note(_EVENT, _ended(attempt, result, asked))
-        self._tell(attempt, result, asked)
+        self._tell(attempt, result, record=asked)
 
-    def _tell(self, attempt: Attempt, result: Result, number: int | None) -> None:
+    def _tell(self, attempt: Attempt, result: Result, **more: int | None) -> None:
+        """``record`` is the number of its record; left out, whoever collects the lines may record it."""
         for listener in self._listeners:
             listener(attempt, result)
         key, caller, outcome = attempt.point.property.key, attempt.caller, quality_name(result.quality)
@@ -100,7 +106,7 @@ class Trail:
                 "held": result.held,
                 "outcome": result.outcome.value,
                 "status": outcome,
-                "record": number,
+                **more,
             },
         )
 

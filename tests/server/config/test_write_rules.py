@@ -209,6 +209,52 @@ def test_a_repeated_equipment_has_interlocks_of_its_own(tmp_path: Path) -> None:
     assert found == {f"Farm/Tank{n}.Inlet": f"Farm/Tank{n}.Full" for n in (1, 2, 3)}
 
 
+def test_an_interlock_is_calculated_in_a_repetition(tmp_path: Path) -> None:
+    text = """
+        opcua: {writable: true}
+        equipment:
+          Farm: {level: Site}
+          Farm/Pump{n}:
+            for: 1..3
+            level: StorageUnit
+            properties: {On: {type: Boolean, value: false}}
+          Farm/Tank{n}:
+            for: 1..3
+            level: StorageUnit
+            properties:
+              Level: {value: 0.0}
+              Inlet:
+                {type: Boolean, value: false, write: {interlock: ["../Pump{4-n}.On == true", "Level < {n*10}"]}}
+        """
+    config = plant_of(tmp_path, text)
+    found = {
+        p.key: [(c.property, c.value) for c in p.interlock] for p in config.plant.properties() if p.interlock
+    }
+    assert found == {
+        f"Farm/Tank{n}.Inlet": [(f"Farm/Pump{4 - n}.On", True), (f"Farm/Tank{n}.Level", n * 10.0)]
+        for n in (1, 2, 3)
+    }
+    (problem,) = problems_of(tmp_path, text.replace("{4-n}", "{n+1}"))
+    assert problem.path == "equipment.Farm/Tank{n}.properties.Inlet.write.interlock.0"
+    assert (
+        problem.message == "there is no equipment 'Farm/Tank3/../Pump4' (with n = 3)"
+        or "n = 3" in problem.message
+    )
+    (problem,) = problems_of(tmp_path, text.replace("Level < ", "Level = "))
+    assert problem.message == "'Level = 10' compares nothing (with n = 1)"
+    (problem,) = problems_of(tmp_path, text.replace("{n*10}", "{m}"))
+    assert "m" in problem.message
+
+
+def test_a_property_that_is_never_read_locks_for_ever_and_is_warned_of(tmp_path: Path) -> None:
+    text = line("{interlock: State != Execute}").replace(
+        'State: "holding:0"', 'State: {addr: "holding:0", enabled: false}'
+    )
+    (warning,) = plant_of(tmp_path, text).warnings
+    assert warning.path == "classes.Machine.properties.Speed.write.interlock"
+    assert "so nobody can write Acme/Line/Filler.Speed" in warning.message
+
+
 @pytest.mark.parametrize(
     ("rules", "expected"),
     [

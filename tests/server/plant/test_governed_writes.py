@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -510,6 +511,19 @@ async def test_refused_attempts_are_recorded_too() -> None:
         "BadUserAccessDenied",
     ]
     assert bench.commands.outcomes == {"refused": 3}
+
+
+async def test_what_strangers_try_is_told_and_left_to_whoever_has_room(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bench = Bench(bound("Speed", ValueType.Double, WriteRule()))
+    caplog.set_level(logging.INFO, "isthmus.audit")
+    stranger = Caller("anonymous", frozenset({Role.Anonymous}))
+    assert await bench.write("Speed", 2.0, stranger) == BAD_USER_ACCESS_DENIED
+    assert await bench.write("Speed", 2.0, GUEST) == BAD_USER_ACCESS_DENIED
+    first, second = (vars(record) for record in caplog.records)
+    assert "record" not in first
+    assert (second["record"], len(bench.book.entries)) == (1, 1)
 
 
 async def test_a_write_that_cannot_be_recorded_is_not_made() -> None:
