@@ -122,6 +122,7 @@ async def _unknown_and_seen(plant: Rig) -> None:
     await plant.modbus.set("DoorClosed", True, FILLER)
     await plant.shows("Filler.DoorClosed", True)
     start = await (await plant.node("Filler.SpeedSP")).read_value()
+    code = ""
     for _ in range(10):  # a scan that goes unanswered first may lock the write
         await plant.modbus.control(mute=True)
         code = await plant.write("Filler.SpeedSP", start - 10)

@@ -67,6 +67,7 @@ async def test_many_at_once_keep_their_order(tmp_path: Path) -> None:
 
 
 async def test_the_chain_goes_on_over_restarts_and_files(tmp_path: Path) -> None:
+    head, segment = "", 0
     for _ in range(3):
         async with opened(tmp_path, segment_bytes=2_000) as log:
             for n in range(20):

@@ -224,7 +224,9 @@ def test_an_interlock_is_calculated_in_a_repetition(tmp_path: Path) -> None:
             properties:
               Level: {value: 0.0}
               Inlet:
-                {type: Boolean, value: false, write: {interlock: ["../Pump{4-n}.On == true", "Level < {n*10}"]}}
+                type: Boolean
+                value: false
+                write: {interlock: ["../Pump{4-n}.On == true", "Level < {n*10}"]}
         """
     config = plant_of(tmp_path, text)
     found = {
@@ -236,10 +238,7 @@ def test_an_interlock_is_calculated_in_a_repetition(tmp_path: Path) -> None:
     }
     (problem,) = problems_of(tmp_path, text.replace("{4-n}", "{n+1}"))
     assert problem.path == "equipment.Farm/Tank{n}.properties.Inlet.write.interlock.0"
-    assert (
-        problem.message == "there is no equipment 'Farm/Tank3/../Pump4' (with n = 3)"
-        or "n = 3" in problem.message
-    )
+    assert problem.message == "there is no equipment 'Farm/Pump4' (with n = 3)"
     (problem,) = problems_of(tmp_path, text.replace("Level < ", "Level = "))
     assert problem.message == "'Level = 10' compares nothing (with n = 1)"
     (problem,) = problems_of(tmp_path, text.replace("{n*10}", "{m}"))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from asyncua import ua
 from support.line import MACHINE
 from support.net import until
 from support.opcua import BASIC256SHA256, OPERATOR, Connect, Running
+from support.uaclient import ua
 
 from server.opcua.types import AttributeIds
 from server.plant.model import Role
