@@ -33,6 +33,8 @@ _WAITING: Final = 1_000
 """Records that may wait for the disk."""
 _TOGETHER: Final = 256
 """Records that share one write, and one wait for the disk."""
+_SOON: Final = 1.0
+"""Seconds until the disk itself has what nobody waits for to be there."""
 _WITHIN: Final = 5.0
 """Seconds a record may take to be on the disk; as long the thread has to end."""
 _ANCHOR: Final = 3600.0
@@ -57,18 +59,22 @@ class AuditStatus:
 class _Entry:
     """A record on its way to the disk, and who waits for it."""
 
-    __slots__ = ("done", "event", "fields", "time")
+    __slots__ = ("done", "durable", "event", "fields", "time")
 
     def __init__(
         self,
         event: str,
         fields: Mapping[str, Any],
         done: asyncio.Future[int] | None = None,
+        *,
+        durable: bool = False,
         time: int | None = None,
     ) -> None:
         self.event = event
         self.fields = fields
         self.done = done
+        self.durable = durable
+        """Whether the disk itself has to have it before anybody is told."""
         self.time = now() if time is None else time
 
     def settle(self, seq: int | None, failure: str = "") -> None:
@@ -86,7 +92,7 @@ class AuditLog:
     """
 
     def __init__(self, folder: Path, *, segment_bytes: int = SEGMENT_BYTES, sync: bool = True) -> None:
-        """``sync`` has each record wait until the disk itself holds it."""
+        """Without ``sync`` it is left to the operating system when the disk itself has a record."""
         self.folder = folder
         self._segment_bytes = segment_bytes
         self._sync = sync
@@ -151,13 +157,17 @@ class AuditLog:
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
         self._thread.start()
 
-    async def record(self, event: str, fields: Mapping[str, Any]) -> int:
-        """Record something; returns its number once the disk has it. Raises AuditError."""
+    async def record(self, event: str, fields: Mapping[str, Any], *, durable: bool = False) -> int:
+        """Record something; returns its number once it is in the file. Raises AuditError.
+
+        Then it outlives this process, and within a second a power failure too. With ``durable``
+        it returns once the disk itself has it.
+        """
         if self._thread is None:
             raise AuditError(f"{self.folder}: the audit log is closed")
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         try:
-            self._entries.put_nowait(_Entry(event, fields, done))
+            self._entries.put_nowait(_Entry(event, fields, done, durable=durable))
         except queue.Full:
             self._unrecorded += 1
             raise AuditError(f"{self.folder}: {_WAITING} records wait for the disk already") from None
@@ -195,7 +205,11 @@ class AuditLog:
         goes_on = True
         while goes_on:
             batch: list[_Entry] = []
-            entry = self._entries.get()
+            try:
+                entry = self._entries.get(timeout=self._file.due() if self._sync else None)
+            except queue.Empty:
+                self._sync_file()
+                continue
             while True:
                 if entry is None:
                     goes_on = False
@@ -211,30 +225,37 @@ class AuditLog:
                 log.exception("the audit log failed: a fault of ours")
                 for each in batch:
                     each.settle(None, f"{self.folder}: the audit log failed: a fault of ours")
+            if self._sync and self._file.due() == 0:
+                self._sync_file()
+        if self._sync:
+            self._sync_file()
         self._tell_head()
         self._file.close()
+
+    def _sync_file(self) -> None:
+        """Have the disk itself take what is in the file."""
+        failure = self._file.sync()
+        if failure is not None:
+            self._failed([], failure)
 
     def _write(self, batch: list[_Entry]) -> None:
         """Add records to the log; whoever waits for one is told."""
         lost = self._overflowed + self._unwritten_notes - self._told_lost
         if lost:
             batch = [_Entry(LOST, {"records": lost}), *batch]
-        if self._file.descriptor >= 0 and self._file.size >= self._segment_bytes:
-            self._file.close()
-        fresh = self._file.size == 0
-        chain = self._chain
+        fresh, chain = False, self._chain
         try:
-            if self._file.descriptor < 0:
-                descriptor, path = create(self.folder, chain.number + 1)
-                chain.number += 1
-                self._file = _File(descriptor, path)
+            self._open_file()
+            fresh = self._file.size == 0
             if fresh:
                 batch = [_Entry(SEGMENT, self._heading(), time=batch[0].time), *batch]
             lines = self._sealed(batch)
-            written, failure = self._file.add(b"".join(line for line, _ in lines), sync=self._sync)
+            sync = self._sync and any(entry.durable for entry in batch)
+            written, failure = self._file.add(b"".join(line for line, _ in lines), sync=sync)
         except OSError as error:
             lines, written, failure = [], 0, error
         taken = self._take(lines, written)
+        self._head = (chain.seq, chain.head, chain.number)
         for index, entry in enumerate(batch):
             if failure is None:
                 entry.settle(chain.seq - taken + index + 1)
@@ -245,9 +266,19 @@ class AuditLog:
             self._recovered()
         else:
             self._failed(batch, failure)
-        self._head = (chain.seq, chain.head, chain.number)
         if fresh or time.monotonic() - self._told >= _ANCHOR:
             self._tell_head()
+
+    def _open_file(self) -> None:
+        """See to it that there is a file with room to add to. Raises OSError."""
+        if self._file.descriptor >= 0 and self._file.size >= self._segment_bytes:
+            if self._sync:
+                self._sync_file()
+            self._file.close()
+        if self._file.descriptor < 0:
+            descriptor, path = create(self.folder, self._chain.number + 1)
+            self._chain.number += 1
+            self._file = _File(descriptor, path)
 
     def _heading(self) -> dict[str, Any]:
         """The first record of a file."""
@@ -321,24 +352,41 @@ class _File:
         self.descriptor = descriptor
         self.path = path
         self.size = size
+        self._unsynced: float | None = None
+        """Since when something is in the file that the disk itself may not have."""
 
     def add(self, data: bytes, *, sync: bool) -> tuple[int, OSError | None]:
         """Add to the file; how many bytes it took, and what kept it from taking all or holding them."""
         written = 0
+        if self._unsynced is None:
+            self._unsynced = time.monotonic()
         try:
             while written < len(data):
                 written += os.write(self.descriptor, data[written:])
-            if sync:
-                os.fsync(self.descriptor)
         except OSError as error:
             return written, error
         finally:
             self.size += written
-        return written, None
+        return written, self.sync() if sync else None
+
+    def due(self) -> float | None:
+        """Seconds until the disk itself should have all that is in the file; None where it has."""
+        return None if self._unsynced is None else max(0.0, self._unsynced + _SOON - time.monotonic())
+
+    def sync(self) -> OSError | None:
+        """Wait until the disk itself has what is in the file; what kept it from that."""
+        if self.descriptor < 0 or self._unsynced is None:
+            return None
+        self._unsynced = None
+        try:
+            os.fsync(self.descriptor)
+        except OSError as error:
+            return error
+        return None
 
     def close(self) -> None:
         """Close it, if it is open."""
-        descriptor, self.descriptor, self.size = self.descriptor, -1, 0
+        descriptor, self.descriptor, self.size, self._unsynced = self.descriptor, -1, 0, None
         if descriptor >= 0:
             with suppress(OSError):  # what was not held was told of when it was written
                 os.close(descriptor)

@@ -14,7 +14,7 @@ class AuditSettings(SettingsModel):
         True, description="Refuse a write that cannot be recorded first, because the disk is full, say."
     )
     sync: bool = Field(
-        True, description="Wait until the disk itself holds a record; false: the operating system is enough."
+        True, description="Have the disk itself hold that a write was asked for before it is sent."
     )
     file_mib: int = Field(
         16, ge=1, le=1024, description="A file that has grown to this is followed by the next."

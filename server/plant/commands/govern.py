@@ -15,7 +15,7 @@ from server.plant.commands.readback import judge
 from server.plant.commands.rules import Rules
 from server.plant.commands.trail import Listener, Recorder, Trail
 from server.plant.convert import ConversionError, fit
-from server.plant.model import Binding, Property, WriteRule
+from server.plant.model import Binding, Property, PropertyType
 from server.plant.values import Point, ValueStore
 from sources.batch import Batch
 from sources.clock import now
@@ -202,7 +202,7 @@ class Commands:
             return Result(quality, Outcome.Failed)
         if not rule.read_back:
             return Result(quality, Outcome.Done)
-        return await self._read_back(device, rule, binding, attempt, raw, quality, time)
+        return await self._read_back(device, prop.type, binding, attempt, raw, quality, time)
 
     async def _hold(self, prop: Property, value: Value, time: int | None) -> Result:
         """A constant. Kept first: a value that was acknowledged survives whatever comes next."""
@@ -217,7 +217,7 @@ class Commands:
     async def _read_back(  # what was written, to what, and what was said of it
         self,
         device: Device,
-        rule: WriteRule,
+        kind: PropertyType,
         binding: Binding,
         attempt: Attempt,
         raw: Value,
@@ -234,7 +234,7 @@ class Commands:
             self._store.ingest(batch)
             return unread
         asked: Any = attempt.asked
-        result = judge(rule, binding, attempt.old, asked, raw, batch.values[0], quality)
+        result = judge(kind, binding, attempt.old, asked, raw, batch.values[0], quality)
         taken = result.quality == quality
         self._store.ingest(replace(batch, device_times=[time]) if taken and time is not None else batch)
         return result

@@ -7,7 +7,7 @@ from typing import Final
 
 from server.plant.commands.attempt import Outcome, Result
 from server.plant.convert import ConversionError
-from server.plant.model import Binding, WriteRule
+from server.plant.model import Binding, PropertyType
 from sources.quality import BAD_DEVICE_FAILURE, GOOD_CLAMPED, Quality
 from sources.tag import Value, ValueType
 
@@ -15,7 +15,7 @@ _FLOATS: Final = frozenset({ValueType.Float, ValueType.Double})
 
 
 def judge(
-    rule: WriteRule, binding: Binding, old: Value, asked: Value, raw: Value, held: Value, quality: Quality
+    kind: PropertyType, binding: Binding, old: Value, asked: Value, raw: Value, held: Value, quality: Quality
 ) -> Result:
     """``raw`` was written for ``asked``, ``held`` was read; ``quality`` is the device's answer to the write.
 
@@ -24,9 +24,11 @@ def judge(
     BadDeviceFailure: also where the device holds on to the old value.
     """
     served = _served(binding, held)
-    if _same(held, raw, binding.tag.type) or _near(served, asked, rule.tolerance):
+    tolerance = kind.write.tolerance if kind.write is not None else None
+    if _same(held, raw, binding.tag.type) or _near(served, asked, tolerance):
         return Result(quality, Outcome.Done, held=served)
-    if binding.tag.type.is_number and _between(old, served, asked):
+    ordered = binding.tag.type.is_number and kind.enumeration is None
+    if ordered and _between(old, served, asked):
         return Result(GOOD_CLAMPED, Outcome.Done, "the device clamped it", served)
     return Result(BAD_DEVICE_FAILURE, Outcome.Failed, "the device holds another value", served)
 

@@ -25,8 +25,11 @@ log = logging.getLogger(__name__)
 class Recorder(Protocol):
     """Keeps records that are never changed."""
 
-    async def record(self, event: str, fields: Mapping[str, Any]) -> int:
-        """Keep a record; its number, once it is safe. Raises AuditError."""
+    async def record(self, event: str, fields: Mapping[str, Any], *, durable: bool = False) -> int:
+        """Keep a record; its number. Raises AuditError.
+
+        With ``durable`` no power failure takes it any more.
+        """
         ...
 
     def note(self, event: str, fields: Mapping[str, Any]) -> None:
@@ -55,7 +58,7 @@ class Trail:
         if self._recorder is None:
             return None
         fields = _fields(attempt) | {"outcome": Outcome.Asked.value}
-        return await self._recorder.record(_EVENT, fields)
+        return await self._recorder.record(_EVENT, fields, durable=True)
 
     async def end(self, attempt: Attempt, result: Result, asked: int | None = None) -> None:
         """Record how it ended. ``asked`` is the number of the record before it was sent."""

@@ -205,7 +205,7 @@ async def test_a_disk_that_stalls_holds_up_no_loop_and_fills_no_memory(
         )
         try:
             with pytest.raises(AuditError, match="did not take a record"):
-                await log.record("write", {"n": 1})
+                await log.record("write", {"n": 1}, durable=True)
             for n in range(1_100):
                 log.note("session", {"n": n})
             assert log.status.waiting == 1_000
@@ -221,6 +221,33 @@ async def test_a_disk_that_stalls_holds_up_no_loop_and_fills_no_memory(
     found = last(tmp_path, 10_000, {})
     assert {record["records"] for record in found if record["event"] == "lost"} == {100}
     assert verify(tmp_path).broken is None
+
+
+async def test_the_disk_is_waited_for_where_that_is_asked_and_soon_has_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        real(descriptor)
+        synced.append(os.fstat(descriptor).st_size)
+
+    async with opened(tmp_path) as log:
+        (file,) = files(tmp_path)
+        await until(lambda: log._file.due() is None, what="the start on the disk")
+        monkeypatch.setattr("server.audit.log.os.fsync", fsync)
+        await log.record("write", {"n": 1}, durable=True)
+        assert synced == [file.stat().st_size]
+        await log.record("write", {"n": 2})
+        await until(lambda: len(synced) == 2, what="the second on the disk")
+        assert synced[1] == file.stat().st_size
+        await log.record("write", {"n": 3})
+    assert synced[-1] == file.stat().st_size
+    async with opened(tmp_path, sync=False) as log:
+        synced.clear()
+        await log.record("write", {"n": 4}, durable=True)
+    assert synced == []
 
 
 async def test_what_the_audit_logger_hears_is_recorded_but_not_twice(tmp_path: Path) -> None:

@@ -187,6 +187,11 @@ async def test_a_written_constant_survives_kill_9(plant: Path, tmp_path: Path) -
         code, seconds = await process.stop(signal.SIGTERM)
         assert code == 0
         assert seconds < 5
+    verified = isthmus("audit", "verify", *data)
+    assert verified.returncode == 0, verified.stderr
+    listed = isthmus("audit", "list", *data, "--node", "Acme.Target", "--json")
+    records = [json.loads(line) for line in listed.stdout.splitlines()]
+    assert [(record["outcome"], record["asked"]) for record in records] == [("asked", 611), ("done", 611)]
 
 
 async def test_sim_plays_the_sources_of_a_file(plant: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from server.plant.convert import Linear
 from server.plant.interlock import Comparison, Condition
 from server.plant.model import (
     Binding,
+    Enumeration,
     Equipment,
     EquipmentLevel,
     Plant,
@@ -101,7 +102,8 @@ class Book:
         self.open = asyncio.Event()
         self.open.set()
 
-    async def record(self, event: str, fields: Mapping[str, Any]) -> int:
+    async def record(self, event: str, fields: Mapping[str, Any], *, durable: bool = False) -> int:
+        assert durable is (fields["outcome"] == "asked")
         await self.open.wait()
         if self.full:
             raise AuditError("no space left on device")
@@ -442,6 +444,16 @@ async def test_what_is_read_back_decides(
     assert bench.last["outcome"] == outcome.value
     assert bench.last["held"] == pytest.approx(holds, nan_ok=True)
     assert bench.store.points[f"{A}.Speed"].value == pytest.approx(holds, nan_ok=True)
+
+
+async def test_the_states_of_an_enumeration_have_no_way_between_them() -> None:
+    states = Enumeration("mode", {1: "Auto", 2: "Hand", 3: "Off"})
+    tag: Tag[Any] = Tag(f"{A}.Mode", None, ValueType.Int16, FAST, True)
+    kind = PropertyType("Mode", ValueType.Int32, enumeration=states, write=WriteRule())
+    bench = Bench(Property(A, kind, binding=Binding("PLC", tag)))
+    bench.feed("Mode", 1)
+    bench.device.makes = lambda _value: 2
+    assert await bench.write("Mode", 3) == BAD_DEVICE_FAILURE
 
 
 @pytest.mark.parametrize(("holds", "expected"), [(200.5, GOOD), (199.5, GOOD), (200.6, BAD_DEVICE_FAILURE)])
