@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,15 +63,23 @@ def verify(folder: Path, heads: Collection[str] = (), start: int = 1) -> Report:
     return Report(len(files), chain.records, chain.first, chain.seq, chain.head, broken, tuple(notes))
 
 
-def last(folder: Path, count: int, wanted: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The last records whose fields have the ``wanted`` texts, up to the first break. Raises AuditError."""
-    found: deque[dict[str, Any]] = deque(maxlen=count)
+def each(folder: Path, wanted: Mapping[str, str], show: Callable[[dict[str, Any]], object]) -> Place | None:
+    """Show every record whose fields have the ``wanted`` texts; where the chain broke, if it did.
+
+    Nothing is shown from there on. Raises AuditError.
+    """
 
     def seen(record: Record) -> None:
         if all(text.lower() in str(record.fields.get(key, "")).lower() for key, text in wanted.items()):
-            found.append({**record.fields, "hash": record.hash})
+            show({**record.fields, "hash": record.hash})
 
-    _follow(_files(folder), seen)
+    return _follow(_files(folder), seen).broken
+
+
+def last(folder: Path, count: int, wanted: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The last records that have the ``wanted`` texts, up to the first break. Raises AuditError."""
+    found: deque[dict[str, Any]] = deque(maxlen=count)
+    each(folder, wanted, found.append)
     return list(found)
 
 
@@ -87,7 +95,7 @@ def _files(folder: Path) -> list[Segment]:
     return files
 
 
-def _follow(files: list[Segment], seen: Any) -> Chain:
+def _follow(files: list[Segment], seen: Callable[[Record], None]) -> Chain:
     try:
         return follow(files, seen)
     except OSError as error:

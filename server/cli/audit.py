@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 
 import typer
 from rich.markup import escape
+from rich.table import Table
 
 from server.audit import verify as checking
 from server.cli.errors import BAD_CONFIGURATION, fail, told
@@ -21,6 +22,7 @@ app = typer.Typer(help="The audit log: who wrote what, and that nobody changed i
 BROKEN: Final = 3
 """The exit code that says the log is not what was written."""
 
+_UNSEEN: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _HEAD: Final = re.compile(r"[0-9a-fA-F]{12,64}")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the records as they are, one a line.")]
@@ -74,50 +76,70 @@ def list_records(
     event: EventOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Print all records, up to the first that is not as it was written."""
-    _show(data, 1_000_000, {"node": node, "user": user, "event": event}, as_json=as_json)
+    """Print all records, one a line, up to the first that is not as it was written."""
+    with told():
+        show = (lambda record: typer.echo(json.dumps(record))) if as_json else _print_line
+        broken = checking.each(_folder(data), _wanted(node, user, event), show)
+        if broken is not None:
+            fail(str(broken), BROKEN)
 
 
 @app.command()
 def tail(
     data: DataOption = DEFAULT_DATA,
     *,
-    count: Annotated[int, typer.Option("--count", "-n", min=1, max=1_000_000, help="How many.")] = 20,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, max=10_000, help="How many.")] = 20,
     node: NodeOption = "",
     user: UserOption = "",
     event: EventOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Print the last records."""
-    _show(data, count, {"node": node, "user": user, "event": event}, as_json=as_json)
-
-
-def _show(data: Path, count: int, wanted: dict[str, str], *, as_json: bool) -> None:
+    """Print the last records as a table."""
     with told():
-        records = checking.last(_folder(data), count, {key: text for key, text in wanted.items() if text})
+        records = checking.last(_folder(data), count, _wanted(node, user, event))
         if as_json:
             for record in records:
                 typer.echo(json.dumps(record))
-            return
-        rows = table(
-            "Record", "Time", "Event", "User", "Client", "Node", "Old", "Asked", "Held", "Outcome", "Status"
+        else:
+            console().print(_table(records))
+
+
+def _wanted(node: str, user: str, event: str) -> dict[str, str]:
+    return {key: text for key, text in (("node", node), ("user", user), ("event", event)) if text}
+
+
+def _print_line(record: dict[str, Any]) -> None:
+    if record["event"] == "write":
+        what = (
+            f"{_text(record.get('user'))} ({_text(record.get('client'))}) {_text(record.get('node'))}: "
+            f"{_text(record.get('old'))} -> {_text(record.get('asked'))}, held {_text(record.get('held'))}: "
+            f"{_text(record.get('outcome'))} {_text(record.get('status'))} {_text(record.get('reason'))}"
         )
-        for record in records:
-            values = [_text(record.get(key)) for key in ("user", "client", "node", "old", "asked", "held")]
-            status = _text(record.get("status"))
-            more = record.get("reason") or (record.get("message") if record["event"] != "write" else None)
-            rows.add_row(
-                str(record["seq"]),
-                str(record["time"]),
-                str(record["event"]),
-                *values,
-                _text(record.get("outcome")),
-                f"{status} ({_text(more)})" if more else status,
-            )
-        console().print(rows)
+    else:
+        what = _text(record.get("message"))
+    typer.echo(f"{record['seq']} {_text(record.get('time'))} {_text(record['event'])} {what}".rstrip())
+
+
+def _table(records: list[dict[str, Any]]) -> Table:
+    rows = table(
+        "Record", "Time", "Event", "User", "Client", "Node", "Old", "Asked", "Held", "Outcome", "Status"
+    )
+    for record in records:
+        values = [record.get(key) for key in ("user", "client", "node", "old", "asked", "held", "outcome")]
+        more = record.get("reason") or (record.get("message") if record["event"] != "write" else None)
+        status = f"{_text(record.get('status'))} ({_text(more)})" if more else _text(record.get("status"))
+        cells = [
+            str(record["seq"]),
+            _text(record.get("time")),
+            _text(record["event"]),
+            *map(_text, values),
+            status,
+        ]
+        rows.add_row(*map(escape, cells))
+    return rows
 
 
 def _text(value: Any) -> str:
-    """A value for a table: strangers' texts can have anything in them, the table's own markup too."""
+    """A value as a text that commands no terminal: strangers' texts can have anything in them."""
     text = "" if value is None else value if isinstance(value, str) else json.dumps(value)
-    return escape(re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]", "\ufffd", text))
+    return _UNSEEN.sub("\ufffd", text)

@@ -65,6 +65,9 @@ def test_the_first_break_is_told_with_file_and_line(audit: Shell) -> None:
     assert (code, out) == (3, "")
     assert f"isthmus: {victim}:3: the record is not the one that was written" in err
     assert "records before are as they were written" in err
+    code, out, err = audit("list")
+    assert (code, f"{victim}:3" in err) == (3, True)
+    assert out.splitlines()[-1].startswith(f"{int(out.splitlines()[-2].split()[0]) + 1} ")
 
 
 def test_files_that_were_moved_away_are_missed_unless_that_is_said(audit: Shell) -> None:
@@ -90,9 +93,14 @@ def test_a_log_that_was_shortened_is_found_by_its_head(audit: Shell) -> None:
 def test_records_are_listed_filtered_and_cannot_command_the_terminal(audit: Shell) -> None:
     code, out, _ = audit("list", "--user", "otto")
     assert code == 0
-    assert len(out.splitlines()) == 11
-    assert "[red]otto\ufffd[2J" in out
+    assert len(out.splitlines()) == 10
+    assert "[red]otto\ufffd[2J () Acme.P0: " in out
+    assert "-> 0.0, held 0.0: done Good" in out
     assert "anna" not in out
+    code, out, _ = audit("tail", "--user", "otto", "-n", "4")
+    assert code == 0
+    assert len(out.splitlines()) == 5
+    assert "[red]otto\ufffd[2J" in out
     code, out, _ = audit("tail", "-n", "3", "--event", "write", "--json")
     assert code == 0
     assert [json.loads(line)["node"] for line in out.splitlines()] == ["Acme.P17", "Acme.P18", "Acme.P19"]
