@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from asyncua import ua
-
 from server.opcua.services.readvalue import VALUE
+from server.opcua.space.points import encode_value
 from server.opcua.subscriptions.events import Event, path
 from server.opcua.types import ObjectIds
-from server.opcua.wire import structs
 from server.opcua.wire.nodeid import key, numeric
 from server.opcua.wire.writer import NULL_VARIANT, string, ticks, uint32, variant
 from server.plant.commands import Attempt, Outcome, Result, fits_type
@@ -53,7 +51,7 @@ class WriteAudit:
         """Tell who listens, and may hear of it."""
         if not self._emitter.heard:
             return
-        prop, caller = attempt.point.property, attempt.caller
+        prop, caller = attempt.property, attempt.caller
         source = self._space.find(key(prop.node_id, self._index))
         kind = self._space.find(_KIND)
         if result.outcome is Outcome.Seen or source is None or kind is None:
@@ -82,4 +80,4 @@ def _value(value: object, prop: Property) -> bytes:
     """A value of the property; null for anything else a client may have sent."""
     if value is None or not fits_type(value, prop.type.type):
         return NULL_VARIANT
-    return structs.encode_variant(ua.Variant(value, ua.VariantType(prop.type.type.value)))
+    return encode_value(prop.type.type, value)

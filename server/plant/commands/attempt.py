@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from server.plant.model import Role
+from server.plant.model import Property, Role
 from server.plant.values import Point
 from sources.quality import Quality
 from sources.tag import Value
@@ -45,6 +45,8 @@ class Attempt:
 
     caller: Caller
     point: Point
+    property: Property
+    """What the point was of when it was asked; a change of the configuration may make that another."""
     old: Value
     asked: object
 

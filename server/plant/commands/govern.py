@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -22,6 +23,7 @@ from sources.clock import now
 from sources.errors import ConnectionLost, Unreachable
 from sources.quality import (
     BAD_INTERNAL_ERROR,
+    BAD_NODE_ID_UNKNOWN,
     BAD_NOT_CONNECTED,
     BAD_OPERATION_ABANDONED,
     BAD_OUT_OF_RANGE,
@@ -115,12 +117,15 @@ class Commands:
 
         The answer is the StatusCode of OPC 10000-4 §5.11.4; docs/operations.md has the table.
         """
-        point = self._store.points[key]
-        attempt = Attempt(caller, point, point.value, value)
-        refusal = self._rules.of_request(caller, point.property, value)
+        point = self._store.points.get(key)
+        if point is None:  # it was there when the request came
+            return BAD_NODE_ID_UNKNOWN
+        prop = point.property
+        attempt = Attempt(caller, point, prop, point.value, value)
+        refusal = self._rules.of_request(caller, prop, value)
         if refusal is not None:
             return await self._end(attempt, refusal)
-        rule, binding = point.property.type.write, point.property.binding
+        rule, binding = prop.type.write, prop.binding
         queue = self._queues.setdefault(binding.source if binding is not None else "", DeviceQueue())
         try:
             place = queue.join(key, latest_wins=rule is not None and rule.latest_wins)
@@ -142,8 +147,10 @@ class Commands:
 
     async def refuse(self, caller: Caller, key: str, value: object, quality: Quality) -> Quality:
         """Record a write that was refused before it came here; gives the quality back."""
-        point = self._store.points[key]
-        return await self._end(Attempt(caller, point, point.value, value), refused(quality))
+        point = self._store.points.get(key)
+        if point is None:
+            return BAD_NODE_ID_UNKNOWN
+        return await self._end(Attempt(caller, point, point.property, point.value, value), refused(quality))
 
     async def _end(self, attempt: Attempt, result: Result, asked: int | None = None) -> Quality:
         self.outcomes[result.outcome.value] += 1
@@ -152,8 +159,7 @@ class Commands:
 
     async def _take_turn(self, attempt: Attempt, value: Value, time: int | None) -> tuple[Result, int | None]:
         """Write it, if it may be now; how that ended, and the number of the record that it was asked."""
-        point = attempt.point
-        refusal = self._rules.of_moment(point, value)
+        refusal = self._forbidden(attempt, value)
         if refusal is not None:
             return refusal, None
         asked = None
@@ -162,11 +168,14 @@ class Commands:
         except AuditError as error:
             if self._refuse_unrecorded:
                 return refused(BAD_RESOURCE_UNAVAILABLE, f"it cannot be recorded: {error}"), None
+        except asyncio.CancelledError:
+            self._trail.note(attempt, refused(BAD_OPERATION_ABANDONED, "it was broken off"), None)
+            raise
         # The disk took its time: what allowed the write may be so no longer.
-        refusal = self._rules.of_moment(point, value)
+        refusal = self._forbidden(attempt, value)
         if refusal is not None:
             return refusal, asked
-        self._rules.count(point.property)
+        self._rules.count(attempt.property)
         try:
             result = await self._carry_out(attempt, value, time)
         except BaseException:
@@ -179,11 +188,21 @@ class Commands:
             self._look_out(attempt, asked)
         return result, asked
 
+    def _forbidden(self, attempt: Attempt, value: Value) -> Result | None:
+        """What forbids it now; among that, that the property is no more what it was asked for."""
+        if self._is_gone(attempt):
+            return refused(BAD_NODE_ID_UNKNOWN, "the property was removed or changed meanwhile")
+        return self._rules.of_moment(attempt.point, value)
+
+    def _is_gone(self, attempt: Attempt) -> bool:
+        point, prop = attempt.point, attempt.property
+        return self._store.points.get(prop.key) is not point or point.property is not prop
+
     async def _carry_out(self, attempt: Attempt, value: Value, time: int | None) -> Result:
-        prop = attempt.point.property
+        prop = attempt.property
         rule, binding = prop.type.write, prop.binding
         if binding is None or rule is None:
-            return await self._hold(prop, value, time)
+            return await self._hold(attempt, value, time)
         device = self._devices.get(binding.source)
         if device is None:
             return refused(BAD_NOT_CONNECTED)
@@ -204,13 +223,16 @@ class Commands:
             return Result(quality, Outcome.Done)
         return await self._read_back(device, prop.type, binding, attempt, raw, quality, time)
 
-    async def _hold(self, prop: Property, value: Value, time: int | None) -> Result:
+    async def _hold(self, attempt: Attempt, value: Value, time: int | None) -> Result:
         """A constant. Kept first: a value that was acknowledged survives whatever comes next."""
+        prop = attempt.property
         try:
             await self._keep(prop.key, value)
         except OSError as error:
             log.error("%s: written value not kept, so refused: %s", prop.key, error)  # noqa: TRY400 - the text says it all
             return refused(BAD_RESOURCE_UNAVAILABLE, f"it cannot be kept: {error}")
+        if self._is_gone(attempt):
+            return refused(BAD_NODE_ID_UNKNOWN, "the property was removed or changed meanwhile")
         self._store.set(prop.key, value, source_time=time)
         return Result(GOOD, Outcome.Done, held=value)
 

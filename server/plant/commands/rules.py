@@ -6,7 +6,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from time import monotonic
-from typing import Final
+from typing import Final, TypeGuard
 
 from server.plant.commands.attempt import Caller, Result, refused
 from server.plant.model import Property
@@ -81,7 +81,9 @@ class Rules:
 
     def _interlocked(self, prop: Property) -> Result | None:
         for condition in prop.interlock:
-            point = self._points[condition.property]
+            point = self._points.get(condition.property)
+            if point is None:
+                return refused(BAD_INVALID_STATE, f"{condition.text}: {condition.property} is no more")
             if not is_good(point.status):
                 what = f"{condition.text}: {point.property.key} is {quality_name(point.status)}"
                 return refused(BAD_INVALID_STATE, what)
@@ -112,7 +114,7 @@ def _too_far(point: Point, value: Value) -> Result | None:
     return None
 
 
-def fits_type(value: object, kind: ValueType) -> bool:
+def fits_type(value: object, kind: ValueType) -> TypeGuard[bool | int | float | str]:
     """Whether it is a value of that type."""
     if kind is ValueType.Boolean:
         return isinstance(value, bool)

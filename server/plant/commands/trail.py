@@ -73,7 +73,7 @@ class Trail:
             except AuditError as error:
                 # What was done cannot be undone, and what was refused is so all the same.
                 level = logging.DEBUG if self._failing else logging.ERROR
-                log.log(level, "%s: an outcome was not recorded: %s", attempt.point.property.key, error)
+                log.log(level, "%s: an outcome was not recorded: %s", attempt.property.key, error)
                 self._failing = True
             else:
                 self._failing = False
@@ -89,7 +89,7 @@ class Trail:
         """``record`` is the number of its record; left out, whoever collects the lines may record it."""
         for listener in self._listeners:
             listener(attempt, result)
-        key, caller, outcome = attempt.point.property.key, attempt.caller, quality_name(result.quality)
+        key, caller, outcome = attempt.property.key, attempt.caller, quality_name(result.quality)
         new = brief(attempt.asked)
         audit.info(
             "write %s by %s: %r -> %r: %s%s",
@@ -115,7 +115,7 @@ class Trail:
 
 
 def _fields(attempt: Attempt) -> dict[str, Any]:
-    prop, caller = attempt.point.property, attempt.caller
+    prop, caller = attempt.property, attempt.caller
     return {
         "user": caller.user,
         "client": caller.client,

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from support.plants import messages_of, plant_of, problems_of
 
+from server.app import weak_lines
 from server.config import Configuration
 from server.plant.interlock import Comparison
 from server.plant.model import DEFAULT_WRITERS, Property, Range, Role, WriteRule
@@ -55,6 +56,13 @@ def rule_of(folder: Path, rules: str) -> WriteRule:
     rule = speed_of(plant_of(folder, line(rules))).type.write
     assert rule is not None
     return rule
+
+
+def test_writes_without_a_record_are_among_the_lines_that_weaken(tmp_path: Path) -> None:
+    config = plant_of(tmp_path, "audit: {refuse_unrecorded: false}\n" + line("{}"))
+    assert any(sentence.startswith("audit.refuse_unrecorded") for sentence in weak_lines(config))
+    strict = plant_of(tmp_path, line("{}"))
+    assert not any("audit" in sentence for sentence in weak_lines(strict))
 
 
 def test_every_rule_arrives(tmp_path: Path) -> None:

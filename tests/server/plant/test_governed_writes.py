@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 
@@ -36,6 +37,7 @@ from sources.quality import (
     BAD_DEVICE_FAILURE,
     BAD_INVALID_STATE,
     BAD_NO_COMMUNICATION,
+    BAD_NODE_ID_UNKNOWN,
     BAD_NOT_CONNECTED,
     BAD_OPERATION_ABANDONED,
     BAD_OUT_OF_RANGE,
@@ -279,6 +281,14 @@ async def test_an_interlock_that_fell_while_the_write_was_recorded_holds_it_back
     assert bench.last["of"] == 1
 
 
+async def test_an_interlock_whose_property_is_no_more_locks() -> None:
+    bench = interlocked(("State", Comparison.NotEqual, 6))
+    bench.feed("State", 2)
+    cast("Any", bench.store.points).pop(f"{A}.State")
+    assert await bench.write("Speed", 1.0) == BAD_INVALID_STATE
+    assert "is no more" in bench.last["reason"]
+
+
 # --- The queue
 
 
@@ -346,6 +356,25 @@ async def test_a_write_nobody_waits_for_any_more_is_not_sent() -> None:
     assert {entry["outcome"] for entry in bench.book.entries if entry["asked"] == 2.0} == {"refused"}
 
 
+@pytest.mark.parametrize("how", ["removed", "changed"])
+async def test_a_property_that_changes_while_a_write_waits_is_not_written(how: str) -> None:
+    bench = Bench(bound("Speed", ValueType.Double, WriteRule()))
+    bench.device.open.clear()
+    first, second = bench.start("Speed", 1.0), bench.start("Speed", 2.0)
+    await settle()
+    point = bench.store.points[f"{A}.Speed"]
+    if how == "removed":
+        cast("Any", bench.store.points).pop(f"{A}.Speed")
+    else:
+        point.property = replace(point.property)
+    bench.device.open.set()
+    assert (await first, await second) == (GOOD, BAD_NODE_ID_UNKNOWN)
+    assert bench.device.writes == [("Speed", 1.0)]
+    if how == "removed":
+        assert await bench.write("Speed", 3.0) == BAD_NODE_ID_UNKNOWN
+        assert await bench.commands.refuse(ANNA, f"{A}.Speed", 3.0, BAD_OUT_OF_RANGE) == BAD_NODE_ID_UNKNOWN
+
+
 async def test_whoever_is_cancelled_while_waiting_leaves_the_line() -> None:
     bench = Bench(bound("Speed", ValueType.Double, WriteRule()))
     bench.device.open.clear()
@@ -362,6 +391,20 @@ async def test_whoever_is_cancelled_while_waiting_leaves_the_line() -> None:
     # What was on its way when it was cancelled may have moved something: nobody knows.
     assert bench.book.outcomes == ["asked", "unknown", "asked", "done"]
     assert await bench.write("Speed", 9.0) == GOOD
+
+
+async def test_a_write_that_is_broken_off_before_it_is_sent_says_so() -> None:
+    bench = Bench(bound("Speed", ValueType.Double, WriteRule()))
+    bench.book.open.clear()
+    write = bench.start("Speed", 1.0)
+    await settle()
+    write.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await write
+    bench.book.open.set()
+    assert bench.device.writes == []
+    assert (bench.last["outcome"], bench.last["status"]) == ("refused", "BadOperationAbandoned")
+    assert await bench.write("Speed", 2.0) == GOOD
 
 
 async def test_a_turn_that_comes_at_the_moment_of_a_cancellation_is_passed_on() -> None:
