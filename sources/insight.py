@@ -51,13 +51,18 @@ class HasPlan(Protocol):
 class Traffic:
     """What went over a source's connections since the start, scans, reads and writes alike.
 
-    ``requests`` were sent, answered or not; the bytes are those of the protocol with its
-    framing, without what TCP or TLS put around it.
+    ``requests`` were sent, answered or not; the bytes are those of requests and of replies to
+    them with the protocol's framing, without what TCP or TLS put around it.
     """
 
     requests: int = 0
     bytes_out: int = 0
     bytes_in: int = 0
+
+    def asked(self, size: int) -> None:
+        """A request of so many bytes went out."""
+        self.requests += 1
+        self.bytes_out += size
 
 
 @runtime_checkable
@@ -74,12 +79,12 @@ class HasTraffic(Protocol):
 class TellsChanges(Protocol):
     """A source whose device speaks of changes only.
 
-    A value it says nothing of is as old as the last word of the device, whatever that was about.
-
-    Of every other source, a block that is no longer read grows stale (`sources.staleness`).
+    A value it says nothing of is as good as the device's last word, whatever that was
+    about. So nothing of it grows stale while the connection stands (`sources.staleness`),
+    and its session raises ConnectionLost when the device no longer says that it is there.
     """
 
     @property
-    def heard(self) -> float | None:
-        """When the device was last heard, by the loop's clock, a keep-alive counted; None before."""
+    def heard(self) -> int:
+        """When the device was last heard, in ticks, a keep-alive counted; 0 before."""
         ...
