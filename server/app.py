@@ -55,7 +55,9 @@ async def run(
     kept = KeptConstants(data)
     kept.restore(plant, store)
     supervisors = {
-        entry.name: Supervisor(entry.driver.source(entry.name, entry.settings, entry.tags), store.ingest)
+        entry.name: Supervisor(
+            entry.driver.source(entry.name, entry.settings, entry.tags), store.ingest, stale=entry.stale
+        )
         for entry in config.sources
         if entry.enabled
     }
