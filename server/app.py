@@ -80,6 +80,7 @@ async def run(
             trust=trust,
             users=UserStore(data.users),
             refresh=FreshReads(store, supervisors).read,
+            sources=tuple(supervisors.values()),
             progress=progress,
         )
         stack.push_async_callback(server.stop)

@@ -36,7 +36,7 @@ from sources.quality import (
 )
 from sources.source import Session, Source
 from sources.staleness import Block, Blocks
-from sources.statistics import HasStatistics, Pace
+from sources.statistics import HasStatistics, Pace, ScanFigures
 from sources.status import SourceState, SourceStatus
 from sources.tag import ScanClass, Stale, Tag, Value
 
@@ -162,6 +162,17 @@ class Supervisor:
         self._last_fault = ""
         self._connects = self._reads = self._values = 0
         self._errors: Counter[str] = Counter()
+        self._classify(source.tags)
+
+    @property
+    def name(self) -> str:
+        """The source's name in the configuration."""
+        return self._source.name
+
+    @property
+    def scans(self) -> Sequence[str]:
+        """The names of its scan classes, the fastest first."""
+        return [scan.name for scan in sorted(self._classes, key=lambda scan: (scan.period, scan.name))]
 
     @property
     def status(self) -> SourceStatus:
@@ -184,7 +195,8 @@ class Supervisor:
             self._reads,
             self._values,
             dict(self._errors),
-            {name: scan.snapshot() for name, scan in statistics.items()},
+            {scan.name: ScanFigures(scan.period) for scan in self._classes}
+            | {name: scan.snapshot() for name, scan in statistics.items()},
             replace(self._traffic),
             self._pace.rates,
             len(bad),
