@@ -33,7 +33,7 @@ from sources.status import SourceStatus
 
 _MOST_BLOCKS: Final = 1000
 """So many blocks of a plan are told; of more only their number."""
-_FRESH: Final = 0.1
+_FRESH: Final = 0.01
 """Seconds for which a status serves whoever reads: the variables of one answer are of one moment."""
 _LASTING: Final = 1.0
 """The same for a plan, which may be long and changes seldom."""

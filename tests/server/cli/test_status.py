@@ -66,6 +66,11 @@ async def check_a_source_that_is_gone(
     assert after["isthmus_source_connected_since_timestamp_seconds", "A"] == 0
     connected = before["isthmus_source_connected_since_timestamp_seconds", "A"]
     assert after["isthmus_source_last_error_timestamp_seconds", "A"] >= connected
+
+    async def noticed() -> bool:
+        return await shown(plant, "State") != [2]
+
+    await until(noticed, what="the state to be told")  # one status serves all who read within a moment
     state, cause, error, last, since = await shown(
         plant, "State", "LastErrorCause", "LastError", "LastSuccess", "ConnectedSince"
     )
