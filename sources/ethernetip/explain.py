@@ -18,7 +18,7 @@ def explain(device: Device) -> list[PlannedBlock]:
             len(packet.tags),
             _end(packet, following, device.limits),
         )
-        for packet, following in zip(packets, [*packets[1:], None], strict=True)
+        for packet, following in zip(packets, [*packets[1:], None], strict=False)  # there may be none
     ]
 
 

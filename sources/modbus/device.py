@@ -35,13 +35,13 @@ class Missing:
         new = [tag for tag in tags if tag.name not in self._names]
         for tag in new:
             self._names[tag.name] = None
-            self.holes.add(_hole(tag))
+            self.holes.add(hole_of(tag))
         return new
 
     def restore(self, tag: ModbusTag) -> None:
         """The device answers for this point after all."""
         self._names.pop(tag.name, None)
-        self.holes.discard(_hole(tag))
+        self.holes.discard(hole_of(tag))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,8 @@ class Device:
     traffic: Traffic = field(default_factory=Traffic)
 
 
-def _hole(tag: ModbusTag) -> Hole:
+def hole_of(tag: ModbusTag) -> Hole:
+    """The place that no request may read across where the device does not have that point."""
     return Hole(tag.address.table, tag.address.start, tag.address.end)
 
 

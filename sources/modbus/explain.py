@@ -6,7 +6,7 @@ from collections import defaultdict
 
 from sources.insight import PlannedBlock
 from sources.modbus.config import Table
-from sources.modbus.device import Device
+from sources.modbus.device import Device, hole_of
 from sources.modbus.plan import Block, Hole, Limits
 from sources.tag import ScanClass
 
@@ -17,18 +17,19 @@ def explain(device: Device) -> list[PlannedBlock]:
     for block in device.blocks:
         groups[block.scan, block.table].append(block)
     limits = Limits.of(device.settings)
+    bad = {hole_of(tag) for tag in device.tags if tag in device.missing}
     found = []
     for scan, table in sorted(groups, key=lambda group: (group[0].period, group[0].name, group[1].value)):
         blocks = sorted(groups[scan, table], key=lambda block: block.start)
         holes = [hole for hole in device.missing.holes if hole.table is table]
         for block, following in zip(blocks, [*blocks[1:], None], strict=True):
-            reason = "last of its class" if following is None else _end(block, following, limits, holes)
+            reason = "last of its class" if following is None else _end(block, following, limits, holes, bad)
             size = f"{block.count} {_unit(table, block.count)}"
             found.append(PlannedBlock(str(block), scan.name, size, len(block.tags), reason))
     return found
 
 
-def _end(block: Block, following: Block, limits: Limits, holes: list[Hole]) -> str:
+def _end(block: Block, following: Block, limits: Limits, holes: list[Hole], bad: set[Hole]) -> str:
     """Why a block does not reach into the following one: the planner's own reasons, in its order."""
     is_bits = block.table.is_bits
     gap, most = following.start - block.end, limits.max_bits if is_bits else limits.max_registers
@@ -38,9 +39,8 @@ def _end(block: Block, following: Block, limits: Limits, holes: list[Hole]) -> s
         return f"device's maximum of {most}"
     for hole in holes:
         if block.start < hole.low and following.end > hole.high:
-            if hole.low == hole.high:
-                return f"not read across {block.table.name}:{hole.low}"
-            return f"bad point {Block.named(block.table, hole.low, hole.high)}"
+            where = Block.named(block.table, hole.low, max(hole.high, hole.low + 1))
+            return f"bad point {where}" if hole in bad else f"not read across {where}"
     return "planned apart after a change"
 
 
