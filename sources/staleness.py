@@ -123,7 +123,7 @@ class Blocks:
                 continue
             rule = self.rule(block.scan)
             if block.marked is None:
-                if now - block.heard <= rule.uncertain_after * block.every:
+                if now - block.heard <= max(rule.uncertain_after * block.every, rule.at_least):
                     continue
                 block.marked, block.since = UNCERTAIN_NO_COMMUNICATION_LAST_USABLE_VALUE, now
             elif now - block.since > rule.bad_after * block.every:

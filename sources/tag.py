@@ -58,12 +58,14 @@ INTEGER_LIMITS: Final[dict[ValueType, tuple[int, int]]] = {
 class Stale:
     """How old a last value may grow, in scans of its class.
 
-    After ``uncertain_after`` scans without a word of it, or at once where the connection is
-    lost, it is Uncertain; after ``bad_after`` scans as such, Bad.
+    After ``uncertain_after`` scans without a word of it, though not before ``at_least``
+    seconds, or at once where the connection is lost, it is Uncertain; after ``bad_after``
+    scans as such, Bad.
     """
 
     uncertain_after: int = 3
     bad_after: int = 3
+    at_least: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,11 +102,12 @@ class StaleStanza(Stanza):
         description="Scans without a word of a value until it is Uncertain; at once where the link is lost.",
     )
     bad_after: Scans = Field(3, description="Scans as an Uncertain value until it is Bad.")
+    at_least: Duration = Field(2.0, description="Not Uncertain before that, however fast the scan class is.")
 
     @property
     def rule(self) -> Stale:
         """As sources take it."""
-        return Stale(self.uncertain_after, self.bad_after)
+        return Stale(self.uncertain_after, self.bad_after, self.at_least)
 
 
 def _scan_form(value: object) -> object:

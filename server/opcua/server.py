@@ -107,7 +107,7 @@ class OpcUaServer:
         self._refresh = refresh
         self._sources = sources
         self.source_objects: SourceObjects | None = None
-        """The sources that are shown, there once the server is started; None where there is no plant."""
+        """The sources that are shown, there once the server is started; more may come, and some go."""
         self._progress = progress
         self._listener = Listener(caps=caps_for(settings.max_sessions))
         self._sessions = Sessions(Limits(settings.max_sessions, settings.max_sessions_per_user))
@@ -250,7 +250,7 @@ class OpcUaServer:
             methods=(GET_MONITORED_ITEMS, RESEND_DATA),
             progress=self._progress,
         )
-        if plant is not None and self._sources:
+        if plant is not None:
             shown = self.source_objects = SourceObjects(
                 space, self._names, types_uri=plant.types_uri, plant_uri=plant.plant_uri
             )

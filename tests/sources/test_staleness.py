@@ -9,7 +9,7 @@ from sources.quality import UNCERTAIN_NO_COMMUNICATION_LAST_USABLE_VALUE as UNCE
 from sources.staleness import Blocks
 from sources.tag import ScanClass, Stale, Tag
 
-ONE = ScanClass("one", 1.0, Stale(uncertain_after=3, bad_after=2))
+ONE = ScanClass("one", 1.0, Stale(uncertain_after=3, bad_after=2, at_least=2.5))
 
 
 def block(*addresses: int, scan: ScanClass = ONE) -> tuple[Tag[Any], ...]:
@@ -35,6 +35,15 @@ def test_a_source_may_say_otherwise_than_its_classes() -> None:
     blocks.heard(tags, 0.0, usable=True)
     assert blocks.grown_stale(9.0) == []
     assert blocks.grown_stale(10.5) == [(tags, UNCERTAIN)]
+
+
+def test_a_fast_class_has_its_time_all_the_same() -> None:
+    """One reply that is late makes no value Uncertain."""
+    tags = block(0, scan=ScanClass("fast", 0.05))
+    blocks = Blocks()
+    blocks.heard(tags, 0.0, usable=True)
+    assert blocks.grown_stale(1.9) == []
+    assert blocks.grown_stale(2.1) == [(tags, UNCERTAIN)]
 
 
 def test_what_brought_no_value_has_none_to_grow_stale() -> None:

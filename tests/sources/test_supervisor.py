@@ -340,7 +340,7 @@ async def test_a_block_that_is_no_longer_read_grows_stale_and_others_do_not(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The link stands and the scan goes on: only one block of it comes no more."""
-    quick_class = ScanClass("c", 0.05, Stale(uncertain_after=4, bad_after=2))
+    quick_class = ScanClass("c", 0.05, Stale(uncertain_after=4, bad_after=2, at_least=0.1))
     silent, lively = tag("holding:0", scan=quick_class), tag("holding:500", scan=quick_class)
     first, second = (silent,), (lively,)
 
@@ -375,7 +375,7 @@ async def test_a_device_that_tells_changes_only_does_not_grow_stale() -> None:
     class Quiet(Scripted):
         heard = 0
 
-    source = Quiet(tags=[tag("holding:0", scan=ScanClass("c", 0.05))])
+    source = Quiet(tags=[tag("holding:0", scan=ScanClass("c", 0.05, Stale(at_least=0.1)))])
     source.acts = [source.good]
     listener = Listener()
     supervisor = Supervisor(source, listener, delays=quick)

@@ -350,7 +350,7 @@ def test_how_old_values_may_grow_is_said_by_the_source_or_by_the_class(tmp_path:
         HEAD
         + """
 sources:
-  PLC: {driver: modbus, host: 10.20.1.11, stale: {uncertain_after: 5}}
+  PLC: {driver: modbus, host: 10.20.1.11, stale: {uncertain_after: 5, at_least: 300ms}}
   Other: {driver: modbus, host: 10.20.1.12}
 scan: {normal: {every: 5s, stale: {uncertain_after: 2, bad_after: 4}}, fast: {every: 100ms}}
 equipment:
@@ -362,7 +362,7 @@ equipment:
 """
     )
     found = load(path)
-    assert {source.name: source.stale for source in found.sources} == {"PLC": Stale(5, 3), "Other": None}
+    assert {source.name: source.stale for source in found.sources} == {"PLC": Stale(5, 3, 0.3), "Other": None}
     classes = {tag.scan for source in found.sources for tag in source.tags}
     assert classes == {ScanClass("normal", 5.0, Stale(2, 4)), ScanClass("fast", 0.1, Stale(3, 3))}
 
