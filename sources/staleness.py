@@ -77,9 +77,10 @@ class Blocks:
         if block is None:
             block = self._add(tags, now)
         else:
+            age, block.heard = now - block.heard, now
+            period = block.scan.period
             # Grown step by step: one long silence does not excuse another.
-            block.every = max(block.scan.period, min(now - block.heard, 2 * block.every))
-            block.heard = now
+            block.every = period if age <= period else min(age, 2 * block.every)
         block.usable, block.marked = usable, None
         return block
 

@@ -48,6 +48,7 @@ _NOT_AN_ANSWER: Final = frozenset({BAD_TIMEOUT, BAD_COMMUNICATION_ERROR, BAD_CON
 _SELDOM: Final = 1.0
 _OFTEN: Final = 0.1
 """Seconds between two looks at what has grown stale: a quarter of the shortest period, within these."""
+_NOTHING: Final[frozenset[Quality]] = frozenset()
 _MOST_NAMED: Final = 100
 """So many bad points are named in a status."""
 
@@ -139,6 +140,11 @@ class Supervisor:
         stale: Stale | None = None,
     ) -> None:
         self._source = source
+        # Once: to ask whether an object fits a protocol takes longer than all else here.
+        self._counting = source if isinstance(source, HasStatistics) else None
+        self._planned = source if isinstance(source, HasPlan) else None
+        self._metered = source if isinstance(source, HasTraffic) else None
+        self._teller = source if isinstance(source, TellsChanges) else None
         self._emit = emit
         self._delays = delays
         self._refused_delay = refused_delay
@@ -178,8 +184,8 @@ class Supervisor:
     def status(self) -> SourceStatus:
         """How the source is doing now."""
         source = self._source
-        statistics = source.statistics if isinstance(source, HasStatistics) else {}
-        bad = source.bad_points() if isinstance(source, HasPlan) else ()
+        statistics = self._counting.statistics if self._counting is not None else {}
+        bad = self._planned.bad_points() if self._planned is not None else ()
         return SourceStatus(
             source.name,
             source.address,
@@ -190,7 +196,7 @@ class Supervisor:
             self._last_error_cause,
             self._last_error_time,
             self._since if self._state is SourceState.Connected else 0,
-            max(self._success, source.heard) if isinstance(source, TellsChanges) else self._success,
+            self._success if self._teller is None else max(self._success, self._teller.heard),
             self._connects,
             self._reads,
             self._values,
@@ -206,11 +212,11 @@ class Supervisor:
 
     @property
     def _traffic(self) -> Traffic:
-        return self._source.traffic if isinstance(self._source, HasTraffic) else Traffic()
+        return Traffic() if self._metered is None else self._metered.traffic
 
     def plan(self) -> Sequence[PlannedBlock]:
         """What is read now, and why so; empty of a source that has no plan, or none yet."""
-        return self._source.plan() if isinstance(self._source, HasPlan) else ()
+        return () if self._planned is None else self._planned.plan()
 
     async def read(self, tags: Sequence[Tag[Any]]) -> Batch:
         """Read now. Raises Unreachable where there is no connection, ConnectionLost as Session does."""
@@ -293,9 +299,10 @@ class Supervisor:
             return
         self._reads += 1
         self._values += len(batch.tags)
-        each = () if isinstance(qualities, int) else qualities
-        causes = frozenset(filter(is_bad, set(each)))
-        if not causes or not all(map(is_bad, each)):
+        causes = _NOTHING
+        if not isinstance(qualities, int):
+            causes = frozenset(filter(is_bad, set(qualities)))
+        if isinstance(qualities, int) or not all(map(is_bad, qualities)):
             self._success = batch.received
         self._follow(batch, causes, usable=True)
         if self._quiet:
@@ -307,7 +314,7 @@ class Supervisor:
 
     def _follow(self, batch: Batch, causes: frozenset[Quality], *, usable: bool) -> None:
         """Note when a block came, and what is wrong with it now that was not."""
-        if not batch.tags or isinstance(self._source, TellsChanges):
+        if not batch.tags or self._teller is not None:
             return
         block = self._blocks.heard(batch.tags, asyncio.get_running_loop().time(), usable=usable)
         if causes != block.troubles:
