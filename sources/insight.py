@@ -79,12 +79,13 @@ class HasTraffic(Protocol):
 class TellsChanges(Protocol):
     """A source whose device speaks of changes only.
 
-    A value it says nothing of is as good as the device's last word, whatever that was
-    about. So nothing of it grows stale while the connection stands (`sources.staleness`),
-    and its session raises ConnectionLost when the device no longer says that it is there.
+    A value it says nothing of is as good as the device's last word, whatever that was about.
+    So nothing of it grows stale while the connection stands (`sources.staleness`): its session
+    emits a batch without values for a device that says that nothing has changed, and raises
+    ConnectionLost when it no longer says even that.
     """
 
     @property
-    def heard(self) -> int:
-        """When the device was last heard, in ticks, a keep-alive counted; 0 before."""
+    def tells_changes(self) -> bool:
+        """True."""
         ...

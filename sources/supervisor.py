@@ -144,7 +144,7 @@ class Supervisor:
         self._counting = source if isinstance(source, HasStatistics) else None
         self._planned = source if isinstance(source, HasPlan) else None
         self._metered = source if isinstance(source, HasTraffic) else None
-        self._teller = source if isinstance(source, TellsChanges) else None
+        self._tells_changes = isinstance(source, TellsChanges) and source.tells_changes
         self._emit = emit
         self._delays = delays
         self._refused_delay = refused_delay
@@ -196,7 +196,7 @@ class Supervisor:
             self._last_error_cause,
             self._last_error_time,
             self._since if self._state is SourceState.Connected else 0,
-            self._success if self._teller is None else max(self._success, self._teller.heard),
+            self._success,
             self._connects,
             self._reads,
             self._values,
@@ -314,7 +314,7 @@ class Supervisor:
 
     def _follow(self, batch: Batch, causes: frozenset[Quality], *, usable: bool) -> None:
         """Note when a block came, and what is wrong with it now that was not."""
-        if not batch.tags or self._teller is not None:
+        if not batch.tags or self._tells_changes:
             return
         block = self._blocks.heard(batch.tags, asyncio.get_running_loop().time(), usable=usable)
         if causes != block.troubles:

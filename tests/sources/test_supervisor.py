@@ -373,18 +373,17 @@ async def test_a_block_that_is_no_longer_read_grows_stale_and_others_do_not(
 
 async def test_a_device_that_tells_changes_only_does_not_grow_stale() -> None:
     class Quiet(Scripted):
-        heard = 0
+        tells_changes = True
 
     source = Quiet(tags=[tag("holding:0", scan=ScanClass("c", 0.05, Stale(at_least=0.1)))])
-    source.acts = [source.good]
+    source.acts = [lambda emit: emit(Batch(tuple(source.tags), [1], GOOD, None, 456))]
     listener = Listener()
     supervisor = Supervisor(source, listener, delays=quick)
     async with running(supervisor):
         await until(lambda: listener.batches)
-        source.heard = 123_456
         await asyncio.sleep(0.4)  # twice as long as it takes of other sources
         assert [batch.qualities for batch in listener.batches] == [GOOD]
-        assert supervisor.status.last_success == 123_456
+        assert supervisor.status.last_success == 456
 
 
 async def test_what_is_wrong_with_a_block_is_the_last_error_once() -> None:
