@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Final, Generic, Protocol, TypeVar
 
@@ -115,11 +115,25 @@ class SourceObjects:
         self._types_uri = types_uri
         self._plant_uri = plant_uri
         self._builder = Builder(space, namespaces)
+        self._shown: dict[str, tuple[Watched, tuple[str, ...]]] = {}
+        """By name: the source, and its scan classes."""
         self._builder.add(source_types(types_uri, plant_uri))
         self._restrict(sources_id(plant_uri))
 
+    def follow(self, sources: Iterable[Watched]) -> None:
+        """Show these sources and no others; what is the same stays untouched."""
+        wanted = {source.name: source for source in sources}
+        with self._space.changing():
+            for name, (source, scans) in list(self._shown.items()):
+                if wanted.get(name) is not source or tuple(source.scans) != scans:
+                    self.hide(name)
+            for name, source in wanted.items():
+                if name not in self._shown:
+                    self.show(source)
+
     def show(self, source: Watched) -> None:
         """Add a source. Raises DuplicateNode."""
+        self._shown[source.name] = source, tuple(source.scans)
         with self._space.changing():
             records = source_nodes(self._types_uri, self._plant_uri, source.name, source.scans)
             self._builder.add(records)
@@ -139,6 +153,7 @@ class SourceObjects:
 
     def hide(self, name: str) -> None:
         """Take a source out."""
+        self._shown.pop(name, None)
         node = self._space.find(self._key(source_id(self._plant_uri, name)))
         if node is not None:
             self._space.delete([one.key for one in self._space.owned(node)])

@@ -180,6 +180,20 @@ def test_sources_come_and_go(source: FakeSource) -> None:
     assert shown.value("@sources/PLC/State") == 3
 
 
+def test_a_change_of_the_sources_is_followed_and_the_rest_left_alone(source: FakeSource) -> None:
+    other = FakeSource("Other", ("slow",))
+    shown = Shown(source, FakeSource("Gone"), FakeSource("Again"), other)
+    state, before = shown.node("@sources/PLC/State"), shown.node("@sources/Again/State")
+    other.scans = ("slow", "fast")
+    shown.objects.follow([source, FakeSource("Again"), other, FakeSource("New")])
+    assert shown.node("@sources/PLC/State") is state
+    assert shown.node("@sources/Again/State") is not before
+    assert shown.value("@sources/Other/ScanClasses/fast/Blocks") == 0
+    assert shown.value("@sources/New/State") == 0
+    with pytest.raises(KeyError):
+        shown.node("@sources/Gone/State")
+
+
 def test_a_long_plan_is_cut_and_not_made_for_every_reader() -> None:
     source = FakeSource()
     source.blocks = [
