@@ -51,13 +51,15 @@ VICTIM: Final = "Program:Packer.CaseSize"
 class Driver:
     """``keys`` are a source's beside host and port, ``tags`` the addresses by property.
 
-    ``refusals`` order, by the StatusCode it must come to, that the device refuses the victim,
-    and ``relent`` takes it back.
+    ``lasting`` is a property whose last value is usable for some seconds, by what the source or
+    the scan class says of staleness. ``refusals`` order, by the StatusCode it must come to, that
+    the device refuses the victim, and ``relent`` takes it back.
     """
 
     keys: str
     spec: Callable[[], Spec]
     tags: Mapping[str, str]
+    lasting: str
     refusals: Mapping[Quality, Order]
     relent: Order
 
@@ -77,7 +79,7 @@ def modbus_spec() -> DeviceSpec:
 
 DRIVERS: Final[Mapping[str, Driver]] = {
     "modbus": Driver(
-        "driver: modbus, max_gap: 4",
+        "driver: modbus, max_gap: 4, stale: {bad_after: 15}",
         modbus_spec,
         {
             "Speed": "addr: 'holding:0', as: float32",
@@ -85,6 +87,7 @@ DRIVERS: Final[Mapping[str, Driver]] = {
             "Odd": "addr: 'holding:200', as: int16",
             "Slow": "addr: 'holding:300', as: float32",
         },
+        "Speed",
         {
             quality.BAD_NOT_SUPPORTED: modbus_exception(1),
             quality.BAD_RESOURCE_UNAVAILABLE: modbus_exception(6),
@@ -104,6 +107,7 @@ DRIVERS: Final[Mapping[str, Driver]] = {
             "Odd": "addr: 'Program:Packer.PML.Status.UnitModeCurrent'",
             "Slow": "addr: 'Program:Packer.GlueTemp'",
         },
+        "Slow",
         {
             quality.BAD_NOT_SUPPORTED: cip_status(0x08),
             quality.BAD_RESOURCE_UNAVAILABLE: cip_status(0x02),
@@ -120,7 +124,7 @@ model: 1
 namespaces: {{plant: "urn:acme:plant", types: "urn:acme:types"}}
 opcua: {{port: 0, listen: [127.0.0.1], anonymous: true, allow_none: true}}
 mqtt: {{broker: "{broker}", publisher_id: acme, publishing_interval: 100ms}}
-scan: {{normal: 200ms, slow: {{every: 1s, stale: {{bad_after: 4}}}}}}
+scan: {{normal: 200ms, slow: {{every: 1s, stale: {{bad_after: 3}}}}}}
 sources:
 {sources}
 classes:
@@ -301,17 +305,17 @@ async def silenced(ends: Ends) -> None:
 
 
 async def gone(ends: Ends) -> None:
-    """The device is gone: its last values are Uncertain, those of a slow class for longer."""
+    """The device is gone: its last values are Uncertain for a while, then there is no communication."""
     for plc in ends.plcs.values():
         await plc.kill()
-    for driver in DRIVERS:
-        await ends.come_to(UNCERTAIN, driver, "Slow")
-    for driver, plc in ends.plcs.items():
-        await ends.come_to(quality.BAD_NO_COMMUNICATION, driver)
-        await ends.come_to(quality.BAD_NO_COMMUNICATION, driver, "Slow")
-        await plc.start()
-    for driver in DRIVERS:
-        await ends.come_to(GOOD, driver)
+    for name, driver in DRIVERS.items():
+        await ends.come_to(UNCERTAIN, name, driver.lasting)
+    for name, driver in DRIVERS.items():
+        await ends.come_to(quality.BAD_NO_COMMUNICATION, name)
+        await ends.come_to(quality.BAD_NO_COMMUNICATION, name, driver.lasting)
+        await ends.plcs[name].start()
+    for name in DRIVERS:
+        await ends.come_to(GOOD, name)
 
 
 async def refused(ends: Ends) -> None:
