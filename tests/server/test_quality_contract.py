@@ -306,9 +306,8 @@ async def silenced(ends: Ends) -> None:
 
 async def gone(ends: Ends) -> None:
     """The device is gone: its last values are Uncertain for a while, then there is no communication."""
-    for plc in ends.plcs.values():
-        await plc.kill()
     for name, driver in DRIVERS.items():
+        await ends.plcs[name].kill()
         await ends.come_to(UNCERTAIN, name, driver.lasting)
     for name, driver in DRIVERS.items():
         await ends.come_to(quality.BAD_NO_COMMUNICATION, name)
