@@ -406,6 +406,7 @@ class Supervisor:
 
     def _look_around(self, due: float) -> None:
         """Mark what has grown stale, and see how fast everything counts."""
+        self._look_later()
         now = asyncio.get_running_loop().time()
         traffic = self._traffic
         self._pace.look(now, (self._values, traffic.requests, traffic.bytes_out, traffic.bytes_in))
@@ -414,7 +415,6 @@ class Supervisor:
             for tags, quality in self._blocks.grown_stale(now):
                 self._tell_stale(tags, quality)
                 self._mark(tags, quality)
-        self._look_later()
 
     def _tell_stale(self, tags: tuple[Tag[Any], ...], quality: Quality) -> None:
         scan = tags[0].scan

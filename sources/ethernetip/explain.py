@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from sources.ethernetip.device import Device
 from sources.ethernetip.plan import Limits, Packet
 from sources.insight import PlannedBlock
@@ -9,17 +11,15 @@ from sources.insight import PlannedBlock
 
 def explain(device: Device) -> list[PlannedBlock]:
     """What is read of a controller at present, class by class, in the order it was packed."""
-    packets = sorted(device.packets, key=lambda packet: (packet.scan.period, packet.scan.name))
-    return [
-        PlannedBlock(
-            str(packet),
-            packet.scan.name,
-            _size(packet),
-            len(packet.tags),
-            _end(packet, following, device.limits),
-        )
-        for packet, following in zip(packets, [*packets[1:], None], strict=False)  # there may be none
-    ]
+    return [told for _, told in explained(device.packets, device.limits)]
+
+
+def explained(packets: Iterable[Packet], limits: Limits) -> Iterator[tuple[Packet, PlannedBlock]]:
+    """Each packet of a plan with what is told of it."""
+    ordered = sorted(packets, key=lambda packet: (packet.scan.period, packet.scan.name))
+    for packet, following in zip(ordered, [*ordered[1:], None], strict=False):  # there may be none
+        reason = _end(packet, following, limits)
+        yield packet, PlannedBlock(str(packet), packet.scan.name, _size(packet), len(packet.tags), reason)
 
 
 def _size(packet: Packet) -> str:

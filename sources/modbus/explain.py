@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
 
 from sources.insight import PlannedBlock
 from sources.modbus.config import Table
@@ -13,23 +14,28 @@ from sources.tag import ScanClass
 
 def explain(device: Device) -> list[PlannedBlock]:
     """What is read of a device at present, class by class, in the order of addresses."""
-    groups: dict[tuple[ScanClass, Table], list[Block]] = defaultdict(list)
-    for block in device.blocks:
-        groups[block.scan, block.table].append(block)
-    limits = Limits.of(device.settings)
     bad = {hole_of(tag) for tag in device.tags if tag in device.missing}
-    found = []
+    limits = Limits.of(device.settings)
+    return [told for _, told in explained(device.blocks, limits, device.missing.holes, bad)]
+
+
+def explained(
+    blocks: Iterable[Block], limits: Limits, holes: Collection[Hole] = (), bad: Collection[Hole] = ()
+) -> Iterator[tuple[Block, PlannedBlock]]:
+    """Each block of a plan with what is told of it; ``bad`` are the holes that are missing points."""
+    groups: dict[tuple[ScanClass, Table], list[Block]] = defaultdict(list)
+    for block in blocks:
+        groups[block.scan, block.table].append(block)
     for scan, table in sorted(groups, key=lambda group: (group[0].period, group[0].name, group[1].value)):
-        blocks = sorted(groups[scan, table], key=lambda block: block.start)
-        holes = [hole for hole in device.missing.holes if hole.table is table]
-        for block, following in zip(blocks, [*blocks[1:], None], strict=True):
-            reason = "last of its class" if following is None else _end(block, following, limits, holes, bad)
+        ordered = sorted(groups[scan, table], key=lambda block: block.start)
+        walls = [hole for hole in holes if hole.table is table]
+        for block, following in zip(ordered, [*ordered[1:], None], strict=True):
+            reason = "last of its class" if following is None else _end(block, following, limits, walls, bad)
             size = f"{block.count} {_unit(table, block.count)}"
-            found.append(PlannedBlock(str(block), scan.name, size, len(block.tags), reason))
-    return found
+            yield block, PlannedBlock(str(block), scan.name, size, len(block.tags), reason)
 
 
-def _end(block: Block, following: Block, limits: Limits, holes: list[Hole], bad: set[Hole]) -> str:
+def _end(block: Block, following: Block, limits: Limits, holes: Iterable[Hole], bad: Collection[Hole]) -> str:
     """Why a block does not reach into the following one: the planner's own reasons, in its order."""
     is_bits = block.table.is_bits
     gap, most = following.start - block.end, limits.max_bits if is_bits else limits.max_registers
