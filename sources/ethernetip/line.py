@@ -18,6 +18,7 @@ from sources.ethernetip.plan import Limits, Packet, plan
 from sources.ethernetip.reading import Answer
 from sources.ethernetip.symbols import SymbolTable
 from sources.ethernetip.worker import Worker
+from sources.insight import Traffic
 from sources.quality import BAD_COMMUNICATION_ERROR, BAD_CONNECTION_CLOSED, Quality
 from sources.turns import Busy, Turns
 
@@ -54,6 +55,7 @@ class Line:
         self._link = Link(device.settings)
         self._worker = Worker(device.name, self._link, device.workers)
         self._multiple = True
+        self._counted = Traffic()
 
     @property
     def limits(self) -> Limits:
@@ -67,7 +69,7 @@ class Line:
     async def dial(self) -> None:
         """Connect. Raises Unreachable."""
         try:
-            identity = await self._worker.do(self._link.open, _OPENING * self._settings.timeout)
+            identity = await self._work(self._link.open, _OPENING * self._settings.timeout)
         except (Broken, Rejected) as error:
             raise Unreachable(str(error)) from None
         self._device.meet(identity)
@@ -76,7 +78,7 @@ class Line:
         """The controller's tags, or None where it gives none. Raises Unreachable."""
         names, programs = wanted(self._device.tags)
         try:
-            table = await self._worker.do(
+            table = await self._work(
                 lambda: self._link.upload(names, programs), self._settings.upload_timeout
             )
         except Rejected as error:
@@ -124,11 +126,25 @@ class Line:
 
     async def _do(self, work: Callable[[], T], limit: float) -> T:
         try:
-            return await self._worker.do(work, limit)
+            return await self._work(work, limit)
         except NotSent as error:
             raise NothingSent(*self._lose(error)) from None
         except (Broken, Rejected) as error:
             raise ConnectionLost(*self._lose(error)) from None
+
+    async def _work(self, work: Callable[[], T], limit: float) -> T:
+        try:
+            return await self._worker.do(work, limit)
+        finally:
+            self._count()
+
+    def _count(self) -> None:
+        """Add what went over the link since to that of the device."""
+        now, before, total = self._link.traffic, self._counted, self._device.traffic
+        total.requests += now.requests - before.requests
+        total.bytes_out += now.bytes_out - before.bytes_out
+        total.bytes_in += now.bytes_in - before.bytes_in
+        self._counted = now
 
     def _lose(self, error: Broken | Rejected) -> tuple[str, Quality]:
         """Tell whoever waits that the line is lost."""
@@ -155,6 +171,6 @@ class Line:
             if not self._lost.done():
                 with suppress(Broken, Rejected, Busy, TimeoutError):
                     async with asyncio.timeout(FAREWELL):
-                        await self._worker.do(lambda: self._link.farewell(FAREWELL), FAREWELL)
+                        await self._work(lambda: self._link.farewell(FAREWELL), FAREWELL)
         finally:
             await self._worker.stop()

@@ -24,6 +24,7 @@ from sources.ethernetip.channel import Broken, Channel
 from sources.ethernetip.config import LogixSettings
 from sources.ethernetip.symbols import SymbolTable
 from sources.ethernetip.upload import symbol_table
+from sources.insight import Traffic
 
 LARGE: Final = 4000
 SMALL: Final = 500
@@ -87,6 +88,12 @@ class Link:
     def sent(self) -> int:
         """How many requests were sent."""
         return self._channel.sent
+
+    @property
+    def traffic(self) -> Traffic:
+        """What went over this connection so far."""
+        channel = self._channel
+        return Traffic(channel.sent, channel.bytes_out, channel.bytes_in)
 
     def open(self) -> Identity:
         """Connect, register, open the connection. Raises Broken and Rejected, their texts for people."""

@@ -25,6 +25,8 @@ SECTIONS = {
     "units": ["UnitStanza"],
     "driver: modbus": ["ModbusSettings"],
     "driver: logix": ["LogixSettings"],
+    "scan": ["ScanStanza"],
+    "stale": ["StaleStanza"],
     "assets": ["AssetStanza"],
     "classes": ["ClassStanza"],
     "properties": ["PropertyStanza", "OwnPropertyStanza"],
