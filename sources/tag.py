@@ -30,6 +30,8 @@ class ValueType(enum.Enum):
     Float = 10
     Double = 11
     String = 12
+    DateTime = 13
+    """Values are ticks (`sources.clock`)."""
 
     @property
     def is_integer(self) -> bool:

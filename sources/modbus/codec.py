@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-from sources.modbus.config import Table
+from sources.modbus.tables import Table
 from sources.quality import (
     BAD_CONFIGURATION_ERROR,
     BAD_DEVICE_FAILURE,
@@ -33,6 +33,8 @@ MASK_WRITE_REGISTER: Final = 22
 ILLEGAL_FUNCTION: Final = 1
 ILLEGAL_ADDRESS: Final = 2
 ILLEGAL_VALUE: Final = 3
+UNREACHED: Final = frozenset({10, 11})
+"""What a gateway answers for a unit that it does not reach."""
 
 _EXCEPTIONS: Final[dict[int, tuple[str, Quality, Quality]]] = {
     # code: name, quality of a read, quality of a write
@@ -105,6 +107,14 @@ def mask_write(unit: int, address: int, mask: int, value: bool) -> Request:
     return Request(
         unit, MASK_WRITE_REGISTER, struct.pack(">HHH", address, 0xFFFF & ~mask, mask if value else 0)
     )
+
+
+def reply_length(request: Request) -> int | None:
+    """The bytes of the PDU that answers a read in the whole; None for other functions."""
+    if request.function > Table.input.value:
+        return None
+    count = int.from_bytes(request.pdu[3:5], "big")
+    return 2 + ((count + 7) // 8 if request.function <= Table.discrete.value else 2 * count)
 
 
 def check(request: Request, reply: bytes) -> bytes:

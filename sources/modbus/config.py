@@ -1,121 +1,26 @@
-"""What the configuration says of a Modbus device and its points: settings, addresses, encodings.
-
-Addresses name the table and count from 0, as the protocol does: ``holding:0``, ``input:1``,
-``coil:5``, ``discrete:7``, and ``holding:10.3`` for bit 3 of a register (bit 0 is the least
-significant). The 40001 style is refused: half of all manuals count it from 0 all the same.
-"""
+"""What the configuration says of a Modbus device and its points: settings, addresses, encodings."""
 
 from __future__ import annotations
 
-import difflib
-import enum
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Final, Literal
+import zoneinfo
+from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
+from sources.address import host_and_port
 from sources.errors import AddressError
-from sources.settings import Duration, SettingsModel
+from sources.modbus.encodings import Encoding, Shape, WordOrder, natural_shape, parse_shape
+from sources.modbus.tables import ADDRESSES, Addressing, Span, Table, parse_address, parse_range, show
+from sources.settings import Duration, SecretReference, SettingsModel
 from sources.spec import TagSpec
-from sources.tag import Tag, ValueType
+from sources.tag import Tag
 
 MAX_READ_REGISTERS: Final = 125
 MAX_READ_BITS: Final = 2000
 MAX_WRITE_REGISTERS: Final = 123
-ADDRESSES: Final = 65536
-
-
-class WordOrder(enum.Enum):
-    """How a value's bytes stand in its registers; A is the most significant byte.
-
-    Two swaps in four combinations: the bytes within each register (BADC, DCBA) and the
-    registers among each other (CDAB, DCBA). A 64-bit value takes the same two swaps over
-    four registers; a value of one register and the bits of one know only the first. Text
-    runs from the lowest register up whatever the order; only the bytes within a register swap.
-    """
-
-    ABCD = "ABCD"
-    BADC = "BADC"
-    CDAB = "CDAB"
-    DCBA = "DCBA"
-
-    @property
-    def swaps_bytes(self) -> bool:
-        """Whether the low byte of each register comes first."""
-        return self in {WordOrder.BADC, WordOrder.DCBA}
-
-    @property
-    def swaps_words(self) -> bool:
-        """Whether the least significant register comes first."""
-        return self in {WordOrder.CDAB, WordOrder.DCBA}
-
-
-class Table(enum.Enum):
-    """The four tables of a device; the value is the function code that reads it."""
-
-    coil = 1
-    discrete = 2
-    holding = 3
-    input = 4
-
-    @property
-    def is_bits(self) -> bool:
-        """Whether an address of it is one bit rather than one 16-bit register."""
-        return self in {Table.coil, Table.discrete}
-
-    @property
-    def is_writable(self) -> bool:
-        """Whether the protocol has functions that write it."""
-        return self in {Table.coil, Table.holding}
-
-
-class Encoding(enum.Enum):
-    """A device's own type, as ``as:`` names it."""
-
-    bool = "bool"
-    int16 = "int16"
-    uint16 = "uint16"
-    int32 = "int32"
-    uint32 = "uint32"
-    float32 = "float32"
-    int64 = "int64"
-    uint64 = "uint64"
-    float64 = "float64"
-    string = "string"
-
-    @property
-    def type(self) -> ValueType:
-        """The type of the values a tag of this encoding hands up."""
-        return _TYPES[self]
-
-
-_TYPES: Final[Mapping[Encoding, ValueType]] = {
-    Encoding.bool: ValueType.Boolean,
-    Encoding.int16: ValueType.Int16,
-    Encoding.uint16: ValueType.UInt16,
-    Encoding.int32: ValueType.Int32,
-    Encoding.uint32: ValueType.UInt32,
-    Encoding.float32: ValueType.Float,
-    Encoding.int64: ValueType.Int64,
-    Encoding.uint64: ValueType.UInt64,
-    Encoding.float64: ValueType.Double,
-    Encoding.string: ValueType.String,
-}
-_BY_TYPE: Final[Mapping[ValueType, Encoding]] = {
-    kind: e for e, kind in _TYPES.items() if e is not Encoding.string
-}
-_REGISTERS: Final[Mapping[Encoding, int]] = {
-    Encoding.int16: 1,
-    Encoding.uint16: 1,
-    Encoding.int32: 2,
-    Encoding.uint32: 2,
-    Encoding.float32: 2,
-    Encoding.int64: 4,
-    Encoding.uint64: 4,
-    Encoding.float64: 4,
-}
 
 
 def _host(value: str) -> str:
@@ -132,27 +37,126 @@ def _host(value: str) -> str:
     )
 
 
-class ModbusSettings(SettingsModel):
-    """A source of ``driver: modbus``: one unit of one Modbus TCP device or gateway.
+def _zone(value: str) -> str:
+    try:
+        zoneinfo.ZoneInfo(value)
+    except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
+        raise ValueError(f"{value!r} is no time zone; write one like UTC or Europe/Paris") from None
+    return value
 
-    ``max_gap`` is how many registers no tag asks for may be read along to spare a request
-    (in the bit tables 16 bits count as one register). ``max_registers`` and ``max_bits``
+
+class ModbusSettings(SettingsModel):
+    """A source of ``driver: modbus``: one unit of one device, or of a gateway or serial line.
+
+    Sources with the same ``transport`` and address share the line, its ``connections`` and
+    ``pipeline``. ``host`` and ``port`` say where it is on the network, ``device`` and what
+    follows it how a serial port is set. ``ca`` signs the device's certificate, ``certificate`` and
+    ``key`` are ours; ``server_name`` is whom the device's certificate names, where that is not ``host``.
+
+    ``addressing`` says how the addresses of its tags are counted (`tables`), ``timezone`` where
+    the device's calendar is. ``forbidden`` are ranges
+    that no request may touch. ``max_gap`` is how many registers no tag asks for may be read
+    along to spare a request (in the bit tables 16 bits count as one register); left out, it
+    follows from the line. ``max_registers`` and ``max_bits``
     bound one request, where a device takes less than the protocol allows. ``timeout`` is
     the time one request may take, and the call itself. ``pipeline`` requests at most are on
     their way on each of ``connections`` connections.
     """
 
     driver: Literal["modbus"]
-    host: Annotated[str, AfterValidator(_host)]
+    transport: Literal["tcp", "tls", "udp", "rtu-over-tcp", "rtu", "ascii"] = "tcp"
+    host: Annotated[str, AfterValidator(_host)] = Field("", validate_default=False)
     port: Annotated[int, Field(ge=1, le=65535)] = 502
+    device: str = ""
+    baud: Annotated[int, Field(ge=50, le=4_000_000)] = 19_200
+    parity: Literal["even", "odd", "none"] = "even"
+    stop_bits: Literal[1, 2] | None = None
+    data_bits: Literal[7, 8] | None = None
+    ca: Path | None = Field(None, strict=False)
+    certificate: Path | None = Field(None, strict=False)
+    key: Path | None = Field(None, strict=False)
+    key_password: SecretReference | None = None
+    server_name: str | None = None
     unit: Annotated[int, Field(ge=0, le=255)] = 1
     words: Literal["ABCD", "BADC", "CDAB", "DCBA"] = "ABCD"
-    max_gap: Annotated[int, Field(ge=0, le=MAX_READ_REGISTERS)] = MAX_READ_REGISTERS
+    addressing: Addressing = "0-based"
+    timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
+    forbidden: tuple[str, ...] = ()
+    max_gap: Annotated[int, Field(ge=0, le=MAX_READ_REGISTERS)] | None = None
     max_registers: Annotated[int, Field(ge=1, le=MAX_READ_REGISTERS)] = MAX_READ_REGISTERS
     max_bits: Annotated[int, Field(ge=1, le=MAX_READ_BITS)] = MAX_READ_BITS
     timeout: Duration = 1.0
     connections: Annotated[int, Field(ge=1, le=16)] = 1
     pipeline: Annotated[int, Field(ge=1, le=16)] = 1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tls_port(cls, given: Any) -> Any:
+        """Modbus/TCP Security has a port of its own."""
+        if isinstance(given, dict) and given.get("transport") == "tls" and "port" not in given:
+            return {**given, "port": 802}
+        return given
+
+    @model_validator(mode="after")
+    def _fits_the_transport(self) -> Self:
+        given, serial = self.model_fields_set, self.is_serial_port
+        for key in sorted(given & (_NETWORK if serial else _SERIAL)):
+            where = "a serial port" if serial else "the network"
+            raise ValueError(
+                f"{key} has no meaning for transport: {self.transport}, which is on {where}; take it out"
+            )
+        if serial and not self.device:
+            raise ValueError("the key 'device' is missing; name the serial port, like /dev/ttyUSB0")
+        if not serial and not self.host:
+            raise ValueError("the key 'host' is missing; name the device or gateway, like 10.20.1.11")
+        if self.is_unnumbered and (self.pipeline > 1 or self.connections > 1):
+            raise ValueError(
+                f"transport: {self.transport} takes one request at a time; take pipeline and connections out"
+            )
+        if self.is_unnumbered and not 1 <= self.unit <= 247:
+            raise ValueError(f"unit {self.unit} cannot be read on a serial line; units there are 1 to 247")
+        if self.transport == "rtu" and self.data_bits == 7:
+            raise ValueError("RTU frames need 8 data bits; take data_bits out")
+        return self
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.transport != "tls" and (misplaced := self.model_fields_set & _TLS):
+            raise ValueError(f"{min(misplaced)} needs TLS; add transport: tls, or take it out")
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key go together; give both or neither")
+        if self.key_password is not None and self.key is None:
+            raise ValueError("a key_password without a key; add the key key")
+        try:
+            _ = self.forbidden_spans
+        except AddressError as error:
+            raise ValueError(f"forbidden: {error}") from None
+        return self
+
+    @property
+    def forbidden_spans(self) -> list[Span]:
+        """``forbidden``, parsed."""
+        return [parse_range(text, self.addressing) for text in self.forbidden]
+
+    @property
+    def is_serial_port(self) -> bool:
+        """Whether the line begins at a port of this machine."""
+        return self.transport in {"rtu", "ascii"}
+
+    @property
+    def is_unnumbered(self) -> bool:
+        """Whether its frames carry no transaction number, so that one request at a time is on its way."""
+        return self.transport in {"rtu", "ascii", "rtu-over-tcp"}
+
+    @property
+    def address(self) -> str:
+        """Where the line is, for people: ``10.20.1.11:502``, ``/dev/ttyUSB0``."""
+        return self.device if self.is_serial_port else host_and_port(self.host, self.port)
+
+
+_NETWORK: Final = frozenset({"host", "port"})
+_SERIAL: Final = frozenset({"device", "baud", "parity", "stop_bits", "data_bits"})
+_TLS: Final = frozenset({"ca", "certificate", "key", "key_password", "server_name"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +164,8 @@ class ModbusAddress:
     """Where a tag's value lies, and how it is to be read.
 
     ``start`` counts from 0; ``count`` is in registers, or in bits for coils and discrete
-    inputs. ``bit`` is set for one bit of a register, ``length`` (bytes) for text.
+    inputs. ``bit`` is set for one bit of a register, ``length`` (bytes) for text. ``zone`` is
+    that of the device's calendar. ``text`` is the address as the configuration writes it.
     """
 
     table: Table
@@ -170,6 +175,8 @@ class ModbusAddress:
     order: WordOrder = WordOrder.ABCD
     bit: int | None = None
     length: int = 0
+    zone: tzinfo = UTC
+    text: str = field(default="", compare=False)
 
     @property
     def end(self) -> int:
@@ -178,160 +185,45 @@ class ModbusAddress:
 
     def __str__(self) -> str:
         """As the configuration writes it: ``holding:10.3``, ``holding:0 as float32``."""
+        bit = "" if self.bit is None else f".{self.bit}"
+        text = self.text or f"{self.table.name}:{self.start}{bit}"
         if self.encoding is Encoding.bool:
-            bit = "" if self.bit is None else f".{self.bit}"
-            return f"{self.table.name}:{self.start}{bit}"
-        encoding = f"string({self.length})" if self.encoding is Encoding.string else self.encoding.value
-        return f"{self.table.name}:{self.start} as {encoding}"
-
-
-_ADDRESS: Final = re.compile(r"(coil|discrete|holding|input):(\d{1,9})(?:\.(\d{1,3}))?")
-_STRING: Final = re.compile(r"string\((\d{1,6})\)")
-_FORMS: Final = "write holding:0, input:0, coil:0, discrete:0, or holding:0.3 for a bit; all count from 0"
-
-_SYNONYMS: Final[Mapping[str, str]] = {
-    "bit": "bool",
-    "boolean": "bool",
-    "byte": "uint16",
-    "short": "int16",
-    "int": "int16",
-    "sint": "int16",
-    "word": "uint16",
-    "uint": "uint16",
-    "ushort": "uint16",
-    "dint": "int32",
-    "long": "int32",
-    "dword": "uint32",
-    "udint": "uint32",
-    "ulong": "uint32",
-    "float": "float32",
-    "real": "float32",
-    "single": "float32",
-    "lint": "int64",
-    "ulint": "uint64",
-    "lword": "uint64",
-    "double": "float64",
-    "lreal": "float64",
-}
-_TABLE_SYNONYMS: Final[Mapping[str, str]] = {
-    "c": "coil",
-    "co": "coil",
-    "do": "coil",
-    "di": "discrete",
-    "contact": "discrete",
-    "hr": "holding",
-    "register": "holding",
-    "ao": "holding",
-    "mw": "holding",
-    "ir": "input",
-    "ai": "input",
-}
+            return text
+        return f"{text} as {Shape(self.encoding, self.length)}"
 
 
 def parse_tag(spec: TagSpec, settings: ModbusSettings) -> Tag[ModbusAddress]:
     """The tag a binding means. Raises AddressError, its text saying what would be right."""
-    table, start, bit = _parse_address(spec.address)
-    encoding, length = _parse_encoding(spec, table, bit)
-    order = _parse_order(spec, settings, table)
-    if table.is_bits or bit is not None:
-        count = 1
-    elif encoding is Encoding.string:
-        count = (length + 1) // 2
-    else:
-        count = _REGISTERS[encoding]
-    address = ModbusAddress(table, start, count, encoding, order, bit, length)
-    _check_extent(spec, address, settings)
-    return Tag(spec.name, address, encoding.type, spec.scan, spec.writable)
-
-
-def _parse_address(text: str) -> tuple[Table, int, int | None]:
-    match = _ADDRESS.fullmatch(text)
-    if match is None:
-        raise AddressError(f"{text!r} is not a Modbus address: {_address_advice(text)}")
-    table, start = Table[match[1]], int(match[2])
-    if start >= ADDRESSES:
-        raise AddressError(f"{text!r}: addresses run from 0 to {ADDRESSES - 1}")
-    if match[3] is None:
-        return table, start, None
-    bit = int(match[3])
-    if table.is_bits:
-        raise AddressError(f"{text!r}: a {table.name} is one bit already; write {table.name}:{start}")
-    if bit > 15:
-        raise AddressError(f"{text!r}: a register has the bits 0 (least significant) to 15")
-    return table, start, bit
-
-
-def _address_advice(text: str) -> str:
-    plain = text.strip()
-    if (numbered := re.fullmatch(r"(\d+)(\.\d+)?", plain)) is not None:
-        return _numbered_advice(numbered[1], numbered[2] or "")
-    named = re.fullmatch(r"%?([A-Za-z_ ]+?)s?[ :_]*(0[xX][0-9a-fA-F]+|\d+)?(\.\d+)?", plain)
-    if named is None:
-        return _FORMS
-    name, number, bit = named[1].strip().lower(), named[2], named[3] or ""
-    table = _TABLE_SYNONYMS.get(name) or next(
-        iter(difflib.get_close_matches(name.split(maxsplit=1)[0], [t.name for t in Table], n=1)), None
+    table, start, bit = parse_address(spec.address, settings.addressing)
+    shape = _parse_shape(spec, table, bit)
+    count = shape.encoding.registers(shape.length)
+    address = ModbusAddress(
+        table,
+        start,
+        count,
+        shape.encoding,
+        _parse_order(spec, settings, table),
+        bit,
+        shape.length,
+        UTC if settings.timezone == "UTC" else zoneinfo.ZoneInfo(settings.timezone),
+        spec.address,
     )
-    if table is None or number is None:
-        return _FORMS
-    return f"did you mean {table}:{int(number, 0) if number[:2] in {'0x', '0X'} else int(number)}{bit}?"
+    _check_extent(spec, address, settings)
+    return Tag(spec.name, address, shape.encoding.type, spec.scan, spec.writable)
 
 
-def _numbered_advice(digits: str, bit: str) -> str:
-    """What a number in the old notation of five or six digits, table first and from 1, would be here."""
-    tables = {"0": "coil", "1": "discrete", "3": "input", "4": "holding"}
-    table = tables.get(digits[0])
-    if len(digits) in {5, 6} and table is not None and 1 <= int(digits[1:]) <= ADDRESSES:
-        right = f"{table}:{int(digits[1:]) - 1}{bit}"
-        return f"{digits} in {len(digits)}-digit notation is {right}; write that"
-    return f"it does not say which table; {_FORMS}"
-
-
-def _parse_encoding(spec: TagSpec, table: Table, bit: int | None) -> tuple[Encoding, int]:
+def _parse_shape(spec: TagSpec, table: Table, bit: int | None) -> Shape:
     if table.is_bits or bit is not None:
         if spec.encoding not in {None, "bool"}:
             raise AddressError(f"{spec.address!r} is one bit: it can only be bool, not {spec.encoding}")
-        return Encoding.bool, 0
-    encoding, length = _default_encoding(spec) if spec.encoding is None else _named_encoding(spec.encoding)
-    if encoding is Encoding.bool:
+        return Shape(Encoding.bool)
+    shape = natural_shape(spec.address, spec.natural) if spec.encoding is None else parse_shape(spec.encoding)
+    if shape.encoding is Encoding.bool:
         raise AddressError(
             f"{spec.address!r} is a register of 16 bits: say which bit ({spec.address}.0 is the least "
             "significant), or what number it holds (as: uint16)"
         )
-    return encoding, length
-
-
-def _named_encoding(text: str) -> tuple[Encoding, int]:
-    if (match := _STRING.fullmatch(text)) is not None:
-        length = int(match[1])
-        if length == 0:
-            raise AddressError("string(0) holds nothing; say how many bytes the text takes, as in string(16)")
-        return Encoding.string, length
-    plain = text.strip().lower()
-    if plain.startswith(("string", "str", "char")):
-        raise AddressError(f"as: {text}: say how many bytes the text takes, as in string(16)")
-    names = [e.value for e in Encoding if e is not Encoding.string]
-    if text in names:
-        return Encoding(text), 0
-    close = _SYNONYMS.get(plain) or next(iter(difflib.get_close_matches(plain, names, n=1)), None)
-    hint = f"; did you mean {close}?" if close else ""
-    raise AddressError(f"as: {text} is no encoding; there are {', '.join(names)} and string(N){hint}")
-
-
-def _default_encoding(spec: TagSpec) -> tuple[Encoding, int]:
-    natural = spec.natural
-    if natural is ValueType.String:
-        raise AddressError(
-            f"{spec.address!r}: text needs its length in bytes; add as: string(16), two bytes a register"
-        )
-    encoding = _BY_TYPE.get(natural)
-    if encoding is None:
-        wider = "int16" if natural is ValueType.SByte else "uint16"
-        raise AddressError(
-            f"{spec.address!r}: a register is 16 bits, so {natural.name} says too little; add as: {wider} "
-            f"or as: {'uint16' if wider == 'int16' else 'int16'}"
-        )
-    return encoding, 0
+    return shape
 
 
 def _parse_order(spec: TagSpec, settings: ModbusSettings, table: Table) -> WordOrder:
@@ -349,13 +241,18 @@ def _parse_order(spec: TagSpec, settings: ModbusSettings, table: Table) -> WordO
 def _check_extent(spec: TagSpec, address: ModbusAddress, settings: ModbusSettings) -> None:
     if address.end > ADDRESSES:
         raise AddressError(
-            f"{address} takes {address.count} registers and so runs past {ADDRESSES - 1}, the last address"
+            f"{address} takes {address.count} registers and so runs past "
+            f"{show(address.table, ADDRESSES - 1, settings.addressing)}, the last address"
         )
     if not address.table.is_bits and address.count > settings.max_registers:
         raise AddressError(
             f"{address} takes {address.count} registers; one request reads {settings.max_registers} of this "
             "device (max_registers) and a value is never split"
         )
+    for span in settings.forbidden_spans:
+        if span.table is address.table and address.start < span.high and span.low < address.end:
+            first, last = (show(span.table, at, settings.addressing) for at in (span.low, span.high - 1))
+            raise AddressError(f"{address} lies in {first} to {last}, which is forbidden for this source")
     if not spec.writable:
         return
     if not address.table.is_writable:

@@ -1,8 +1,8 @@
 """Register and bit tables to values, and back. Pure: bytes in, values out.
 
 A `Layout` is compiled once per block: numbers come out of the reply's raw bytes by one
-`struct.unpack` per byte order, bits by a mask on a byte, text by a slice. With the bytes of
-each register swapped, BADC is ABCD and CDAB is DCBA, that is big and little endian: four
+`struct.unpack` per byte order, bits by a mask on a byte, the rest by a slice and its format.
+With the bytes of each register swapped, BADC is ABCD and CDAB is DCBA, that is big and little endian: four
 orders from two formats.
 """
 
@@ -10,33 +10,17 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
-from sources.modbus.config import Encoding, ModbusAddress, Table, WordOrder
+from sources.modbus.config import ModbusAddress
+from sources.modbus.encodings import LETTERS, Encoding, WordOrder
+from sources.modbus.formats import Unencodable, format_of
+from sources.modbus.tables import Table
 from sources.quality import BAD_DECODING_ERROR, BAD_OUT_OF_RANGE, BAD_TYPE_MISMATCH, GOOD, Quality
 from sources.tag import INTEGER_LIMITS, Tag, Value
 
-_LETTERS: Final = {
-    Encoding.int16: "h",
-    Encoding.uint16: "H",
-    Encoding.int32: "i",
-    Encoding.uint32: "I",
-    Encoding.float32: "f",
-    Encoding.int64: "q",
-    Encoding.uint64: "Q",
-    Encoding.float64: "d",
-}
-
 ModbusTag: TypeAlias = Tag[ModbusAddress]
 _Unpack: TypeAlias = Callable[[bytes], tuple[Any, ...]]
-
-
-class Unencodable(ValueError):
-    """A value that a tag's encoding cannot carry; ``quality`` says why."""
-
-    def __init__(self, message: str, quality: Quality) -> None:
-        super().__init__(message)
-        self.quality = quality
 
 
 def swap_bytes(data: bytes) -> bytes:
@@ -44,6 +28,16 @@ def swap_bytes(data: bytes) -> bytes:
     swapped = bytearray(len(data))
     swapped[0::2], swapped[1::2] = data[1::2], data[0::2]
     return bytes(swapped)
+
+
+def _reverse(data: bytes) -> bytes:
+    """Every byte in the opposite order: registers and the bytes within."""
+    return data[::-1]
+
+
+def _swap_words(data: bytes) -> bytes:
+    """The registers in the opposite order, the bytes of each as they are."""
+    return swap_bytes(data[::-1])
 
 
 def reply_size(table: Table, count: int) -> int:
@@ -58,37 +52,33 @@ class Layout:
     made once, so every batch of the block can carry the same tuple.
     """
 
-    __slots__ = ("_bits", "_formats", "_texts", "size", "tags")
+    __slots__ = ("_bits", "_formats", "_others", "size", "tags")
 
     def __init__(self, table: Table, start: int, count: int, tags: Iterable[ModbusTag]) -> None:
         self.size = reply_size(table, count)
         numbers: list[ModbusTag] = []
         bits: list[ModbusTag] = []
-        texts: list[ModbusTag] = []
+        others: list[ModbusTag] = []
         for tag in sorted(tags, key=lambda tag: (tag.address.start, tag.address.count)):
             kind = tag.address.encoding
-            (bits if kind is Encoding.bool else texts if kind is Encoding.string else numbers).append(tag)
+            (bits if kind is Encoding.bool else numbers if kind.is_plain else others).append(tag)
         self._formats: list[tuple[_Unpack, bool]] = []
         ordered = _compile(numbers, start, self.size, self._formats)
         self._bits = [_bit_place(tag.address, start) for tag in bits]
-        self._texts = [
-            (
-                slice(first := 2 * (tag.address.start - start), first + 2 * tag.address.count),
-                tag.address.length,
-                tag.address.order.swaps_bytes,
-            )
-            for tag in texts
+        self._others = [
+            (slice(first := 2 * (tag.address.start - start), first + 2 * tag.address.count), *_other(tag))
+            for tag in others
         ]
-        self.tags: tuple[ModbusTag, ...] = (*ordered, *bits, *texts)
+        self.tags: tuple[ModbusTag, ...] = (*ordered, *bits, *others)
 
     def decode(self, data: bytes) -> tuple[Sequence[Value], Quality | list[Quality]]:
         """Values in the order of ``tags`` from exactly ``size`` bytes, and one quality or one each.
 
-        A text that is not UTF-8 is None with BadDecodingError; a number of whatever bits,
-        NaN and infinity too, is a value.
+        A text that is not UTF-8, or a date that is none, is None with BadDecodingError; a
+        number of whatever bits, NaN and infinity too, is a value.
         """
         formats, bits = self._formats, self._bits
-        if len(formats) == 1 and not formats[0][1] and not bits and not self._texts:
+        if len(formats) == 1 and not formats[0][1] and not bits and not self._others:
             return formats[0][0](data), GOOD
         values: list[Value] = []
         swapped = b""
@@ -98,14 +88,13 @@ class Layout:
             values += unpack(swapped if swap else data)
         if bits:
             values += [data[byte] & mask != 0 for byte, mask in bits]
-        if not self._texts:
+        if not self._others:
             return values, GOOD
         qualities: list[Quality] = [GOOD] * len(values)
-        for place, length, swap in self._texts:
-            raw = data[place]
-            text = _text((swap_bytes(raw) if swap else raw)[:length])
-            values.append(text)
-            qualities.append(GOOD if text is not None else BAD_DECODING_ERROR)
+        for place, arrange, decode in self._others:
+            value = decode(arrange(data[place]))
+            values.append(value)
+            qualities.append(GOOD if value is not None else BAD_DECODING_ERROR)
         return values, qualities
 
 
@@ -139,7 +128,7 @@ def _compile(
             if address.order is not order or place < at:
                 left.append(tag)
                 continue
-            parts.append(f"{place - at}x{_LETTERS[address.encoding]}")
+            parts.append(f"{place - at}x{LETTERS[address.encoding]}")
             at = place + 2 * address.count
             ordered.append(tag)
         parts.append(f"{size - at}x")
@@ -157,12 +146,18 @@ def _bit_place(address: ModbusAddress, start: int) -> tuple[int, int]:
     return 2 * offset + (low_byte_last ^ address.order.swaps_bytes), 1 << address.bit % 8
 
 
-def _text(raw: bytes) -> str | None:
-    """Text up to the first NUL; padding blanks stay, they may be meant."""
-    try:
-        return raw.partition(b"\0")[0].decode("utf-8")
-    except UnicodeDecodeError:
-        return None
+def _other(tag: ModbusTag) -> tuple[Callable[[bytes], bytes], Callable[[bytes], Value]]:
+    """How the bytes are arranged for a format, and the format's reading."""
+    address = tag.address
+    return arrangement(address), format_of(address.encoding, address.length, address.zone).decode
+
+
+def arrangement(address: ModbusAddress) -> Callable[[bytes], bytes]:
+    """From the order on the wire to that of a format; its own inverse."""
+    order = address.order
+    if address.encoding.is_one_number and order.swaps_words:
+        return _reverse if order.swaps_bytes else _swap_words
+    return swap_bytes if order.swaps_bytes else bytes
 
 
 def register_mask(address: ModbusAddress) -> int:
@@ -177,12 +172,14 @@ def encode(tag: ModbusTag, value: Value) -> bytes:
     Not for bits: `to_bool` says what to write there. Text is UTF-8, filled up with NULs.
     """
     address = tag.address
-    order = address.order
-    if address.encoding is Encoding.string:
-        raw = _encode_text(tag, value)
-        return swap_bytes(raw) if order.swaps_bytes else raw
-    raw = _encode_number(tag, value)
-    return swap_bytes(raw) if _is_swapped(order) else raw
+    if address.encoding.is_plain:
+        raw = _encode_number(tag, value)
+        return swap_bytes(raw) if _is_swapped(address.order) else raw
+    try:
+        raw = format_of(address.encoding, address.length, address.zone).encode(value)
+    except Unencodable as error:
+        raise Unencodable(f"{tag.name}: {error}", error.quality) from None
+    return arrangement(address)(raw)
 
 
 def to_bool(tag: ModbusTag, value: Value) -> bool:
@@ -193,7 +190,7 @@ def to_bool(tag: ModbusTag, value: Value) -> bool:
 
 
 def _encode_number(tag: ModbusTag, value: Value) -> bytes:
-    letter = _LETTERS[tag.address.encoding]
+    letter = LETTERS[tag.address.encoding]
     limits = INTEGER_LIMITS.get(tag.type)
     if isinstance(value, bool) or not isinstance(value, int | float if limits is None else int):
         raise Unencodable(f"{tag.name}: {value!r} is not of type {tag.type.name}", BAD_TYPE_MISMATCH)
@@ -205,20 +202,3 @@ def _encode_number(tag: ModbusTag, value: Value) -> bytes:
         return struct.pack(_endian(tag.address.order) + letter, float(value) if limits is None else value)
     except OverflowError:
         raise Unencodable(f"{tag.name}: {value} is too large for {tag.type.name}", BAD_OUT_OF_RANGE) from None
-
-
-def _encode_text(tag: ModbusTag, value: Value) -> bytes:
-    if not isinstance(value, str):
-        raise Unencodable(f"{tag.name}: {value!r} is not a String", BAD_TYPE_MISMATCH)
-    try:
-        raw = value.encode("utf-8")
-    except UnicodeEncodeError:
-        raise Unencodable(f"{tag.name}: {value!r} has no UTF-8", BAD_OUT_OF_RANGE) from None
-    if b"\0" in raw:
-        raise Unencodable(f"{tag.name}: a NUL inside {value!r} would end the text there", BAD_OUT_OF_RANGE)
-    if len(raw) > tag.address.length:
-        raise Unencodable(
-            f"{tag.name}: {value!r} takes {len(raw)} bytes, the device has {tag.address.length}",
-            BAD_OUT_OF_RANGE,
-        )
-    return raw.ljust(2 * tag.address.count, b"\0")

@@ -15,8 +15,8 @@ from sources.statistics import ScanStatistics
 class Missing:
     """What a device has shown not to have; it outlives a connection, so that each lack is named once."""
 
-    def __init__(self) -> None:
-        self.holes: set[Hole] = set()
+    def __init__(self, forbidden: Iterable[Hole] = ()) -> None:
+        self.holes: set[Hole] = set(forbidden)
         """Places no request may read across."""
         self.functions: set[int] = set()
         """Function codes the device does not know."""

@@ -1,4 +1,4 @@
-"""ModbusSource: one unit of a Modbus TCP device, and the session while it is connected."""
+"""ModbusSource: one unit of a Modbus device or gateway, and the session while it is connected."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, Never
 
 from sources import clock
-from sources.address import host_and_port
 from sources.batch import Batch, Emit
 from sources.errors import ConnectionLost
 from sources.insight import PlannedBlock, Traffic
 from sources.modbus import codec
-from sources.modbus.config import Encoding, ModbusSettings
-from sources.modbus.decode import Layout, ModbusTag, Unencodable, encode, register_mask, to_bool
-from sources.modbus.device import Device
+from sources.modbus.config import ModbusSettings
+from sources.modbus.decode import Layout, ModbusTag, encode, register_mask, to_bool
+from sources.modbus.device import Device, Missing
+from sources.modbus.encodings import Encoding
 from sources.modbus.exchange import NoReply, NotSent
 from sources.modbus.explain import explain
-from sources.modbus.line import Line
+from sources.modbus.formats import Unencodable
+from sources.modbus.line import Gateway, Unit
 from sources.modbus.plan import Block, Limits, plan
 from sources.modbus.scan import Scan
 from sources.quality import (
@@ -52,7 +53,8 @@ class ModbusSource:
         *,
         retry_missing: float = RETRY_MISSING,
     ) -> None:
-        self._device = Device(name, settings, tuple(tags), retry_missing)
+        self._device = _device(name, settings, tags, retry_missing)
+        self._gateway = Gateway.of(settings, self)
 
     @property
     def name(self) -> str:
@@ -62,7 +64,7 @@ class ModbusSource:
     @property
     def address(self) -> str:
         """See Source."""
-        return host_and_port(self._device.settings.host, self._device.settings.port)
+        return self._device.settings.address
 
     @property
     def tags(self) -> Sequence[ModbusTag]:
@@ -90,30 +92,38 @@ class ModbusSource:
     def replace_tags(self, tags: Sequence[ModbusTag]) -> None:
         """Read other tags from the next connection on; what was counted and learnt is forgotten."""
         device = self._device
-        self._device = Device(device.name, device.settings, tuple(tags), device.retry_missing)
+        self._device = _device(device.name, device.settings, tags, device.retry_missing)
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[ModbusSession]:
-        """Dial. Raises Unreachable."""
+        """Dial, or share the line of others. Raises Unreachable or Refused."""
         device = self._device
-        line = Line(device.settings)
-        line.traffic = device.traffic
-        try:
-            await line.dial()
-            yield ModbusSession(device, line)
-        finally:
-            line.close()
+        async with self._gateway.unit(device.settings, device.traffic, _question(device)) as unit:
+            yield ModbusSession(device, unit)
+
+
+def _device(name: str, settings: ModbusSettings, tags: Sequence[ModbusTag], retry_missing: float) -> Device:
+    return Device(name, settings, tuple(tags), retry_missing, Missing(settings.forbidden_spans))
+
+
+def _question(device: Device) -> codec.Request | None:
+    """What a device can be asked to see whether it is there: one of its own points."""
+    for tag in device.tags:
+        if tag not in device.missing:
+            address = tag.address
+            return codec.read(device.settings.unit, address.table, address.start, address.count)
+    return None
 
 
 class ModbusSession:
     """See `sources.source.Session`."""
 
-    def __init__(self, device: Device, line: Line) -> None:
+    def __init__(self, device: Device, unit: Unit) -> None:
         self._device = device
         self._name = device.name
-        self._unit = device.settings.unit
+        self._unit = unit.number
         self._lacks = device.missing.functions
-        self._line = line
+        self._line = unit
 
     async def scan(self, emit: Emit) -> Never:
         """See Session."""

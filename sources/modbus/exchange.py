@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TypeAlias
 
 from sources.errors import ConnectionLost
 from sources.insight import Traffic
-from sources.modbus.codec import Request
+from sources.modbus.codec import MalformedReply, Request
 
 
 class NoReply(Exception):
@@ -15,6 +16,9 @@ class NoReply(Exception):
 
 class NotSent(ConnectionLost):
     """The connection was lost before the request went out: the device cannot have seen it."""
+
+
+Failure: TypeAlias = NoReply | MalformedReply | ConnectionLost
 
 
 class Exchange:
@@ -36,8 +40,8 @@ class Exchange:
         """A reply came, of this unit and transaction: its PDU, not empty and not checked further."""
         raise NotImplementedError
 
-    def failed(self, error: NoReply | ConnectionLost) -> None:
-        """None came in time, or none will come."""
+    def failed(self, error: Failure) -> None:
+        """None came in time, a garbled one did, or none will come."""
         raise NotImplementedError
 
 
@@ -55,7 +59,7 @@ class Awaited(Exchange):
         if not self.reply.done():
             self.reply.set_result(reply)
 
-    def failed(self, error: NoReply | ConnectionLost) -> None:
+    def failed(self, error: Failure) -> None:
         """See Exchange."""
         if not self.reply.done():
             self.reply.set_exception(error)

@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 
 from sources.insight import PlannedBlock
-from sources.modbus.config import Table
 from sources.modbus.device import Device, hole_of
 from sources.modbus.plan import Block, Hole, Limits
+from sources.modbus.tables import Table
 from sources.tag import ScanClass
 
 

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from typing import Final
 
 from sources.errors import Refused, Unreachable
+from sources.insight import Traffic
 from sources.modbus import codec
 from sources.modbus.config import ModbusSettings
 from sources.modbus.exchange import NoReply
-from sources.modbus.line import Line
+from sources.modbus.line import Gateway, Unit
 
 _FUNCTION: Final = 0x2B
 _MEI_TYPE: Final = 0x0E
@@ -40,10 +41,10 @@ async def identify(settings: ModbusSettings) -> Mapping[str, str]:
     the function yields nothing. Raises Unreachable where nobody answers, ConnectionLost
     where the connection ends, and Refused where what comes cannot be read or the device says no.
     """
-    line = Line(settings)
+    gateway = Gateway(settings)
     try:
-        await line.dial()
-        found = await _everything(line, settings.unit)
+        async with gateway.unit(settings, Traffic()) as unit:
+            found = await _everything(unit)
     except NoReply as error:
         raise Unreachable(f"unit {settings.unit} does not answer: {error}") from None
     except codec.MalformedReply as error:
@@ -52,28 +53,26 @@ async def identify(settings: ModbusSettings) -> Mapping[str, str]:
         if error.code == codec.ILLEGAL_FUNCTION:
             return {}
         raise Refused(f"no device identification: {error}") from None
-    finally:
-        line.close()
     return {_NAMES.get(number) or f"Object 0x{number:02X}": found[number] for number in sorted(found)}
 
 
-async def _everything(line: Line, unit: int) -> dict[int, str]:
+async def _everything(unit: Unit) -> dict[int, str]:
     """All objects; of a device that refuses the extended ones, the basic ones."""
     try:
-        return await _objects(line, unit, _EXTENDED)
+        return await _objects(unit, _EXTENDED)
     except codec.DeviceException as error:
         if error.code not in {codec.ILLEGAL_ADDRESS, codec.ILLEGAL_VALUE}:
             raise
-        return await _objects(line, unit, _BASIC)
+        return await _objects(unit, _BASIC)
 
 
-async def _objects(line: Line, unit: int, kind: int) -> dict[int, str]:
+async def _objects(unit: Unit, kind: int) -> dict[int, str]:
     found: dict[int, str] = {}
     start = 0
     for _ in range(_MOST_REPLIES):
-        request = codec.Request(unit, _FUNCTION, bytes((_MEI_TYPE, kind, start)))
-        async with line.slots.command():
-            body = codec.check(request, await line.exchange(request))
+        request = codec.Request(unit.number, _FUNCTION, bytes((_MEI_TYPE, kind, start)))
+        async with unit.slots.command():
+            body = codec.check(request, await unit.exchange(request))
         following = _read(body, kind, found)
         if following is None or following <= start:
             break

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from sources.errors import ConnectionLost
 from sources.modbus.codec import Request
-from sources.modbus.exchange import Exchange, NoReply
+from sources.modbus.exchange import Exchange, Failure, NoReply
 from sources.quality import BAD_COMMUNICATION_ERROR, BAD_CONNECTION_CLOSED, Quality
 
 
@@ -29,14 +29,13 @@ class Link:
         self._watcher = watcher
         self._loop = asyncio.get_running_loop()
         self._time = self._loop.time
-        self._transport: asyncio.BaseTransport | None = None
+        self._transport: asyncio.Transport | asyncio.DatagramTransport | None = None
         self._pending: dict[int, Exchange] = {}
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = math.inf
         self._closed = False
 
-    @staticmethod
-    def render(request: Request) -> bytes:
+    def render(self, request: Request) -> bytes:
         """The bytes of a request in this framing, made once for `Exchange.frame`."""
         raise NotImplementedError
 
@@ -58,7 +57,8 @@ class Link:
             self._alarm.cancel()
             self._alarm = None
         if self._transport is not None:
-            self._hang_up(self._transport)
+            # At once: what is not sent yet would keep a connection to a dead peer for long.
+            self._transport.abort()
         waiting, self._pending = self._pending, {}
         for exchange in waiting.values():
             exchange.failed(ConnectionLost(reason, quality))
@@ -67,9 +67,6 @@ class Link:
         """Called by asyncio."""
         del exc  # closed or reset, it is gone
         self._drop("the device closed the connection", BAD_CONNECTION_CLOSED)
-
-    def _hang_up(self, transport: asyncio.BaseTransport) -> None:
-        transport.close()
 
     def _drop(self, reason: str, quality: Quality) -> None:
         """The link is of no more use."""
@@ -103,8 +100,7 @@ class Link:
         for key in overdue:
             exchange = self._pending.pop(key, None)
             if exchange is not None:
-                self._given_up(exchange)
-                exchange.failed(NoReply("no reply"))
+                exchange.failed(self._given_up(exchange))
         if self._pending:
             following = min(exchange.deadline for exchange in self._pending.values())
             if following < self._alarm_at:
@@ -114,5 +110,7 @@ class Link:
         """Whether part of a reply is here: the rest would be taken for the head of the next."""
         return False
 
-    def _given_up(self, exchange: Exchange) -> None:
-        """No reply to it came in time; one may come yet."""
+    def _given_up(self, exchange: Exchange) -> Failure:
+        """No reply to it came in time, and one may come yet; what it is told."""
+        del exchange
+        return NoReply("no reply")

@@ -9,36 +9,25 @@ from typing import Final
 from sources.modbus.codec import Request
 from sources.modbus.exchange import Exchange
 from sources.modbus.link import Link
-from sources.quality import BAD_COMMUNICATION_ERROR
+from sources.quality import BAD_COMMUNICATION_ERROR, BAD_NO_COMMUNICATION
 
 _HEADER: Final = struct.Struct(">HHHB")
 _LONGEST: Final = 254
 """Unit and PDU of one frame: 1 + 253 bytes."""
 
 
-def render(request: Request) -> bytes:
-    """A frame without its first two bytes, the transaction number."""
-    return struct.pack(">HHB", 0, len(request.pdu) + 1, request.unit) + request.pdu
-
-
-class MbapStream(Link, asyncio.Protocol):
-    """Over a stream, plain or TLS.
+class MbapLink(Link):
+    """Over whatever carries bytes.
 
     A reply counts if its transaction and unit are those of a request in flight. Others, as
-    late ones, are dropped and counted. What is no frame ends the link, since there is no
-    telling where the next would begin.
+    late ones, are dropped and counted.
     """
 
-    render = staticmethod(render)
-    _rest = b""
     _transaction = 0
-    _transport: asyncio.WriteTransport | None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Called by asyncio."""
-        self._transport = transport  # type: ignore[assignment]  # a stream's transport writes
-        if self._closed:
-            transport.close()
+    def render(self, request: Request) -> bytes:
+        """See Link: a frame without its first two bytes, the transaction number."""
+        return struct.pack(">HHB", 0, len(request.pdu) + 1, request.unit) + request.pdu
 
     def ask(self, exchange: Exchange, patience: float) -> None:
         """See Link."""
@@ -48,8 +37,30 @@ class MbapStream(Link, asyncio.Protocol):
         self._transaction = number
         self._expect(number, exchange, patience)
         exchange.traffic.asked(2 + len(exchange.frame))
+        self._send(number.to_bytes(2, "big") + exchange.frame)
+
+    def _send(self, frame: bytes) -> None:
+        raise NotImplementedError
+
+
+class MbapStream(MbapLink, asyncio.Protocol):
+    """Over a stream, plain or TLS.
+
+    What is no frame ends the link, since there is no telling where the next would begin.
+    """
+
+    _rest = b""
+    _transport: asyncio.Transport | None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Called by asyncio."""
+        self._transport = transport
+        if self._closed:
+            transport.abort()
+
+    def _send(self, frame: bytes) -> None:
         if self._transport is not None:
-            self._transport.write(number.to_bytes(2, "big") + exchange.frame)
+            self._transport.write(frame)
 
     def data_received(self, data: bytes) -> None:
         """Called by asyncio: hand on every whole reply."""
@@ -76,3 +87,39 @@ class MbapStream(Link, asyncio.Protocol):
 
     def _halfway(self) -> bool:
         return bool(self._rest)
+
+
+class MbapDatagrams(MbapLink, asyncio.DatagramProtocol):
+    """Over UDP: each datagram is one frame; what is none is dropped, for the next one is whole again."""
+
+    _transport: asyncio.DatagramTransport | None
+
+    def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
+        """Called by asyncio."""
+        self._transport = transport
+        if self._closed:
+            transport.abort()
+
+    def _send(self, frame: bytes) -> None:
+        if self._transport is not None:
+            self._transport.sendto(frame)
+
+    def datagram_received(self, data: bytes, addr: object) -> None:
+        """Called by asyncio."""
+        del addr  # the socket is connected: the system lets no other through
+        if len(data) < _HEADER.size + 1:
+            self.strangers += 1
+            return
+        number, protocol, length, unit = _HEADER.unpack_from(data)
+        exchange = self._pending.get(number)
+        if protocol == 0 and length == len(data) - 6 and exchange and exchange.request.unit == unit:
+            del self._pending[number]
+            exchange.traffic.bytes_in += len(data)
+            exchange.answered(data[7:])
+        else:
+            self.strangers += 1
+
+    def error_received(self, exc: Exception) -> None:
+        """Called by asyncio: nobody listens there, or there is no way."""
+        reason = (exc.strerror if isinstance(exc, OSError) else None) or str(exc)
+        self._drop(reason.lower(), BAD_NO_COMMUNICATION)

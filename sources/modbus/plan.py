@@ -5,23 +5,26 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
-from sources.modbus.config import ModbusSettings, Table
+from sources.modbus.config import MAX_READ_REGISTERS, ModbusSettings
 from sources.modbus.decode import ModbusTag
+from sources.modbus.tables import Span, Table
 from sources.tag import ScanClass
 
+BITS_A_CHARACTER: Final = 11
+"""On a serial line: start, eight of data, parity or a second stop, stop."""
+TURNAROUND: Final = 0.01
+"""Seconds a device on a serial line takes to answer, as a rule."""
+_SERVER_BAUD: Final = 9600
 
-class Hole(NamedTuple):
-    """A place of a table that no request may read across: from below ``low`` to beyond ``high``.
 
-    Devices have them where nothing is mapped, and between areas that they read only one at a
-    time: then ``low`` and ``high`` are the same address.
-    """
+Hole: TypeAlias = Span
+"""A place of a table that no request may read across: from below ``low`` to beyond ``high``.
 
-    table: Table
-    low: int
-    high: int
+Devices have them where nothing is mapped, and between areas that they read only one at a
+time: then ``low`` and ``high`` are the same address. Some are forbidden by configuration.
+"""
 
 
 class Limits(NamedTuple):
@@ -34,7 +37,25 @@ class Limits(NamedTuple):
     @classmethod
     def of(cls, settings: ModbusSettings) -> Limits:
         """The limits of a source."""
-        return cls(settings.max_gap, settings.max_registers, settings.max_bits)
+        gap = natural_gap(settings) if settings.max_gap is None else settings.max_gap
+        return cls(gap, settings.max_registers, settings.max_bits)
+
+
+def natural_gap(settings: ModbusSettings) -> int:
+    """How many registers to read along take as long as another request on this kind of line.
+
+    On a network a whole frame costs next to nothing. On a serial line another request is
+    13 characters of framing, two silences of 3.5 characters and some `TURNAROUND` of the
+    device, and a register is two characters; in ASCII twice as many. What speed lies behind
+    a serial server is not known: as for 9600 baud.
+    """
+    if not settings.is_unnumbered:
+        return MAX_READ_REGISTERS
+    baud = settings.baud if settings.is_serial_port else _SERVER_BAUD
+    width = 2 if settings.transport == "ascii" else 1
+    character = BITS_A_CHARACTER / baud
+    overhead = (13 * width + 7) * character + TURNAROUND
+    return min(MAX_READ_REGISTERS, round(overhead / (2 * width * character)))
 
 
 @dataclass(frozen=True, slots=True)

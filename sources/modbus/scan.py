@@ -20,8 +20,8 @@ from sources.errors import ConnectionLost
 from sources.modbus import codec
 from sources.modbus.decode import Layout, ModbusTag
 from sources.modbus.device import Device, search
-from sources.modbus.exchange import Exchange, NoReply
-from sources.modbus.line import Line
+from sources.modbus.exchange import Exchange, Failure, NoReply
+from sources.modbus.line import Unit
 from sources.modbus.plan import Block, Limits, plan
 from sources.quality import (
     BAD_COMMUNICATION_ERROR,
@@ -91,7 +91,7 @@ class _Job(Exchange):
         """See Exchange."""
         self.scan.answered(self, reply)
 
-    def failed(self, error: NoReply | ConnectionLost) -> None:
+    def failed(self, error: Failure) -> None:
         """See Exchange."""
         self.scan.failed(self, error)
 
@@ -100,10 +100,10 @@ class _Job(Exchange):
 
 
 class Scan:
-    """One scan over one line."""
+    """One scan of one unit; ``line`` is its view of the line."""
 
-    def __init__(self, device: Device, line: Line, emit: Emit) -> None:
-        self.unit = device.settings.unit
+    def __init__(self, device: Device, line: Unit, emit: Emit) -> None:
+        self.unit = line.number
         self.line = line
         self.statistics = device.statistics
         self._device = device
@@ -205,14 +205,13 @@ class Scan:
         if self._settled(job):
             return
         try:
-            self.line.heard()
             self._take(job, reply)
         except Exception as error:  # noqa: BLE001 - raised again, by run(), whose caller judges it
             self._error = error
             self._wake()
         self._pump()
 
-    def failed(self, job: _Job, error: NoReply | ConnectionLost) -> None:
+    def failed(self, job: _Job, error: Failure) -> None:
         """None came."""
         if self._settled(job):
             return
@@ -221,6 +220,8 @@ class Scan:
                 what = self.line.unanswered(error)
                 if isinstance(what, NoReply):
                     self._unread(job, BAD_TIMEOUT, what)
+            elif isinstance(error, codec.MalformedReply):
+                self._unread(job, BAD_COMMUNICATION_ERROR, error)
         except Exception as broken:  # noqa: BLE001 - as above
             self._error = broken
             self._wake()
@@ -238,6 +239,8 @@ class Scan:
     def _take(self, job: _Job, reply: bytes) -> None:
         """Emit what a reply brings, and put its block back on the schedule."""
         layout = job.layout
+        if not (reply[0] & 0x80 and reply[-1] in codec.UNREACHED):
+            self.line.heard()
         try:
             data = codec.check_read(job.request, reply, layout.size)
         except codec.MalformedReply as error:
@@ -245,6 +248,8 @@ class Scan:
         except codec.DeviceException as error:
             if error.code not in _REFUSALS:
                 self._unread(job, error.read_quality, error)
+                if error.code in codec.UNREACHED:
+                    self.line.absent(error)
             elif job.missing:
                 self._emit(Batch(layout.tags, None, BAD_CONFIGURATION_ERROR, None, clock.now()))
                 self._again(job)

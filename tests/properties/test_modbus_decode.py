@@ -9,14 +9,15 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from support.modbus_tags import settings, tag
 
-from sources.modbus.config import Encoding, Table, WordOrder
 from sources.modbus.decode import Layout, ModbusTag, encode, register_mask, swap_bytes
+from sources.modbus.encodings import Encoding, WordOrder
 from sources.modbus.plan import Limits, plan
+from sources.modbus.tables import Table
 from sources.quality import GOOD
 from sources.tag import INTEGER_LIMITS, Value
 
 ORDERS = st.sampled_from([order.value for order in WordOrder])
-INTEGERS = [e for e in Encoding if e.type in INTEGER_LIMITS]
+INTEGERS = [e for e in Encoding if e.is_plain and e.type in INTEGER_LIMITS]
 NUMBERS = st.sampled_from([*INTEGERS, Encoding.float32, Encoding.float64])
 
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from support.modbus_tags import tag
 from support.scanning import FAST, NORMAL
 
-from sources.modbus.config import ADDRESSES, Table
 from sources.modbus.decode import ModbusTag
 from sources.modbus.plan import Block, Hole, Limits, plan
+from sources.modbus.tables import ADDRESSES, Table
 
 ENCODINGS = st.sampled_from(["int16", "uint32", "float32", "float64", "string(7)"])
 LIMITS = st.builds(Limits, st.integers(0, 125), st.integers(4, 125), st.integers(1, 2000))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from sources.modbus import codec
-from sources.modbus.config import Table
+from sources.modbus.tables import Table
 from sources.quality import (
     BAD_CONFIGURATION_ERROR,
     BAD_DEVICE_FAILURE,

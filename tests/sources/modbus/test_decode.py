@@ -5,8 +5,9 @@ import math
 import pytest
 from support.modbus_tags import tag
 
-from sources.modbus.config import Table
-from sources.modbus.decode import Layout, Unencodable, encode, register_mask, to_bool
+from sources.modbus.decode import Layout, encode, register_mask, to_bool
+from sources.modbus.formats import Unencodable
+from sources.modbus.tables import Table
 from sources.quality import BAD_DECODING_ERROR, BAD_OUT_OF_RANGE, BAD_TYPE_MISMATCH, GOOD, Quality
 from sources.tag import Value
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 from support.modbus_tags import settings, tag
 from support.scanning import FAST, NORMAL
 
-from sources.modbus.config import Table
 from sources.modbus.plan import Block, Hole, Limits, plan
+from sources.modbus.tables import Table
 
 LIMITS = Limits.of(settings())
 

@@ -1,0 +1,119 @@
+"""Dialling: from settings to a link that stands, over whatever transport."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import socket
+import ssl
+from pathlib import Path
+
+from sources.errors import Refused, Unreachable
+from sources.modbus.config import ModbusSettings
+from sources.modbus.link import Link, Watcher
+from sources.modbus.mbap import MbapDatagrams, MbapStream
+from sources.modbus.plan import BITS_A_CHARACTER
+from sources.modbus.serialframe import Ascii, Rtu
+from sources.modbus.serialline import SerialLink
+from sources.modbus.serialport import SerialTransport, open_port
+from sources.settings import SecretError, read_secret
+
+_FAST_BAUD = 19_200
+_FAST_SILENCE = 0.00175
+"""Above 19200 baud the silence between frames no longer shrinks (Serial Line V1.02 §2.5.1.1)."""
+
+
+async def dial(settings: ModbusSettings, watcher: Watcher) -> Link:
+    """One link. Raises Unreachable with the cause, and Refused where only a person can help."""
+    if settings.is_serial_port:
+        return _open_port(settings, watcher)
+    context = _tls(settings) if settings.transport == "tls" else None
+    try:
+        async with asyncio.timeout(settings.timeout):
+            return await _call(settings, watcher, context)
+    except TimeoutError:
+        raise Unreachable(f"no answer to the call within {settings.timeout:g} s") from None
+    except ssl.SSLCertVerificationError as error:
+        raise Refused(f"the device's certificate is not trusted: {error.verify_message}") from None
+    except ssl.SSLError as error:
+        raise Unreachable(f"no TLS connection: {(error.reason or str(error)).lower()}") from None
+    except OSError as error:
+        raise Unreachable(_cause(error)) from None
+
+
+async def _call(settings: ModbusSettings, watcher: Watcher, context: ssl.SSLContext | None) -> Link:
+    loop, address = asyncio.get_running_loop(), (settings.host, settings.port)
+    if settings.transport == "udp":
+        _, datagrams = await loop.create_datagram_endpoint(
+            lambda: MbapDatagrams(watcher), remote_addr=address
+        )
+        return datagrams
+    if settings.transport == "rtu-over-tcp":
+        _, serial = await loop.create_connection(lambda: SerialLink(watcher, Rtu()), *address)
+        return serial
+    name = (settings.server_name or settings.host) if context else None
+    _, stream = await loop.create_connection(
+        lambda: MbapStream(watcher), *address, ssl=context, server_hostname=name
+    )
+    return stream
+
+
+def _open_port(settings: ModbusSettings, watcher: Watcher) -> Link:
+    is_ascii = settings.transport == "ascii"
+    port = open_port(
+        settings.device,
+        baud=settings.baud,
+        data_bits=settings.data_bits or (7 if is_ascii else 8),
+        parity=settings.parity,
+        stop_bits=settings.stop_bits or (2 if settings.parity == "none" else 1),
+    )
+    character = BITS_A_CHARACTER / settings.baud
+    silence = 0.0 if is_ascii else 3.5 * character if settings.baud <= _FAST_BAUD else _FAST_SILENCE
+    link = SerialLink(watcher, Ascii() if is_ascii else Rtu(), silence=silence, character=character)
+    SerialTransport(port, link)
+    return link
+
+
+def _tls(settings: ModbusSettings) -> ssl.SSLContext:
+    """Read anew for each connection: certificates may be renewed while we run. Raises Refused."""
+    try:
+        context = ssl.create_default_context(cafile=settings.ca)
+    except ssl.SSLError as error:
+        raise Refused(f"ca: {settings.ca} holds no certificate in PEM: {error.reason or error}") from None
+    except OSError as error:
+        raise Refused(f"ca: {settings.ca} cannot be read: {error.strerror}") from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if settings.certificate is not None and settings.key is not None:
+        _load_pair(context, settings, settings.certificate, settings.key)
+    return context
+
+
+def _load_pair(context: ssl.SSLContext, settings: ModbusSettings, certificate: Path, key: Path) -> None:
+    def password() -> str:
+        if settings.key_password is None:
+            raise Refused(f"key: {key} is encrypted; add key_password")
+        try:
+            return read_secret(settings.key_password, Path())
+        except SecretError as error:
+            raise Refused(f"key_password: {error}") from None
+
+    for name, path in (("certificate", certificate), ("key", key)):
+        try:
+            path.read_bytes()
+        except OSError as error:
+            raise Refused(f"{name}: {path} cannot be read: {error.strerror}") from None
+    try:
+        context.load_cert_chain(certificate, key, password)
+    except ssl.SSLError as error:
+        raise Refused(
+            f"certificate and key: {certificate} and {key} do not fit: {error.reason or error}"
+        ) from None
+
+
+def _cause(error: OSError) -> str:
+    """The operating system's words, without asyncio's ``Connect call failed ('10.0.0.1', 502)``."""
+    if isinstance(error, socket.gaierror):
+        return f"the host name cannot be resolved: {error.strerror}"
+    numbers = [error.errno] if error.errno else [int(n) for n in re.findall(r"\[Errno (\d+)\]", str(error))]
+    return ", ".join(dict.fromkeys(os.strerror(n).lower() for n in numbers)) or str(error)
