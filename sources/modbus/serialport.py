@@ -21,7 +21,10 @@ def open_port(device: str, *, baud: int, data_bits: int, parity: str, stop_bits:
             "serial lines are not served on Windows; use a serial server and transport: rtu-over-tcp"
         )
     try:
-        import serial  # noqa: PLC0415 - an extra: most plants have no serial line on the server itself
+        # An extra: most plants have no serial line on the server itself.
+        import termios  # noqa: PLC0415 - not on Windows
+
+        import serial  # noqa: PLC0415
     except ImportError:
         raise Refused("serial lines need pyserial: install isthmus with the extra serial") from None
     try:
@@ -36,8 +39,10 @@ def open_port(device: str, *, baud: int, data_bits: int, parity: str, stop_bits:
         )
     except serial.SerialException as error:
         raise Unreachable(_cause(device, error)) from None
-    except ValueError as error:
-        raise Refused(f"{device} cannot be set so: {error}") from None
+    except (ValueError, termios.error) as error:
+        raise Refused(
+            f"{device} cannot be set to {baud} baud, {data_bits}{parity[0].upper()}{stop_bits}: {error}"
+        ) from None
 
 
 def _cause(device: str, error: OSError) -> str:

@@ -86,4 +86,6 @@ def announce(kind: str, address: tuple[str, int], control: tuple[str, int]) -> N
 
 def _joined(address: tuple[str, int]) -> str:
     host, port = address
+    if not port:
+        return host  # the path of a terminal
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

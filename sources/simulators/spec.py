@@ -167,10 +167,19 @@ class PointSpec(Point):
 
 
 class DeviceSpec(SettingsModel):
-    """One simulated device. ``port`` 0 takes a free one."""
+    """One simulated device. ``port`` 0 takes a free one.
+
+    Over ``rtu`` and ``ascii`` it is reached by a pseudo terminal, whose path stands in the
+    place of the host when it says that it is ready. ``tls`` needs ``certificate`` and ``key``
+    (PEM files) and with ``ca`` asks masters for theirs.
+    """
 
     name: Annotated[str, Field(min_length=1)]
     kind: Literal["modbus"] = "modbus"
+    transport: Literal["tcp", "tls", "udp", "rtu-over-tcp", "rtu", "ascii"] = "tcp"
+    certificate: str = ""
+    key: str = ""
+    ca: str = ""
     host: str = "127.0.0.1"
     port: int = Field(0, ge=0, le=65535)
     unit: int = Field(1, ge=0, le=255)
@@ -180,6 +189,8 @@ class DeviceSpec(SettingsModel):
     def _check(self) -> Self:
         if not self.points:
             raise ValueError("a device has at least one point")
+        if self.transport == "tls" and not (self.certificate and self.key):
+            raise ValueError("transport tls needs certificate and key")
         seen: set[tuple[str, str]] = set()
         for point in self.points:
             if point.key in seen:

@@ -59,6 +59,7 @@ class RunningSimulator:
     def __init__(self, spec: Spec, folder: Path) -> None:
         self.spec = spec
         self.port = spec.port
+        self.address = ""
         self.control_port = 0
         self._folder = folder
         self._process: asyncio.subprocess.Process | None = None
@@ -79,7 +80,8 @@ class RunningSimulator:
         self._process = await start_process("--spec", str(file), "--port", str(self.port))
         line = await ready_line(self._process)
         _, _, address, _, control = line.split()
-        self.port = int(address.rpartition(":")[2])
+        self.address = address
+        self.port = int(address.rpartition(":")[2]) if ":" in address else 0
         self.control_port = int(control.rpartition(":")[2])
 
     async def control(self, **command: Any) -> dict[str, Any]:

@@ -1,33 +1,25 @@
-"""One master's connection.
-
-pymodbus's own handler keeps the request at hand in one slot: a request that arrives during
-a delayed reply would lend it its transaction number, and pipelined requests would be lost.
-A simulator that is there to be late must not be wrong. So frames are cut and answered here,
-one after the other; decoding, the data store and encoding are pymodbus's.
-"""
+"""One master's connection, by stream, by datagrams, or on a pseudo terminal."""
 
 from __future__ import annotations
 
 import asyncio
-import struct
+import functools
 from typing import TYPE_CHECKING, Final
 
-from pymodbus.constants import ExcCodes
-from pymodbus.pdu import ExceptionResponse, ModbusPDU
 from pymodbus.server.requesthandler import ServerRequestHandler
 
-from sources.simulators.modbus.requests import Refusal, check, served, shortened, spans
+from sources.simulators.modbus.framing import Framing, NotModbusError
+from sources.simulators.modbus.respond import Respondent
 
 if TYPE_CHECKING:
     from sources.simulators.modbus.server import ModbusSimulator
 
-_HEADER: Final = struct.Struct(">HHHB")
-_LONGEST: Final = 254
-"""Unit and PDU in one frame: 1 + 253 bytes."""
+_CHUNK: Final = 4096
+_MOST_DATAGRAMS: Final = 64
 
 
 class Connection(ServerRequestHandler):
-    """Cuts the stream into frames and answers each in turn, as the faults have it.
+    """Reads the stream and answers each request in turn.
 
     `serve` runs in a task of the server's. A master that does not read its replies stops
     being read itself: nothing here grows without bound.
@@ -36,6 +28,7 @@ class Connection(ServerRequestHandler):
     def __init__(self, simulator: ModbusSimulator) -> None:
         super().__init__(simulator, None, None, None)  # type: ignore[no-untyped-call]  # pymodbus leaves it bare
         self._simulator = simulator
+        self._respondent = Respondent(simulator, Framing(simulator.transport_name, simulator.decoder))
         self._reader = asyncio.StreamReader()
         self._may_write = asyncio.Event()
         self._may_write.set()
@@ -83,56 +76,49 @@ class Connection(ServerRequestHandler):
 
     async def serve(self) -> None:
         """Answer requests until the connection ends."""
+        buffer = b""
         try:
-            while True:
-                header = await self._reader.readexactly(_HEADER.size)
-                transaction, protocol, length, unit = _HEADER.unpack(header)
-                if protocol != 0 or not 2 <= length <= _LONGEST:
-                    # Not Modbus: there is no telling where the next frame would begin.
-                    return
-                await self._answer(transaction, unit, await self._reader.readexactly(length - 1))
-        except asyncio.IncompleteReadError:
+            while data := await self._reader.read(_CHUNK):
+                buffer = await self._respondent.answer_all(buffer + data, self._write)
+                await self._may_write.wait()
+        except NotModbusError:
             return
         finally:
             # pymodbus keeps its books in connection_lost, which this brings about.
             if self._socket is not None:
                 self._socket.close()
 
-    async def _answer(self, transaction: int, unit: int, pdu: bytes) -> None:
-        faults = self._simulator.faults
-        self._simulator.requests += 1
-        reply = await self._reply(unit, pdu)
-        if seconds := faults.take_delay():
-            await asyncio.sleep(seconds)
-        if faults.mute or self._socket is None:
-            return
-        reply.transaction_id = transaction
-        reply.dev_id = unit
-        self._socket.write(self.framer.buildFrame(reply))
-        await self._may_write.wait()
+    def _write(self, frame: bytes) -> None:
+        if self._socket is not None:
+            self._socket.write(frame)
 
-    async def _reply(self, unit: int, pdu: bytes) -> ModbusPDU:
-        """The response. The order of the checks is that of the protocol: function, count, address."""
-        simulator = self._simulator
-        function = pdu[0]
-        if unit not in simulator.units:
-            return ExceptionResponse(function, ExcCodes.GATEWAY_NO_RESPONSE)
-        try:
-            request = served(self.framer.decoder, pdu)
-            check(request, pdu)
-        except Refusal as refusal:
-            return ExceptionResponse(function & 0x7F, refusal.code)
-        for table, address, count in spans(request):
-            code = simulator.faults.exception_in(table, address, count)
-            if code is not None:
-                return ExceptionResponse(function, code)
-            if not simulator.image.covers(table, address, count):
-                return ExceptionResponse(function, ExcCodes.ILLEGAL_ADDRESS)
-        # The annotation is of pymodbus's older data store; its own handler passes the same context.
-        response = await request.datastore_update(simulator.context, simulator.unit)  # type: ignore[arg-type]
-        if response.isError():
-            return response
-        if function in {5, 6}:
-            # The reply echoes the request, even where the value does not stick (a frozen point).
-            return request
-        return shortened(response) if simulator.faults.short_reply else response
+
+class Datagrams(asyncio.DatagramProtocol):
+    """All masters on a UDP port. Whoever asks faster than is answered loses datagrams, as on a network."""
+
+    def __init__(self, simulator: ModbusSimulator) -> None:
+        self._simulator = simulator
+        self._respondent = Respondent(simulator, Framing("udp", simulator.decoder))
+        self._arrived: asyncio.Queue[tuple[bytes, tuple[str, int]]] = asyncio.Queue(_MOST_DATAGRAMS)
+        self._socket: asyncio.DatagramTransport | None = None
+
+    def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
+        """Called by asyncio."""
+        self._socket = transport
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        """Called by asyncio."""
+        if not self._arrived.full() and self._simulator.accepts:
+            self._arrived.put_nowait((data, addr))
+
+    async def serve(self) -> None:
+        """Answer until cancelled."""
+        while True:
+            data, address = await self._arrived.get()
+            transport = self._socket
+            if transport is None:
+                continue
+            try:
+                await self._respondent.answer_all(data, functools.partial(transport.sendto, addr=address))
+            except NotModbusError:
+                continue

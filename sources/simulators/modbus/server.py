@@ -1,12 +1,13 @@
-"""A Modbus TCP server on pymodbus whose memory is the machines' and whose manners are the faults'."""
+"""A Modbus server on pymodbus whose memory is the machines' and whose manners are the faults'."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterator
-from typing import Final
+import ssl
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, Final
 
 from pymodbus import ModbusDeviceIdentification
 from pymodbus.constants import ExcCodes
@@ -14,10 +15,11 @@ from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 from sources.simulators.listen import ListenError, end, listen
-from sources.simulators.modbus.connection import Connection
+from sources.simulators.modbus.connection import Connection, Datagrams
 from sources.simulators.modbus.faults import ModbusFaults
 from sources.simulators.modbus.image import Image, NoSuchAddressError
 from sources.simulators.modbus.requests import TABLES_BY_FUNCTION
+from sources.simulators.modbus.terminal import pseudo_terminal, serve_terminal
 from sources.simulators.spec import DeviceSpec, TableName
 
 _NO_UNIT: Final = frozenset({0, 255})
@@ -32,9 +34,11 @@ class ModbusSimulator(ModbusTcpServer):
     """
 
     def __init__(self, spec: DeviceSpec, image: Image, faults: ModbusFaults) -> None:
+        self._spec = spec
         self.image: Final = image
         self.faults: Final = faults
         self.unit: Final = spec.unit
+        self.transport_name: Final = spec.transport
         self.units: Final = _NO_UNIT | {spec.unit}
         self.requests = 0
         self._ending = False
@@ -64,10 +68,23 @@ class ModbusSimulator(ModbusTcpServer):
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator[tuple[str, int]]:
         """Serve while inside; yields the address listened on. Raises ListenError."""
+        match self.transport_name:
+            case "udp":
+                way = self._on_datagrams()
+            case "rtu" | "ascii":
+                way = self._on_terminal()
+            case _:
+                way = self._on_streams()
+        async with way as address:
+            yield address
+
+    @contextlib.asynccontextmanager
+    async def _on_streams(self) -> AsyncIterator[tuple[str, int]]:
+        context = _tls(self._spec) if self.transport_name == "tls" else None
         with contextlib.closing(listen(*self._address)) as listener:
             address = listener.getsockname()
             self.call_create = functools.partial(
-                self.loop.create_server, self.handle_new_connection, sock=listener
+                self.loop.create_server, self.handle_new_connection, sock=listener, ssl=context
             )
             async with asyncio.TaskGroup() as self._tasks:
                 if not await self.listen() or not isinstance(self.transport, asyncio.Server):
@@ -81,6 +98,28 @@ class ModbusSimulator(ModbusTcpServer):
                     self.drop()
                     await end(server, listener)
                     self.close()
+
+    @contextlib.asynccontextmanager
+    async def _on_datagrams(self) -> AsyncIterator[tuple[str, int]]:
+        try:
+            transport, datagrams = await self.loop.create_datagram_endpoint(
+                lambda: Datagrams(self), local_addr=self._address
+            )
+        except OSError as error:
+            why = (error.strerror or str(error)).lower()
+            raise ListenError(f"cannot listen on {self._address[0]}:{self._address[1]}: {why}") from error
+        try:
+            async with _serving(datagrams.serve()):
+                host, port, *_ = transport.get_extra_info("sockname")
+                yield str(host), int(port)
+        finally:
+            transport.close()
+
+    @contextlib.asynccontextmanager
+    async def _on_terminal(self) -> AsyncIterator[tuple[str, int]]:
+        with pseudo_terminal() as (terminal, path):
+            async with _serving(serve_terminal(self, terminal)):
+                yield path, 0
 
     @property
     def accepts(self) -> bool:
@@ -160,3 +199,26 @@ class ModbusSimulator(ModbusTcpServer):
             current[at - start] = 0
         for at, bit in enumerate(bits, first):
             current[at // 16 - start] |= bit << at % 16
+
+
+@contextlib.asynccontextmanager
+async def _serving(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """A task beside what is done inside; an error of its own ends that."""
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(work)
+        try:
+            yield
+        finally:
+            task.cancel()
+
+
+def _tls(spec: DeviceSpec) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(spec.certificate, spec.key)
+        if spec.ca:
+            context.load_verify_locations(spec.ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+    except OSError as error:  # ssl.SSLError is one
+        raise ListenError(f"certificate, key or ca cannot be used: {error}") from error
+    return context

@@ -1,0 +1,70 @@
+"""Simulators on every transport, and the settings that reach them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tty
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from support import pki
+from support.simulator import RunningSimulator, filler, running_simulator
+
+from sources.modbus.config import ModbusSettings
+
+TRANSPORTS = ("tcp", "tls", "udp", "rtu-over-tcp", "rtu", "ascii")
+
+
+class Certificates:
+    """A CA, a device's certificate and ours, as files."""
+
+    def __init__(self, folder: Path) -> None:
+        ca = pki.authority(extra=pki.key_ids(pki.key(1), pki.key(1)))
+        ids = pki.key_ids(pki.key(), pki.key(1))
+        device = pki.application("PLC", issuer=ca, extended=ExtendedKeyUsageOID.SERVER_AUTH, extra=ids)
+        ours = pki.application("Isthmus", issuer=ca, extra=ids)
+        self.ca = folder / "ca.pem"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.ca.write_bytes(pki.pem(ca.certificate))
+        self.device = pki.write(folder / "device", device, pki.key())
+        self.ours = pki.write(folder / "ours", ours, pki.key())
+
+
+@asynccontextmanager
+async def simulator_on(
+    transport: str, folder: Path, **more: Any
+) -> AsyncIterator[tuple[RunningSimulator, ModbusSettings]]:
+    """A filler on a transport, and what reaches it."""
+    spec: dict[str, Any] = {"transport": transport}
+    given: dict[str, Any] = {"driver": "modbus", "transport": transport} | more
+    if transport == "tls":
+        files = Certificates(folder)
+        spec |= {"ca": str(files.ca), "certificate": str(files.device[0]), "key": str(files.device[1])}
+        given |= {"ca": str(files.ca), "certificate": str(files.ours[0]), "key": str(files.ours[1])}
+    async with running_simulator(filler(**spec)) as simulator:
+        if transport in {"rtu", "ascii"}:
+            # A pseudo terminal knows no parity, and eight bits only.
+            given |= {"device": simulator.address, "baud": 115_200, "parity": "none", "data_bits": 8}
+        else:
+            given |= {"host": "127.0.0.1", "port": simulator.port}
+        yield simulator, ModbusSettings.model_validate(given)
+
+
+@contextmanager
+def cable() -> Iterator[tuple[str, str]]:
+    """The paths of two terminals; what is written to one is read from the other. Needs a running loop."""
+    loop = asyncio.get_running_loop()
+    with ExitStack() as stack:
+        (one, one_end), (other, other_end) = os.openpty(), os.openpty()
+        for number in (one, one_end, other, other_end):
+            stack.callback(os.close, number)
+        for number in (one_end, other_end):
+            tty.setraw(number)
+        for reads, writes in ((one, other), (other, one)):
+            loop.add_reader(reads, lambda r=reads, w=writes: os.write(w, os.read(r, 4096)))
+            stack.callback(loop.remove_reader, reads)
+        yield os.ttyname(one_end), os.ttyname(other_end)
