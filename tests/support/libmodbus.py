@@ -60,8 +60,8 @@ class LibmodbusServer:
         await self.process.wait()
 
 
-async def start(port: int = 0) -> LibmodbusServer:
-    """Start a server; port 0 takes a free one. The caller kills it."""
+async def start(port: int | str = 0) -> LibmodbusServer:
+    """Start a server; port 0 takes a free one, a path is that of a terminal (RTU). The caller kills it."""
     process = await asyncio.create_subprocess_exec(
         str(server_program()), str(port), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
@@ -72,7 +72,7 @@ async def start(port: int = 0) -> LibmodbusServer:
 
 
 @asynccontextmanager
-async def libmodbus_server(port: int = 0) -> AsyncIterator[LibmodbusServer]:
+async def libmodbus_server(port: int | str = 0) -> AsyncIterator[LibmodbusServer]:
     """A server for the time of the block."""
     server = await start(port)
     try:

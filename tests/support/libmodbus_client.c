@@ -9,6 +9,7 @@
  *   libmodbus_client PORT UNIT mask ADDRESS AND OR                           FC22
  *   libmodbus_client PORT UNIT exchange ADDRESS VALUE                        FC23: writes one, reads it back
  *
+ * In the place of PORT the path of a terminal may stand: then over RTU.
  * Exits with 0, or with 1 and libmodbus's text on standard error.
  */
 #include <errno.h>
@@ -92,7 +93,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: libmodbus_client PORT UNIT COMMAND ADDRESS ...\n");
         return 2;
     }
-    master = modbus_new_tcp("127.0.0.1", atoi(argv[1]));
+    master = *argv[1] == '/' ? modbus_new_rtu(argv[1], 115200, 'N', 8, 1)
+                            : modbus_new_tcp("127.0.0.1", atoi(argv[1]));
     if (master == NULL)
         return 2;
     modbus_set_slave(master, atoi(argv[2]));

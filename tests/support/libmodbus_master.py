@@ -15,8 +15,8 @@ def master_program() -> Path:
     return compiled(_SOURCE)
 
 
-async def libmodbus(port: int, command: str, *arguments: float, unit: int = 1) -> str:
-    """What one command of the client answers; ``libmodbus_client.c`` lists them.
+async def libmodbus(port: int | str, command: str, *arguments: float, unit: int = 1) -> str:
+    """What one command of the client answers; ``libmodbus_client.c`` lists them. A path as port means RTU.
 
     Raises LookupError with libmodbus's own words where it failed.
     """

@@ -1,4 +1,4 @@
-/* A Modbus TCP server on libmodbus: a device that shares no code with the driver under test.
+/* A Modbus server on libmodbus, TCP, or RTU where a terminal is given in place of a port: a device that shares no code with the driver under test.
  *
  * Serves 200 coils, discrete inputs, input and holding registers from address 0 on; whatever
  * lies behind is an illegal address. Told what to do by lines on standard input, and answers
@@ -98,26 +98,32 @@ int main(int argc, char **argv)
 {
     static char line[LINE];
     static uint8_t query[MODBUS_TCP_MAX_ADU_LENGTH];
-    modbus_t *ctx = modbus_new_tcp("127.0.0.1", argc > 1 ? atoi(argv[1]) : 0);
+    int rtu = argc > 1 && *argv[1] == '/';
+    modbus_t *ctx = rtu ? modbus_new_rtu(argv[1], 115200, 'N', 8, 1)
+                        : modbus_new_tcp("127.0.0.1", argc > 1 ? atoi(argv[1]) : 0);
     modbus_mapping_t *map = modbus_mapping_new(SIZE, SIZE, SIZE, SIZE);
     struct sockaddr_in name;
     socklen_t name_length = sizeof name;
     fd_set all, ready;
     int listener, most;
 
-    if (!ctx || !map || (listener = modbus_tcp_listen(ctx, 5)) < 0) {
+    if (rtu && ctx && map && modbus_set_slave(ctx, 1) == 0 && modbus_connect(ctx) == 0) {
+        listener = -1; /* the terminal is the one connection there is */
+        puts("0");
+    } else if (!rtu && ctx && map && (listener = modbus_tcp_listen(ctx, 5)) >= 0) {
+        getsockname(listener, (struct sockaddr *) &name, &name_length);
+        printf("%d\n", ntohs(name.sin_port));
+    } else {
         fprintf(stderr, "cannot listen: %s\n", modbus_strerror(errno));
         return 1;
     }
-    getsockname(listener, (struct sockaddr *) &name, &name_length);
-    printf("%d\n", ntohs(name.sin_port));
     fflush(stdout);
     setvbuf(stdin, NULL, _IONBF, 0); /* or a second line would wait in the buffer, unseen by select */
 
     FD_ZERO(&all);
     FD_SET(STDIN_FILENO, &all);
-    FD_SET(listener, &all);
-    most = listener;
+    most = rtu ? modbus_get_socket(ctx) : listener;
+    FD_SET(most, &all);
     for (;;) {
         ready = all;
         if (select(most + 1, &ready, NULL, NULL, NULL) < 0)
@@ -138,11 +144,12 @@ int main(int argc, char **argv)
                 }
                 continue;
             }
-            modbus_set_socket(ctx, fd);
+            if (!rtu)
+                modbus_set_socket(ctx, fd);
             int length = modbus_receive(ctx, query);
             if (length > 0)
                 answer(ctx, map, query, length);
-            else if (length < 0) {
+            else if (length < 0 && !rtu) {
                 close(fd);
                 FD_CLR(fd, &all);
             }

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 from support.libmodbus import libmodbus_server
+from support.modbus_lines import cable
 from support.modbus_tags import settings, tag
 from support.net import until
 from support.scanning import FAST, NORMAL, SLOW, scanning
 
+from sources.modbus.config import ModbusSettings
 from sources.modbus.driver import ModbusSource
 from sources.quality import (
     BAD_CONFIGURATION_ERROR,
@@ -193,3 +195,32 @@ async def test_scan_classes_keep_their_own_time() -> None:
         assert reads["slow"] == 1
         assert reads["fast"] > reads["normal"] > reads["slow"]
         assert len(scan.listener.batches) == sum(reads.values())
+
+
+async def test_a_serial_line() -> None:
+    """RTU over two pseudo terminals and what connects them."""
+    with cable() as (ours, theirs):
+        async with libmodbus_server(theirs) as server:
+            await server.set("holding", 0, *_registers(">f", 1.5, "ABCD"), 7)
+            await server.set("coil", 9, 1)
+            line = {"driver": "modbus", "transport": "rtu", "device": ours, "baud": 115200}
+            where = ModbusSettings.model_validate(line | {"parity": "none", "data_bits": 8, "timeout": "5s"})
+            level, count = (
+                tag("holding:0", "float32", writable=True),
+                tag("holding:2", "uint16", writable=True),
+            )
+            bit, coil = tag("holding:2.0", writable=True), tag("coil:9", writable=True)
+            beyond = tag("holding:200")
+            source = ModbusSource("PLC", where, [level, count, bit, coil, beyond])
+            async with scanning(source) as scan:
+                await scan.good(level, count, bit, coil)
+                await scan.bad(BAD_CONFIGURATION_ERROR, beyond)
+                assert [scan.listener.value(its) for its in (level, count, bit, coil)] == [1.5, 7, True, True]
+                pairs = [(level, -2.25), (bit, False), (coil, False)]
+                assert await scan.session.write(pairs) == [GOOD] * 3
+                assert await server.get("holding", 0, 3) == [*_registers(">f", -2.25, "ABCD"), 6]
+                assert await server.get("coil", 9) == [0]
+                await server.fail(3, 6)
+                await scan.bad(BAD_RESOURCE_UNAVAILABLE, level)
+                await server.fail(3, 0)
+                await scan.good(level)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from support.libmodbus_master import libmodbus
+from support.modbus_lines import simulator_on
 from support.simulator import PACKML_LUT, RunningSimulator
 
 pytestmark = pytest.mark.interop
@@ -66,3 +69,14 @@ async def test_it_meets_the_faults(simulator: RunningSimulator) -> None:
         await libmodbus(simulator.port, "holding", 0, 20)
     with pytest.raises(LookupError, match="Target device failed to respond"):
         await libmodbus(simulator.port, "holding", 0, 20, unit=9)
+
+
+async def test_it_masters_a_serial_line(tmp_path: Path) -> None:
+    async with simulator_on("rtu", tmp_path) as (simulator, where):
+        await simulator.set("Speed", 123.5)
+        assert await libmodbus(where.device, "float", 0) == "123.5"
+        await libmodbus(where.device, "set-register", 10, 3)
+        assert await simulator.get("Mode") == 3
+        assert await libmodbus(where.device, "exchange", 10, 2) == "2"
+        with pytest.raises(LookupError, match="Illegal data address"):
+            await libmodbus(where.device, "holding", 38, 1)
