@@ -64,9 +64,16 @@ async def simulators(
             stack.push_async_callback(_end, watcher)
             running[entry.name] = Simulator(kind, address, control, process)
             host, _, its_port = address.rpartition(":")
-            settings = entry.settings.model_copy(update={"host": host, "port": int(its_port)})
-            sources.append(dataclasses.replace(entry, settings=settings))
+            sources.append(_led_to(entry, host, int(its_port)))
         yield running, dataclasses.replace(config, sources=tuple(sources))
+
+
+def _led_to(entry: SourceEntry, host: str, port: int) -> SourceEntry:
+    """A source as it would be configured for its simulator, which has no serial port and no certificates."""
+    there: dict[str, Any] = {"host": host, "port": port}
+    if entry.driver.kind == "modbus":
+        there["transport"] = "tcp"
+    return dataclasses.replace(entry, settings=entry.settings.model_copy(update=there))
 
 
 async def _watch(name: str, process: ChildProcess) -> None:
@@ -149,7 +156,8 @@ def _address(prop: Property) -> Any:
 
 def _modbus_address(prop: Property) -> ModbusAddress:
     address = _address(prop)
-    encoding = f"string({address.length})" if address.encoding.name == "string" else address.encoding.name
+    name = address.encoding.name
+    encoding = f"{name}({address.length})" if address.encoding.is_text else name
     return ModbusAddress(
         table=address.table.name,
         offset=address.start,

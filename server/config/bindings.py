@@ -215,7 +215,7 @@ class BindingPlan:
             return None  # what was meant is not known; the mistake is told of
         if raw is kind:
             return None
-        if ValueType.String in {raw, kind}:
+        if {ValueType.String, ValueType.DateTime} & {raw, kind}:
             message = f"the device has {article(raw.name)}, the property is {article(kind.name)}{suffix}"
             return self._fail("addr", message, "change the property's type, or as:")
         return Cast(raw, kind)

@@ -48,6 +48,7 @@ TypeName = Literal[
     "Float",
     "Double",
     "String",
+    "DateTime",
 ]
 LevelName = Literal[
     "Enterprise",

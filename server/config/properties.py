@@ -282,6 +282,8 @@ def misfit(value: Value, made: PropertyType) -> tuple[str, str] | None:
         return (
             None if isinstance(value, bool) else (f"{_quoted(value)} is not a Boolean", "write true or false")
         )
+    if kind is ValueType.DateTime:
+        return "a DateTime has no constant", "give it a binding"
     if kind is ValueType.String:
         return None if isinstance(value, str) else (f"{_quoted(value)} is not a String", "put it in quotes")
     if isinstance(value, bool) or not isinstance(value, int | float):

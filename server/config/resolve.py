@@ -129,12 +129,13 @@ class _Resolver:
         )
         self._warn(plant, drafts)
         entries = tuple(
-            SourceEntry(d.name, d.driver, d.settings, tuple(d.tags), d.enabled, d.stale)
+            SourceEntry(d.name, d.driver, settings, tuple(d.tags), d.enabled, d.stale)
             for d in drafts.values()
-            if d.driver is not None and d.settings is not None
+            if d.driver is not None
+            and (settings := self._with_files(d.settings, "sources", d.name)) is not None
         )
-        mqtt = self._with_files("mqtt", file.mqtt)
-        metrics = self._with_files("metrics", file.metrics)
+        mqtt = self._with_files(file.mqtt, "mqtt")
+        metrics = self._with_files(file.metrics, "metrics")
         warnings = tuple(report.warnings)
         return Configuration(self._path, plant, entries, file.opcua, file.audit, mqtt, metrics, warnings)
 
@@ -202,15 +203,20 @@ class _Resolver:
         self._progress("reading the plant", of, of)
         return made
 
-    def _with_files(self, section: str, settings: SectionT | None) -> SectionT | None:
+    def _with_files(self, settings: SectionT | None, *loc: str) -> SectionT | None:
         """A section with the paths of its files taken from the plant file's directory."""
         if settings is None:
             return None
         files = {name: value for name, value in settings if isinstance(value, Path)}
         for name, value in files.items():
             files[name] = self._path.parent / value
-            self._check_file(files[name], (section, name))
-        return settings.model_copy(update=files)
+            self._check_file(files[name], (*loc, name))
+        secrets = {
+            name: f"file:{self._path.parent / value.removeprefix('file:')}"
+            for name, value in settings
+            if isinstance(value, str) and value.startswith("file:")
+        }
+        return settings.model_copy(update={**files, **secrets})
 
     def _check_file(self, file: Path, loc: Loc) -> None:
         try:

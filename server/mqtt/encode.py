@@ -90,6 +90,7 @@ _ENCODERS: Final[Mapping[ValueType, Encoder]] = {
     ValueType.Float: _float,
     ValueType.Double: _double,
     ValueType.String: _string,
+    ValueType.DateTime: to_iso,
 }
 
 

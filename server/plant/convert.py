@@ -40,14 +40,8 @@ def fit(value: Value, kind: ValueType) -> Value:
     """
     if value is None:
         raise ConversionError("there is no value")
-    if kind is ValueType.Boolean:
-        if isinstance(value, str):
-            raise ConversionError(f"{value!r} is not a Boolean")
-        return bool(value)
-    if kind is ValueType.String:
-        if not isinstance(value, str):
-            raise ConversionError(f"{value!r} is not a String")
-        return value
+    if kind in {ValueType.Boolean, ValueType.String, ValueType.DateTime}:
+        return _fit_no_number(value, kind)
     number = int(value) if isinstance(value, bool) else _number(value)
     limits = INTEGER_LIMITS.get(kind)
     if limits is None:
@@ -59,6 +53,17 @@ def fit(value: Value, kind: ValueType) -> Value:
     if not limits[0] <= number <= limits[1]:
         raise ConversionError(f"{number} is outside {kind.name} ({limits[0]}…{limits[1]})")
     return number
+
+
+def _fit_no_number(value: Value, kind: ValueType) -> Value:
+    if kind is ValueType.Boolean:
+        if isinstance(value, str):
+            raise ConversionError(f"{value!r} is not a Boolean")
+        return bool(value)
+    fits = isinstance(value, str) if kind is ValueType.String else isinstance(value, int)
+    if not fits or isinstance(value, bool):
+        raise ConversionError(f"{value!r} is not a {kind.name}")
+    return value
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,11 @@ def _zone(value: str) -> str:
     return value
 
 
+def _usual_port(given: dict[str, Any]) -> int:
+    """Modbus/TCP Security has a port of its own."""
+    return 802 if given.get("transport") == "tls" else 502
+
+
 class ModbusSettings(SettingsModel):
     """A source of ``driver: modbus``: one unit of one device, or of a gateway or serial line.
 
@@ -66,7 +71,7 @@ class ModbusSettings(SettingsModel):
     driver: Literal["modbus"]
     transport: Literal["tcp", "tls", "udp", "rtu-over-tcp", "rtu", "ascii"] = "tcp"
     host: Annotated[str, AfterValidator(_host)] = Field("", validate_default=False)
-    port: Annotated[int, Field(ge=1, le=65535)] = 502
+    port: Annotated[int, Field(ge=1, le=65535)] = Field(default_factory=_usual_port)
     device: str = ""
     baud: Annotated[int, Field(ge=50, le=4_000_000)] = 19_200
     parity: Literal["even", "odd", "none"] = "even"
@@ -88,14 +93,6 @@ class ModbusSettings(SettingsModel):
     timeout: Duration = 1.0
     connections: Annotated[int, Field(ge=1, le=16)] = 1
     pipeline: Annotated[int, Field(ge=1, le=16)] = 1
-
-    @model_validator(mode="before")
-    @classmethod
-    def _tls_port(cls, given: Any) -> Any:
-        """Modbus/TCP Security has a port of its own."""
-        if isinstance(given, dict) and given.get("transport") == "tls" and "port" not in given:
-            return {**given, "port": 802}
-        return given
 
     @model_validator(mode="after")
     def _fits_the_transport(self) -> Self:

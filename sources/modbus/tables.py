@@ -128,9 +128,8 @@ def _named(text: str, addressing: Addressing) -> tuple[Table, int, int | None]:
     low = 1 if addressing == "1-based" else 0
     table, number = Table[match[1]], int(match[2])
     if not low <= number < ADDRESSES + low:
-        raise AddressError(
-            f"{text!r}: addresses run from {low} to {ADDRESSES - 1 + low} (addressing: {addressing})"
-        )
+        way = f" (addressing: {addressing})" if low else ""
+        raise AddressError(f"{text!r}: addresses run from {low} to {ADDRESSES - 1 + low}{way}")
     return table, number - low, None if match[3] is None else int(match[3])
 
 

@@ -6,13 +6,13 @@ A spec is a JSON file between the process that knows the plant and the simulator
 from __future__ import annotations
 
 import abc
-import re
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
 from sources.settings import SettingsModel
+from sources.simulators.span import EARLIEST, LATEST
 
 Scalar: TypeAlias = bool | int | float | str
 """A value of a point: engineering or raw."""
@@ -54,23 +54,49 @@ _ENCODINGS: Final[dict[str, tuple[RawType, int]]] = {
     "uint64": (_integer(64, signed=False), 4),
     "float32": (RawType("float", -_FLOAT32_MAX, _FLOAT32_MAX), 2),
     "float64": (RawType("float", -_FLOAT64_MAX, _FLOAT64_MAX), 4),
+    "bcd16": (RawType("int", 0, 9_999), 1),
+    "bcd32": (RawType("int", 0, 99_999_999), 2),
+    "s5time": (RawType("float", 0, 9_990), 1),
 }
+_TIMES: Final = {
+    "unix32": 2,
+    "s7_date": 1,
+    "s7_dtl": 6,
+    "logo_clock": 3,
+    "systemtime": 8,
+    "unix64": 4,
+    "unix64ms": 4,
+    "unix64us": 4,
+    "unix64ns": 4,
+    "filetime": 4,
+    "ole_date": 4,
+    "s7_dt": 4,
+    "schneider_dt": 4,
+    "schneider_meter": 4,
+    "omron_clock": 4,
+    "mitsubishi_clock": 4,
+}
+"""Registers of dates and times, whose engineering value is in Unix seconds."""
+_ENCODINGS.update({name: (RawType("int", EARLIEST, LATEST), size) for name, size in _TIMES.items()})
+_TEXT: Final = r"(string|s7string|lstring)\([1-9]\d{0,3}\)"
+_ENCODING: Final = rf"^({'|'.join(_ENCODINGS)}|{_TEXT})$"
 
 
 class ModbusAddress(SettingsModel):
     """Where a point lies in a Modbus device.
 
     ``encoding`` is bool (a coil, a discrete input, or with ``bit`` one bit of a register,
-    0 the least significant), int16 … float64, or ``string(N)`` of N bytes. ``words`` names
-    the order of the bytes, A the most significant; the bytes within each register swap in
-    BADC and DCBA, the registers among each other in CDAB and DCBA. Text keeps its registers
-    in order and swaps bytes only.
+    0 the least significant), int16 … float64, bcd16, bcd32, s5time, one of the times, or
+    ``string(N)`` of N bytes (``s7string(N)`` with two bytes of length before it, ``lstring(N)``
+    with a register). ``words`` names the order of the bytes, A the most significant; the bytes
+    within each register swap in BADC and DCBA, the registers among each other in CDAB and
+    DCBA. Text and times of several fields keep their registers in order and swap bytes only.
     """
 
     table: TableName
     offset: int = Field(ge=0, lt=ADDRESSES)
     bit: int | None = Field(None, ge=0, le=15)
-    encoding: str = Field(pattern=r"^(bool|u?int(16|32|64)|float(32|64)|string\([1-9]\d{0,3}\))$")
+    encoding: str = Field(pattern=_ENCODING)
     words: WordOrderName = "ABCD"
 
     @property
@@ -88,11 +114,21 @@ class ModbusAddress(SettingsModel):
     def count(self) -> int:
         """Addresses it takes: registers, or bits in a bit table."""
         known = _ENCODINGS.get(self.encoding)
-        return known[1] if known else (self._text_size + 1) // 2
+        return known[1] if known else (self._text_size + self.prefix + 1) // 2
+
+    @property
+    def prefix(self) -> int:
+        """Bytes before a text that hold its length."""
+        return 2 if self.encoding.startswith(("s7string", "lstring")) else 0
+
+    @property
+    def is_time(self) -> bool:
+        """Whether it is a date or a time."""
+        return self.encoding in _TIMES
 
     @property
     def _text_size(self) -> int:
-        return int(re.sub(r"\D", "", self.encoding))
+        return int(self.encoding.partition("(")[2].rstrip(")"))
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -54,6 +54,10 @@ async def simulator_on(
         yield simulator, ModbusSettings.model_validate(given)
 
 
+def _pass_on(reads: int, writes: int) -> None:
+    os.write(writes, os.read(reads, 4096))
+
+
 @contextmanager
 def cable() -> Iterator[tuple[str, str]]:
     """The paths of two terminals; what is written to one is read from the other. Needs a running loop."""
@@ -65,6 +69,6 @@ def cable() -> Iterator[tuple[str, str]]:
         for number in (one_end, other_end):
             tty.setraw(number)
         for reads, writes in ((one, other), (other, one)):
-            loop.add_reader(reads, lambda r=reads, w=writes: os.write(w, os.read(r, 4096)))
+            loop.add_reader(reads, _pass_on, reads, writes)
             stack.callback(loop.remove_reader, reads)
         yield os.ttyname(one_end), os.ttyname(other_end)

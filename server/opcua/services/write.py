@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from typing import Any, Final, cast
 
@@ -147,7 +148,7 @@ class Writing:
                 return await self._commands.write(
                     caller,
                     point.property.key,
-                    content.Value,
+                    _value(content.Value),
                     None if moment is None else from_datetime(moment),
                     queued=queued,
                     wanted=awaited,
@@ -214,6 +215,11 @@ class Writing:
         if not self._types.fits(node, content):
             raise ServiceFault(StatusCodes.BadTypeMismatch)
         return cast("ua.Variant", content)
+
+
+def _value(content: Any) -> Any:
+    """A DateTime in ticks, as the plant has it."""
+    return from_datetime(content) if isinstance(content, datetime) else content
 
 
 def _source(node: Node | None) -> str:

@@ -27,12 +27,13 @@ _FORMATS: Final = {
     ValueType.Int64: "q",
     ValueType.UInt64: "Q",
     ValueType.Double: "d",
+    ValueType.DateTime: "q",
 }
 _WHOLE: Final[Mapping[int, Callable[..., bytes]]] = {
     kind.value: struct.Struct(f"<BB{form}q").pack
     for kind, form in (_FORMATS | {ValueType.Float: "f"}).items()
 }
-"""Mask, type, value and source time of a Good number, in one go. Of a Float too large: OverflowError."""
+"""Mask, type, value and source time of what is Good and of one size. Of a Float too large: OverflowError."""
 _VARIANT: Final[Mapping[ValueType, Callable[..., bytes]]] = {
     kind: struct.Struct(f"<B{form}").pack for kind, form in _FORMATS.items()
 }

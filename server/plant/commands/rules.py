@@ -122,6 +122,8 @@ def fits_type(value: object, kind: ValueType) -> TypeGuard[bool | int | float | 
         return isinstance(value, str)
     if isinstance(value, bool):
         return False
+    if kind is ValueType.DateTime:
+        return isinstance(value, int)
     limits = INTEGER_LIMITS.get(kind)
     if limits is None:
         return isinstance(value, float)

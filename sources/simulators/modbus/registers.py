@@ -9,6 +9,7 @@ import struct
 from collections.abc import Sequence
 from typing import Final
 
+from sources.simulators.modbus import times
 from sources.simulators.spec import ModbusAddress, Scalar
 
 _FORMATS: Final = {
@@ -23,29 +24,77 @@ _FORMATS: Final = {
 }
 
 
+_FIELDS: Final = frozenset(
+    {
+        "s7_dt",
+        "s7_dtl",
+        "logo_clock",
+        "schneider_dt",
+        "schneider_meter",
+        "systemtime",
+        "omron_clock",
+        "mitsubishi_clock",
+    }
+)
+"""Times of several fields: their registers stay in order."""
+
+
 def encode(address: ModbusAddress, raw: Scalar) -> list[int]:
-    """The registers of a number or text; ``raw`` fits (`sources.simulators.scaling`)."""
-    form = _FORMATS.get(address.encoding)
-    if form is None:
-        payload = str(raw).encode().ljust(address.count * 2, b"\0")
-        return _swap_bytes(address, _split(payload))
-    words = _split(struct.pack(form, raw))
-    if address.words in {"CDAB", "DCBA"}:
+    """The registers of a number, a time or a text; ``raw`` fits (`sources.simulators.scaling`)."""
+    words = _split(_payload(address, raw))
+    if _reverses(address):
         words.reverse()
     return _swap_bytes(address, words)
 
 
+def _payload(address: ModbusAddress, raw: Scalar) -> bytes:
+    encoding = address.encoding
+    if form := _FORMATS.get(encoding):
+        return struct.pack(form, raw)
+    if address.is_time:
+        return times.encode(encoding, int(raw))
+    if encoding.startswith("bcd"):
+        return bytes.fromhex(str(raw).zfill(4 * address.count))
+    if encoding == "s5time":
+        ticks, base = round(float(raw) * 100), 0
+        while ticks > 999:
+            ticks, base = ticks // 10, base + 1
+        return bytes.fromhex(f"{base}{ticks:03}")
+    text = str(raw).encode()
+    if encoding.startswith("s7string"):
+        text = bytes((address.raw_type.size, len(text))) + text
+    elif encoding.startswith("lstring"):
+        text = len(text).to_bytes(2, "big") + text
+    return text.ljust(address.count * 2, b"\0")
+
+
 def decode(address: ModbusAddress, words: Sequence[int]) -> Scalar:
-    """The number or text that the registers hold; text ends at its first zero byte."""
+    """The number, time or text that the registers hold; text ends at its first zero byte or its length."""
     ordered = _swap_bytes(address, words)
-    form = _FORMATS.get(address.encoding)
-    if form is not None and address.words in {"CDAB", "DCBA"}:
+    if _reverses(address):
         ordered.reverse()
     payload = struct.pack(f">{len(ordered)}H", *ordered)
-    if form is None:
-        return payload[: address.raw_type.size].partition(b"\0")[0].decode(errors="replace")
-    value: int | float = struct.unpack(form, payload)[0]
-    return value
+    encoding = address.encoding
+    if form := _FORMATS.get(encoding):
+        value: int | float = struct.unpack(form, payload)[0]
+        return value
+    if address.is_time:
+        return times.decode(encoding, payload)
+    digits = payload.hex()
+    if encoding.startswith("bcd"):
+        return int(digits) if digits.isdecimal() else 0
+    if encoding == "s5time":
+        return int(digits[1:]) * 10.0 ** int(digits[0]) / 100 if digits.isdecimal() else 0.0
+    size = address.raw_type.size
+    if address.prefix:
+        size = min(size, payload[1] if encoding.startswith("s7string") else ordered[0])
+        payload = payload[2:]
+    return payload[:size].partition(b"\0")[0].decode(errors="replace")
+
+
+def _reverses(address: ModbusAddress) -> bool:
+    is_number = address.raw_type.kind != "text" and address.encoding not in _FIELDS
+    return is_number and address.words in {"CDAB", "DCBA"}
 
 
 def mask(address: ModbusAddress) -> int:

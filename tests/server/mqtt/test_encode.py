@@ -4,6 +4,7 @@ import json
 import math
 import struct
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from server.mqtt.encode import (
     status_message,
 )
 from server.plant.model import Enumeration
+from sources.clock import from_datetime
 from sources.quality import BAD_NO_COMMUNICATION, GOOD, GOOD_CLAMPED, UNCERTAIN
 from sources.tag import INTEGER_LIMITS, Value, ValueType
 
@@ -34,6 +36,8 @@ def decode(kind: ValueType, shown: Any) -> Any:
     if kind in {ValueType.Int64, ValueType.UInt64}:
         assert isinstance(shown, str)
         return int(shown)
+    if kind is ValueType.DateTime:
+        return from_datetime(datetime.fromisoformat(shown))
     if kind in {ValueType.Float, ValueType.Double}:
         return SPECIAL[shown] if isinstance(shown, str) else float(shown)
     return shown
@@ -47,6 +51,7 @@ def values(kind: ValueType) -> st.SearchStrategy[Any]:
         ValueType.Float: lambda: st.floats(width=32),
         ValueType.Double: st.floats,
         ValueType.String: lambda: st.text(st.characters(blacklist_categories=["Cs"])),
+        ValueType.DateTime: lambda: st.datetimes(datetime(1601, 1, 1)).map(from_datetime),  # noqa: DTZ001
     }
     return others[kind]()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,14 @@ from support import pki
 from support.modbus_lines import TRANSPORTS, Certificates, simulator_on
 from support.modbus_tags import settings, tag
 from support.net import free_port, until
-from support.scanning import NORMAL, scanning
+from support.scanning import NORMAL, Listener, scanning
 
 from sources.errors import Refused, Unreachable
 from sources.modbus.config import ModbusSettings
 from sources.modbus.driver import ModbusSource
 from sources.modbus.identify import identify
 from sources.quality import BAD_CONFIGURATION_ERROR, BAD_DEVICE_FAILURE, BAD_TIMEOUT, GOOD
+from sources.tag import Value
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
@@ -32,7 +34,12 @@ async def test_every_transport_reads_writes_and_meets_faults(transport: str, tmp
             await scan.good(set_point, mode, reset, recipe, pump)
             await scan.bad(BAD_CONFIGURATION_ERROR, lacking)
             assert scan.listener.value(recipe) == "Recipe 1"
-            pairs = [(set_point, 432.5), (reset, True), (recipe, "Cola"), (pump, True)]
+            pairs: list[tuple[Any, Value]] = [
+                (set_point, 432.5),
+                (reset, True),
+                (recipe, "Cola"),
+                (pump, True),
+            ]
             assert await scan.session.write(pairs) == [GOOD] * 4
             assert await simulator.get("SpeedSP") == 432.5
             assert await simulator.get("Pump") is True
@@ -57,6 +64,10 @@ async def test_a_device_that_falls_silent_is_lost_and_found(transport: str, tmp_
             await scan.good(its)
 
 
+def _failed_since(listener: Listener, count: int) -> bool:
+    return any(batch.values is None for batch in listener.batches[count:])
+
+
 @pytest.mark.parametrize("transport", ["rtu-over-tcp", "rtu", "ascii"])
 async def test_a_late_reply_on_a_serial_line_is_nobody_else_s(transport: str, tmp_path: Path) -> None:
     """Two blocks whose replies look the same: only time tells them apart."""
@@ -69,10 +80,7 @@ async def test_a_late_reply_on_a_serial_line_is_nobody_else_s(transport: str, tm
             for _ in range(3):
                 count = len(scan.listener.batches)
                 await simulator.control(delay_once=0.45)
-                await until(
-                    lambda since=count: any(b.values is None for b in scan.listener.batches[since:]),
-                    every=0.01,
-                )
+                await until(partial(_failed_since, scan.listener, count), every=0.01)
                 await scan.good(one, other)
             for batch in scan.listener.batches:
                 if batch.values is not None:

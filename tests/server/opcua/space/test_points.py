@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import struct
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from server.opcua.space.points import encode_head, parts, without_server, without_source, without_times
 from server.plant.model import Property, PropertyType
 from server.plant.values import Point
+from sources.clock import from_datetime
 from sources.quality import BAD_NO_COMMUNICATION, GOOD, UNCERTAIN
 from sources.tag import INTEGER_LIMITS, Value, ValueType
 
@@ -32,6 +34,8 @@ def test_whatever_the_store_holds_can_be_sent(kind: ValueType, data: st.DataObje
         values: st.SearchStrategy[Value] = st.booleans()
     elif kind is ValueType.String:
         values = st.text()
+    elif kind is ValueType.DateTime:
+        values = st.datetimes(datetime(1601, 1, 2), datetime(9999, 12, 30)).map(from_datetime)  # noqa: DTZ001
     elif kind in INTEGER_LIMITS:
         values = st.integers(*INTEGER_LIMITS[kind])
     else:
@@ -48,6 +52,8 @@ def test_whatever_the_store_holds_can_be_sent(kind: ValueType, data: st.DataObje
             or math.isinf(held)
             or math.isclose(held, float(value or 0), rel_tol=1e-6, abs_tol=1e-38)
         )
+    elif kind is ValueType.DateTime:
+        assert from_datetime(held) == value
     elif kind is ValueType.String:
         assert held == str(value).encode("utf-8", "replace").decode()
     else:

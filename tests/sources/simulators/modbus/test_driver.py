@@ -10,12 +10,14 @@ from collections.abc import AsyncIterator, Sequence
 from support.modbus_tags import settings, tag
 from support.simulator import FILLER, point
 
+from sources import clock
 from sources.modbus.config import ModbusAddress as DriverAddress
 from sources.modbus.driver import ModbusSession, ModbusSource
+from sources.modbus.encodings import Encoding
 from sources.quality import BAD_DEVICE_FAILURE, GOOD
 from sources.simulators.modbus.device import ModbusDevice
 from sources.simulators.spec import DeviceSpec, PointSpec, Scalar
-from sources.tag import Tag
+from sources.tag import Tag, ValueType
 
 ORDERS = ("ABCD", "BADC", "CDAB", "DCBA")
 VALUES: tuple[tuple[str, int, Scalar, Scalar], ...] = (
@@ -111,3 +113,56 @@ async def test_a_fault_reaches_the_driver_as_its_quality() -> None:
         batch = await session.read(tags[:1])
         quality = batch.qualities if isinstance(batch.qualities, int) else batch.qualities[0]
         assert quality == BAD_DEVICE_FAILURE
+
+
+TIMES = [encoding.value for encoding in Encoding if encoding.type is ValueType.DateTime]
+OTHERS: tuple[tuple[str, int, Scalar, Scalar], ...] = (
+    ("bcd16", 1, 1234, 9999),
+    ("bcd32", 2, 12345678, 7),
+    ("s5time", 1, 12.5, 990.0),
+    ("s7string(7)", 5, "Grün", "Cola 05"),
+    ("lstring(6)", 4, "Grün", "Cola"),
+)
+
+
+async def test_what_is_no_plain_number_means_the_same_to_both() -> None:
+    points: list[PointSpec] = []
+    tags: list[Tag[DriverAddress]] = []
+    expected: list[tuple[Scalar, Scalar]] = []
+    at = 0
+    kinds = [*OTHERS, *((name, Encoding(name).registers(), 1_765_000_000, 1_000_080_000) for name in TIMES)]
+    for (encoding, count, one, other), words in itertools.product(kinds, ORDERS):
+        name = f"{encoding} {words}"
+        points.append(point(name, "holding", at, encoding, words=words, writable=True))
+        tags.append(tag(f"holding:{at}", encoding, words=words, writable=True, name=name))
+        expected.append((_days(one), _days(other)) if encoding == "s7_date" else (one, other))
+        at += count
+    device = ModbusDevice(DeviceSpec(name="PLC", points=tuple(points)))
+    async with device.listening() as (_, port):
+        source = ModbusSource("PLC", settings(port), tags)
+        async with source.connect() as session:
+            for which in (0, 1):
+                wanted = [pair[which] for pair in expected]
+                for its, value in zip(tags, wanted, strict=True):
+                    device.freeze(FILLER, its.name, value)
+                batch = await session.read(tags)
+                assert batch.qualities == [GOOD] * len(tags)
+                raw = [_ticks(its, value) for its, value in zip(tags, wanted, strict=True)]
+                assert batch.values == raw
+                for its in tags:
+                    device.freeze(FILLER, its.name, None)
+                back = [_ticks(its, pair[1 - which]) for its, pair in zip(tags, expected, strict=True)]
+                assert await session.write(list(zip(tags, back, strict=True))) == [GOOD] * len(tags)
+                held = [device.get(FILLER, its.name) for its in tags]
+                assert held == [pair[1 - which] for pair in expected]
+
+
+def _days(seconds: Scalar) -> Scalar:
+    return int(seconds) // 86_400 * 86_400
+
+
+def _ticks(its: Tag[DriverAddress], value: Scalar) -> Scalar:
+    """What the driver hands up for a value of the simulator's, whose times are Unix seconds."""
+    if its.type is not ValueType.DateTime:
+        return value
+    return int(value) * clock.TICKS_PER_SECOND + clock.UNIX_EPOCH_TICKS
