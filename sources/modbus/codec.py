@@ -29,6 +29,7 @@ WRITE_REGISTER: Final = 6
 WRITE_COILS: Final = 15
 WRITE_REGISTERS: Final = 16
 MASK_WRITE_REGISTER: Final = 22
+WRITE_AND_READ_REGISTERS: Final = 23
 
 ILLEGAL_FUNCTION: Final = 1
 ILLEGAL_ADDRESS: Final = 2
@@ -102,6 +103,13 @@ def write_registers(unit: int, address: int, data: bytes) -> Request:
     return Request(unit, WRITE_REGISTERS, struct.pack(">HHB", address, len(data) // 2, len(data)) + data)
 
 
+def write_and_read(unit: int, address: int, data: bytes) -> Request:
+    """FC 23: as FC 16, and the same registers read back in the same request."""
+    count = len(data) // 2
+    body = struct.pack(">HHHHB", address, count, address, count, len(data)) + data
+    return Request(unit, WRITE_AND_READ_REGISTERS, body)
+
+
 def mask_write(unit: int, address: int, mask: int, value: bool) -> Request:
     """FC 22: set or clear the bits of the mask, within the device, in one step."""
     return Request(
@@ -141,6 +149,10 @@ def check_write(request: Request, reply: bytes) -> None:
     device that limits what it is told may echo what it took, and reading back will tell.
     """
     body = check(request, reply)
+    if request.function == WRITE_AND_READ_REGISTERS:
+        if len(body) != 1 + request.pdu[9] or body[0] != request.pdu[9]:
+            raise MalformedReply(f"the reply to a write with reading back is {len(body)} bytes long")
+        return
     if len(body) != (6 if request.function == MASK_WRITE_REGISTER else 4):
         raise MalformedReply(f"the reply to a write is {len(body)} bytes long")
     echoed = 4 if request.function in {WRITE_COILS, WRITE_REGISTERS} else 2

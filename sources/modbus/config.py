@@ -21,6 +21,7 @@ from sources.tag import Tag
 MAX_READ_REGISTERS: Final = 125
 MAX_READ_BITS: Final = 2000
 MAX_WRITE_REGISTERS: Final = 123
+MAX_WRITE_AND_READ_REGISTERS: Final = 121
 
 
 def _host(value: str) -> str:
@@ -63,7 +64,9 @@ class ModbusSettings(SettingsModel):
     that no request may touch. ``max_gap`` is how many registers no tag asks for may be read
     along to spare a request (in the bit tables 16 bits count as one register); left out, it
     follows from the line. ``max_registers`` and ``max_bits``
-    bound one request, where a device takes less than the protocol allows. ``timeout`` is
+    bound one request, where a device takes less than the protocol allows. ``write_with`` says
+    how registers are written: one by FC 6 and several by FC 16, all by FC 16, or by FC 23,
+    which reads them back in the same request. ``timeout`` is
     the time one request may take, and the call itself. ``pipeline`` requests at most are on
     their way on each of ``connections`` connections.
     """
@@ -90,6 +93,7 @@ class ModbusSettings(SettingsModel):
     max_gap: Annotated[int, Field(ge=0, le=MAX_READ_REGISTERS)] | None = None
     max_registers: Annotated[int, Field(ge=1, le=MAX_READ_REGISTERS)] = MAX_READ_REGISTERS
     max_bits: Annotated[int, Field(ge=1, le=MAX_READ_BITS)] = MAX_READ_BITS
+    write_with: Literal["auto", "fc16", "fc23"] = "auto"
     timeout: Duration = 1.0
     connections: Annotated[int, Field(ge=1, le=16)] = 1
     pipeline: Annotated[int, Field(ge=1, le=16)] = 1
@@ -258,7 +262,6 @@ def _check_extent(spec: TagSpec, address: ModbusAddress, settings: ModbusSetting
             f"{spec.address!r}: the {address.table.name} table cannot be written; use its {other} if the "
             "device has one, or take access: rw away"
         )
-    if address.count > MAX_WRITE_REGISTERS:
-        raise AddressError(
-            f"{address} takes {address.count} registers; one request writes at most {MAX_WRITE_REGISTERS}"
-        )
+    most = MAX_WRITE_AND_READ_REGISTERS if settings.write_with == "fc23" else MAX_WRITE_REGISTERS
+    if address.count > most:
+        raise AddressError(f"{address} takes {address.count} registers; one request writes at most {most}")

@@ -122,6 +122,7 @@ class ModbusSession:
         self._device = device
         self._name = device.name
         self._unit = unit.number
+        self._write_with = device.settings.write_with
         self._lacks = device.missing.functions
         self._line = unit
 
@@ -205,7 +206,9 @@ class ModbusSession:
     async def _write_registers(self, tag: ModbusTag, data: bytes) -> Quality:
         unit, address = self._unit, tag.address.start
         several = codec.write_registers(unit, address, data)
-        if tag.address.count > 1:
+        if self._write_with == "fc23":
+            return await self._send_either(tag, codec.write_and_read(unit, address, data), several)
+        if self._write_with == "fc16" or tag.address.count > 1:
             return await self._send(tag, several)
         return await self._send_either(tag, codec.write_register(unit, address, data), several)
 

@@ -100,11 +100,18 @@ class Peer:
                 self.coils[address + index] = bool(pdu[6 + index // 8] >> index % 8 & 1)
         elif function == 16:
             self.registers[address : address + second] = struct.unpack(f">{second}H", pdu[6:])
+        elif function == 23:
+            return self._exchange(address, second, pdu)
         elif function == 22:
             (or_mask,) = struct.unpack(">H", pdu[5:7])
             self.registers[address] = (self.registers[address] & second) | (or_mask & ~second)
             return pdu[:7]
         return pdu[:5]
+
+    def _exchange(self, address: int, count: int, pdu: bytes) -> bytes:
+        start, number = struct.unpack(">HH", pdu[5:9])
+        self.registers[start : start + number] = struct.unpack(f">{number}H", pdu[10:])
+        return bytes((23,)) + self._read(3, address, count)[1:]
 
     def _read(self, function: int, start: int, count: int) -> bytes:
         places = range(start, start + count)

@@ -197,6 +197,16 @@ async def test_scan_classes_keep_their_own_time() -> None:
         assert len(scan.listener.batches) == sum(reads.values())
 
 
+async def test_writing_and_reading_back_in_one_request() -> None:
+    async with libmodbus_server() as server:
+        its = tag("holding:5", "int32", writable=True)
+        source = ModbusSource("PLC", settings(server.port, write_with="fc23"), [its])
+        async with source.connect() as session:
+            assert await session.write([(its, -123_456)]) == [GOOD]
+            assert await server.get("holding", 5, 2) == _registers(">i", -123_456, "ABCD")
+            assert await server.count() == 1
+
+
 async def test_a_serial_line() -> None:
     """RTU over two pseudo terminals and what connects them."""
     with cable() as (ours, theirs):

@@ -63,6 +63,44 @@ async def test_each_kind_of_point_has_its_function(
         assert (batch.tags, batch.values, batch.qualities) == ((its,), [value], [GOOD])
 
 
+@pytest.mark.parametrize(
+    ("way", "address", "encoding", "value", "request_"),
+    [
+        ("fc16", "holding:9", "int16", -2, "10 0009 0001 02 fffe"),
+        ("fc23", "holding:9", "int16", -2, "17 0009 0001 0009 0001 02 fffe"),
+        ("fc23", "holding:9", "float32", 1.5, "17 0009 0002 0009 0002 04 3fc00000"),
+        ("fc23", "coil:9", None, True, "05 0009 ff00"),
+    ],
+)
+async def test_a_source_may_say_how_registers_are_written(
+    way: str, address: str, encoding: str | None, value: Value, request_: str
+) -> None:
+    async with modbus_peer() as peer:
+        its = _writable(address, encoding)
+        async with ModbusSource("PLC", settings(peer.port, write_with=way), [its]).connect() as session:
+            assert await session.write([(its, value)]) == [GOOD]
+            assert (await session.read([its])).values == [value]
+        assert peer.requests[0] == bytes.fromhex(request_)
+
+
+async def test_without_fc_23_registers_are_written_by_fc_16() -> None:
+    async with modbus_peer() as peer:
+        peer.lacks = {23}
+        its = _writable("holding:9")
+        async with ModbusSource("PLC", settings(peer.port, write_with="fc23"), [its]).connect() as session:
+            assert await session.write([(its, 7), (its, 8)]) == [GOOD, GOOD]
+        assert peer.functions() == [23, 16, 16]
+
+
+async def test_a_short_reply_to_fc_23_leaves_the_outcome_unknown() -> None:
+    async with modbus_peer() as peer:
+        its = _writable("holding:9", "float32")
+        peer.spoil = lambda request, reply: frame(request, reply[7:8] + b"\x02" + reply[9:11])
+        async with ModbusSource("PLC", settings(peer.port, write_with="fc23"), [its]).connect() as session:
+            with pytest.raises(ConnectionLost, match="may have been carried out"):
+                await session.write([(its, 1.0)])
+
+
 @pytest.mark.parametrize("words", ["ABCD", "DCBA"])
 async def test_a_bit_changes_no_other_bit(words: str) -> None:
     async with modbus_peer() as peer:
