@@ -12,6 +12,7 @@ from sources.ethernetip.config import LogixSettings
 from sources.ethernetip.config import parse_tag as logix_tag
 from sources.ethernetip.driver import LogixSource
 from sources.modbus.config import ModbusSettings
+from sources.modbus.config import conflict as modbus_conflict
 from sources.modbus.config import parse_tag as modbus_tag
 from sources.modbus.driver import ModbusSource
 from sources.source import Source
@@ -25,19 +26,21 @@ class Driver:
 
     ``settings`` is the model of a source's own keys in the configuration; it has a
     literal field ``driver``. ``tag`` turns what a binding says into a Tag and raises
-    AddressError with advice. ``source`` makes the source: no I/O happens there.
+    AddressError with advice. ``source`` makes the source: no I/O happens there. ``conflict``
+    says why two sources' settings cannot stand side by side, None where they can.
     """
 
     kind: str
     settings: type[BaseModel]
     tag: Callable[[TagSpec, Any], Tag[Any]]
     source: Callable[[str, Any, Sequence[Tag[Any]]], Source]
+    conflict: Callable[[Any, Any], str | None] | None = None
 
 
 DRIVERS: Final[Mapping[str, Driver]] = {
     driver.kind: driver
     for driver in (
-        Driver("modbus", ModbusSettings, modbus_tag, ModbusSource),
+        Driver("modbus", ModbusSettings, modbus_tag, ModbusSource, modbus_conflict),
         Driver("logix", LogixSettings, logix_tag, LogixSource),
     )
 }

@@ -40,7 +40,22 @@ def read_sources(
             stanza = validate(StaleStanza, (*loc, "stale"), report, damage)
             stale = stanza.rule if stanza is not None else None
         found[name] = SourceDraft(name, driver, settings, enabled=_enabled(node, loc, report), stale=stale)
+    _tell_conflicts(list(found.values()), report)
     return found
+
+
+def _tell_conflicts(drafts: list[SourceDraft], report: Report) -> None:
+    """Sources that cannot stand side by side; each is told of once, with the first it does not go with."""
+    for index, draft in enumerate(drafts):
+        for other in drafts[:index]:
+            if draft.driver is None or draft.driver is not other.driver or draft.driver.conflict is None:
+                continue
+            if draft.settings is None or other.settings is None:
+                continue
+            why = draft.driver.conflict(draft.settings, other.settings)
+            if why is not None:
+                report.error(("sources", draft.name), f"{why} ({other.name})", "give both the same")
+                break
 
 
 def _driver(node: Tree, loc: Loc, drivers: Mapping[str, Driver], report: Report) -> Driver | None:

@@ -160,6 +160,17 @@ _SERIAL: Final = frozenset({"device", "baud", "parity", "stop_bits", "data_bits"
 _TLS: Final = frozenset({"ca", "certificate", "key", "key_password", "server_name"})
 
 
+def conflict(one: ModbusSettings, other: ModbusSettings) -> str | None:
+    """Why two sources cannot stand side by side: a serial port has but one setting."""
+    if not (one.is_serial_port and other.is_serial_port and one.device == other.device):
+        return None
+    for key in ("transport", *sorted(_SERIAL - {"device"})):
+        here, there = getattr(one, key), getattr(other, key)
+        if here != there:
+            return f"{one.device} is shared, and {key} is {here} here and {there} there"
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class ModbusAddress:
     """Where a tag's value lies, and how it is to be read.
