@@ -165,9 +165,10 @@ async def test_a_unit_that_is_late_holds_no_other_back() -> None:
             attempt = asyncio.create_task(_tried(late))
             await until(attempt.done)
             count = len(listener.batches)
-            await until(
-                lambda: len(listener.batches) > count + 5, within=1.9
-            )  # less than the late one's time
+            await until(lambda: len(listener.batches) > count + 2, every=0.005)
+            (link,) = session._line._line._links
+            assert isinstance(link, SerialLink)
+            assert link._late[1] > asyncio.get_running_loop().time(), "it is still waited for"
             assert gateway._dead == {1}
             task.cancel()
             await asyncio.wait((task,))
