@@ -16,7 +16,7 @@ import socket
 import struct
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 from sources.ethernetip import codec, status
 from sources.ethernetip.failures import Broken, NotSent, Rejected
@@ -74,6 +74,8 @@ class Lane:
 
     def __init__(self, client: Client, size: int, to_target: int, to_originator: int, serial: int) -> None:
         self.size = size
+        self.sent = 0
+        """How many requests were sent."""
         self.serial = serial
         self.to_originator = to_originator
         self._client = client
@@ -112,10 +114,10 @@ class Lane:
             )
             + request
         )
-        client.requests += 1
+        self.sent += 1
         self._timer = loop.call_later(client.timeout, self._late)
         try:
-            message = await waiting
+            message: bytes = await waiting
         except asyncio.CancelledError:
             if self._waiting is waiting:
                 # Its reply is still to come, and is nobody's: the next request waits for it.
@@ -168,20 +170,21 @@ class Lane:
 
 
 class Client:
-    """One TCP connection and its session. ``lost`` is told, once, why it is of no use any more.
+    """One TCP connection and its session.
 
     A request, with its reply, may take ``timeout`` seconds. Everything that waits raises
     Broken once the connection is.
     """
 
-    def __init__(self, timeout: float, lost: Callable[[Broken], None] | None = None) -> None:
+    def __init__(self, timeout: float) -> None:
         self.timeout = timeout
         self.session = 0
-        self.requests = 0
-        """How many connected requests were sent."""
+        self.host = ""
+        """The address that answered."""
         self.failure: Broken | None = None
+        self.listeners: list[Callable[[], None]] = []
+        """Told when the connection is of no use any more."""
         self.lanes: list[Lane] = []
-        self._lost = lost
         self._frames: Frames | None = None
         self._by_connection: dict[int, Lane] = {}
         self._asked: tuple[int, bytes, asyncio.Future[bytes]] | None = None
@@ -202,6 +205,7 @@ class Client:
             except OSError as error:  # TimeoutError is one
                 last = error
             else:
+                self.host = str(address[0])
                 break
         else:
             if isinstance(last, TimeoutError):
@@ -211,7 +215,7 @@ class Client:
         if self.session == 0 or reply[:2] != b"\x01\0":
             raise self.fail("the device gave no session")
 
-    async def _dial(self, family: int, address: object) -> None:
+    async def _dial(self, family: int, address: Any) -> None:
         loop = asyncio.get_running_loop()
         made = socket.socket(family, socket.SOCK_STREAM)
         try:
@@ -246,11 +250,15 @@ class Client:
                     waiting.exception()
             for lane in self.lanes:
                 lane.end(failure)
-            if self._lost is not None:
-                self._lost(failure)
+            for tell in self.listeners:
+                tell()
         if self._frames is not None and self._frames.transport is not None:
             self._frames.transport.abort()
         return Broken(str(self.failure), self.failure.quality)
+
+    def drop(self) -> None:
+        """Give the connection up, at once and without a word."""
+        self.fail("the connection was closed by this side", BAD_CONNECTION_CLOSED)
 
     async def close(self, within: float = FAREWELL) -> None:
         """Take leave where somebody is there, and release the socket."""
@@ -260,7 +268,7 @@ class Client:
                     async with asyncio.timeout(within):
                         await self._farewell()
         finally:
-            self.fail("the connection was closed by this side", BAD_CONNECTION_CLOSED)
+            self.drop()
             if self._frames is not None:
                 await asyncio.shield(self._frames.closed)
 
@@ -354,7 +362,7 @@ class Client:
         except TimeoutError:
             raise self.fail(f"no reply within {self.timeout:g} s", BAD_TIMEOUT) from None
         except asyncio.CancelledError:
-            self.fail("the connection was closed by this side", BAD_CONNECTION_CLOSED)
+            self.drop()
             raise
         finally:
             self._asked = None
@@ -381,7 +389,7 @@ class Client:
     # -- who is there
 
     async def list_identity(self) -> Identity:
-        """The device at this end of the wire: perhaps a module, behind which the controller is. Raises Broken."""
+        """The device at this end of the wire, perhaps a module before the controller. Raises Broken."""
         data = await self._request(LIST_IDENTITY, b"")
         try:
             return parse_list_identity(data)
@@ -473,14 +481,14 @@ class Client:
         await self._unconnected(message, _FORWARD_CLOSE)
 
 
-async def dial(resolver: Resolver, timeout: float, lost: Callable[[Broken], None] | None = None) -> Client:  # noqa: ASYNC109 - each request's own
+async def dial(resolver: Resolver, timeout: float) -> Client:  # noqa: ASYNC109 - each request's own
     """A client with a session. Raises Broken; a cancelled call leaves nothing behind."""
     try:
         async with asyncio.timeout(timeout):
             endpoints = await resolver.resolve()
     except TimeoutError:
         raise Broken(f"the host name is not resolved within {timeout:g} s", BAD_TIMEOUT) from None
-    client = Client(timeout, lost)
+    client = Client(timeout)
     try:
         await client.connect(endpoints)
     except BaseException:

@@ -104,11 +104,12 @@ class LogixSettings(SettingsModel):
     ``path`` is the route from the Ethernet port to the controller (`sources.ethernetip.route`):
     ``1/0`` is slot 0 of the backplane (also right for most CompactLogix), ``""`` a controller
     addressed directly (Micro800). ``connections`` is how many connections share the packets
-    of a scan: each carries one request at a time. ``timeout`` is the time one request may take, and the call itself.
-    ``connection`` bounds a packet: ``large`` is 4000 bytes, ``small`` 500 bytes, ``auto``
-    takes the large one where the controller grants it. ``validate`` uploads the tag list at
-    each connect, checks every binding against it and reads neighbours as blocks; without it
-    each tag is read by itself. ``upload_timeout`` bounds that upload.
+    of a scan: each carries one request at a time. ``timeout`` is the time one request may
+    take, and the call itself. ``connection`` bounds a packet: ``large`` is 4000 bytes,
+    ``small`` 500 bytes, ``auto`` takes the large one where the controller grants it.
+    ``validate`` uploads the tag list at each connect, checks every binding against it and
+    reads neighbours as blocks; without it each tag is read by itself. ``upload_timeout``
+    bounds that upload.
     """
 
     driver: Literal["logix"]

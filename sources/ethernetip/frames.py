@@ -1,4 +1,4 @@
-"""Encapsulated frames on a TCP connection of the event loop (CIP Vol. 2 §2-3): whole ones, or the end of it."""
+"""Encapsulated frames on a TCP connection of the event loop (CIP Vol. 2 §2-3): whole ones, or its end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Frames(asyncio.Protocol):
     can be ends the connection: what follows has no meaning.
     """
 
-    def __init__(self, take: Callable[[bytes], None], lost: Callable[[Broken], None]) -> None:
+    def __init__(self, take: Callable[[bytes], None], lost: Callable[[Broken], object]) -> None:
         self._take = take
         self._lost = lost
         self._partial = b""

@@ -247,7 +247,8 @@ def _layout(kind: Type | None, known: dict[Structure, str]) -> str:
         return "" if kind is None else kind.name
     if kind not in known:
         parts = (
-            f"{m.name}:{_layout(m.type, known)}[{m.count}]@{m.offset}.{m.bit}.{m.hidden}" for m in kind.members
+            f"{m.name}:{_layout(m.type, known)}[{m.count}]@{m.offset}.{m.bit}.{m.hidden}"
+            for m in kind.members
         )
         text = f"{kind.name}/{kind.handle}/{kind.size}/{kind.capacity}/{';'.join(parts)}"
         known[kind] = hashlib.sha256(text.encode()).hexdigest()
