@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from bench import items, notify, path, read, scale, store
+from bench import eip, items, notify, path, read, scale, store
 from bench.accounting import Machine
 from bench.path import Scenario
 from bench.processes import BenchError
@@ -68,6 +68,7 @@ PARTS: Final = {
     "read": Part(lambda: read.measure(*READ_ROUNDS), lambda: read.measure(*QUICK_READ_ROUNDS), read.table),
     "notify": Part(lambda: notify.measure(notify.FULL), lambda: notify.measure(notify.QUICK), notify.table),
     "items": Part(lambda: items.measure(items.FULL), lambda: items.measure(items.QUICK), items.table),
+    "eip": Part(lambda: eip.measure(2.0), lambda: eip.measure(1.0), eip.table),
     "scale": Part(lambda: scale.measure(scale.FULL), lambda: scale.measure(scale.QUICK), scale.table),
 }
 

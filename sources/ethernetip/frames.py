@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final, cast
 
 from sources.ethernetip.failures import Broken
-from sources.ethernetip.framing import HEADER
+from sources.ethernetip.framing import COMMANDS, HEADER
 from sources.quality import BAD_CONNECTION_CLOSED
 
 MAX_DATA: Final = 16_384
@@ -47,6 +47,11 @@ class Frames(asyncio.Protocol):
                 return
             whole = at + HEADER + size
             if whole > end:
+                if data[at] | data[at + 1] << 8 not in COMMANDS:
+                    # What is no header has no length either: nothing to wait for.
+                    self._partial = b""
+                    self._lost(Broken(f"a frame of command {data[at] | data[at + 1] << 8:#06x} came"))
+                    return
                 break
             self._take(data[at:whole])
             at = whole

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -36,6 +37,8 @@ log = logging.getLogger(__name__)
 KEEP_ALIVE: Final = 30.0
 """Seconds of silence after which a word is sent: controllers drop a session that says nothing for 120 s."""
 
+_BURST: Final = 8
+"""So many packets of a class go one right after the other: to wake up for each costs more than the packet."""
 WATCH: Final = 5.0
 """Seconds between two looks at the program's counters, where no packet brings them."""
 
@@ -243,7 +246,8 @@ class Scan:
             packets = classes[scan]
             for index, packet in enumerate(packets):
                 job = Job(packet)
-                job.rhythm = start + phase(index, len(packets), scan.period, (rank + 1) / len(classes))
+                turn, turns = index // _BURST, math.ceil(len(packets) / _BURST)
+                job.rhythm = start + phase(turn, turns, scan.period, (rank + 1) / len(classes))
                 names = {str(read) for read in packet.reads} if known else ()
                 job.troubles = {what: failure for what, failure in known.items() if what in names}
                 self._jobs.add(job)

@@ -18,7 +18,6 @@ from sources.ethernetip.symbols import BOOL, Structure, Symbol, Type
 from sources.quality import Quality
 from sources.tag import Value
 
-
 GUARD = bytes(range(38))
 """What the counters of a program say."""
 
