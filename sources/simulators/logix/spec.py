@@ -107,9 +107,10 @@ class TagPoint(Point):
 
 
 class LogixSpec(SettingsModel):
-    """One simulated controller. ``port`` 0 takes a free one; ``slot`` is its place on the backplane,
-    and ``hops`` the ports and addresses that lead there from the one listened on.
+    """One simulated controller.
 
+    ``port`` 0 takes a free one; ``slot`` is its place on the backplane, and ``hops`` the
+    ports and addresses that lead to that from the one listened on.
     ``values`` are first values by path, where they are not zero: a scalar, a text, a list
     for an array's first elements, an object for some members of a structure.
     """
