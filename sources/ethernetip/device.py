@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from sources.ethernetip.bindings import Bindings
 from sources.ethernetip.config import LogixSettings
@@ -14,6 +14,7 @@ from sources.ethernetip.identity import Identity
 from sources.ethernetip.resolve import Resolver
 from sources.ethernetip.worker import Counters
 from sources.statistics import ScanStatistics
+from sources.tag import Tag
 
 log = logging.getLogger(__name__)
 
@@ -94,8 +95,8 @@ class Device:
         self.told = frozenset(problems)
 
 
-def named(tags: Mapping[str, object] | tuple[LogixTag, ...]) -> str:
+def named(tags: Iterable[Tag[Any]]) -> str:
     """Some names for the log: ``A, B and 10 more``."""
-    names = [tag if isinstance(tag, str) else tag.name for tag in tags]
+    names = [tag.name for tag in tags]
     shown = ", ".join(names[:_NAMED])
     return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED} more"

@@ -25,6 +25,7 @@ SECTIONS = {
     "units": ["UnitStanza"],
     "driver: modbus": ["ModbusSettings"],
     "driver: logix": ["LogixSettings"],
+    "driver: slc": ["SlcSettings"],
     "assets": ["AssetStanza"],
     "classes": ["ClassStanza"],
     "properties": ["PropertyStanza", "OwnPropertyStanza"],
