@@ -49,7 +49,8 @@ async def simulators(
 
     A source whose host is loopback keeps its port, unless ``any_port`` is set; every other
     gets a free one; ``port`` is for all, where there is but one. One that ends is told in the
-    log and not started again; so is a source that has no simulator, and is left as it is. Raises ProcessError when one does not start.
+    log and not started again; a source that has no simulator is told as well, and left as it
+    is. Raises ProcessError when one does not start.
     """
     running: dict[str, Simulator] = {}
     sources: list[SourceEntry] = []
