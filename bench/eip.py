@@ -1,8 +1,9 @@
 """What it costs to read a Logix controller, by this driver and by pycomm3 used plainly.
 
 Run as ``python -m bench.eip PORT SECONDS``; prints ``result`` and a JSON object. The controller
-is the simulated one, in a process of its own; what counts is the CPU of the process that reads,
-event loop, sockets and system calls included.
+is a cheap one, in a process of its own (`bench.logix_device`); what counts is the CPU of the
+process that reads, event loop, sockets and system calls included. pycomm3 reads as fast as it
+can; the driver does so too, and once at the pace of a plant.
 """
 
 from __future__ import annotations
@@ -34,10 +35,13 @@ from sources.tag import ScanClass, ValueType
 TAGS: Final = 1_000
 ELEMENTS: Final = 990
 """pycomm3 fails to read 999 or 1,000 at once: they fit by its own count, and not by the controller's."""
-_SCAN: Final = ScanClass("bench", 0.1)
+_FLAT_OUT: Final = ScanClass("flat out", 0.001)
+"""No controller keeps it: each scan begins when the last has ended."""
+_PACED: Final = ScanClass("paced", 0.1)
 _ROUNDS: Final = 3
 _LABELS: Final = {
     "scalar.isthmus": "a tag of its own: Isthmus",
+    "scalar.paced": "… each 100 ms",
     "scalar.pycomm3": "a tag of its own: pycomm3",
     "element.isthmus": "an element of an array of 990: Isthmus",
     "element.pycomm3": "an element of an array of 990: pycomm3",
@@ -50,8 +54,7 @@ def measure(seconds: float) -> dict[str, float]:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="isthmus-bench-")))
         spec = folder / "spec.json"
         spec.write_text(_spec().model_dump_json(), encoding="utf-8")
-        device = start(stack, "sources.simulators", "--spec", str(spec), "--exit-with-parent")
-        port = line(device, "ready logix 127.0.0.1:").partition(" ")[0]
+        port = line(start(stack, "bench.logix_device", str(spec)), "ready ")
         child = start(stack, "bench.eip", port, str(seconds))
         return {f"eip.{name}.us": value for name, value in json.loads(line(child, "result ")).items()}
 
@@ -77,13 +80,13 @@ def _spec() -> LogixSpec:
     )
 
 
-async def _scan(port: int, addresses: Sequence[str], seconds: float) -> float:
+async def _scan(port: int, addresses: Sequence[str], scan: ScanClass, seconds: float) -> float:
     """µs of this process a value, while the driver scans for so long."""
     settings = LogixSettings.model_validate(
         {"driver": "logix", "host": "127.0.0.1", "port": port, "timeout": "10s"}
     )
     tags: list[LogixTag] = [
-        parse_tag(Binding(address, address, ValueType.Int32, _SCAN), settings) for address in addresses
+        parse_tag(Binding(address, address, ValueType.Int32, scan), settings) for address in addresses
     ]
     right = {tag.name: number for number, tag in enumerate(tags)}
     counted = 0
@@ -137,9 +140,10 @@ def _main(port: int, seconds: float) -> None:
     logging.getLogger("pycomm3").setLevel(logging.CRITICAL)
     elements = [f"Block[{number}]" for number in range(ELEMENTS)]
     subjects: dict[str, Callable[[], float]] = {
-        "scalar.isthmus": lambda: asyncio.run(_scan(port, _names(), seconds)),
+        "scalar.isthmus": lambda: asyncio.run(_scan(port, _names(), _FLAT_OUT, seconds)),
+        "scalar.paced": lambda: asyncio.run(_scan(port, _names(), _PACED, seconds)),
         "scalar.pycomm3": lambda: _plainly(port, _names(), TAGS, seconds),
-        "element.isthmus": lambda: asyncio.run(_scan(port, elements, seconds)),
+        "element.isthmus": lambda: asyncio.run(_scan(port, elements, _FLAT_OUT, seconds)),
         "element.pycomm3": lambda: _plainly(port, [f"Block{{{ELEMENTS}}}"], ELEMENTS, seconds),
     }
     found: dict[str, list[float]] = {name: [] for name in subjects}

@@ -82,7 +82,9 @@ class Lane:
         self._to_target = to_target
         self._sequence = 0
         self._waiting: asyncio.Future[bytes] | None = None
+        self._due = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        """One for many requests: to make and cancel one for each would cost more than the reply."""
 
     async def ask(self, request: bytes) -> bytes:
         """Send one service; returns its reply, whole. Raises Broken, and NotSent where it did not go out."""
@@ -115,7 +117,9 @@ class Lane:
             + request
         )
         self.sent += 1
-        self._timer = loop.call_later(client.timeout, self._late)
+        self._due = loop.time() + client.timeout
+        if self._timer is None:
+            self._timer = loop.call_at(self._due, self._look)
         try:
             message: bytes = await waiting
         except asyncio.CancelledError:
@@ -147,26 +151,30 @@ class Lane:
         elif sequence != self._sequence:
             self._client.fail(f"reply {sequence} came to request {self._sequence}: late, or never asked for")
         else:
-            self._done()
+            self._waiting = None
             if not waiting.done():
                 waiting.set_result(message)
 
     def end(self, failure: Broken) -> None:
         """No reply will come."""
-        waiting = self._waiting
-        self._done()
+        waiting, self._waiting = self._waiting, None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if waiting is not None and not waiting.done():
             waiting.set_exception(Broken(str(failure), failure.quality))
             waiting.exception()  # perhaps nobody is there to hear it
 
-    def _done(self) -> None:
-        self._waiting = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _late(self) -> None:
-        self._client.fail(f"no reply within {self._client.timeout:g} s", BAD_TIMEOUT)
+    def _look(self) -> None:
+        """See whether the reply is overdue."""
+        self._timer = None
+        if self._waiting is None:
+            return
+        loop = asyncio.get_running_loop()
+        if loop.time() >= self._due:
+            self._client.fail(f"no reply within {self._client.timeout:g} s", BAD_TIMEOUT)
+        else:
+            self._timer = loop.call_at(self._due, self._look)
 
 
 class Client:

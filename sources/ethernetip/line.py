@@ -78,11 +78,9 @@ class Line:
 
     def __init__(self, device: Device, client: Client) -> None:
         self.tracks = [Track(lane) for lane in client.lanes]
-        self.guard = b""
-        """What the program's counters must say; empty where there are none, or they have changed."""
         self._device = device
         self._client = client
-        self._multiple = not device.is_micro800
+        self._limits = Limits(self.first.lane.size, not device.is_micro800)
 
     @property
     def first(self) -> Track:
@@ -91,12 +89,16 @@ class Line:
 
     @property
     def limits(self) -> Limits:
-        """What one packet may hold."""
-        return Limits(self.first.lane.size, self._multiple, self.guard)
+        """What one packet may hold. Its guard is empty where there are no counters, or they have changed."""
+        return self._limits
 
     def lacks_multiple(self) -> None:
         """The controller does not take several services in one request."""
-        self._multiple = False
+        self._limits = self._limits._replace(multiple=False)
+
+    def set_guard(self, guard: bytes) -> None:
+        """From now on the program's counters must say this; empty where there is nothing to hold them to."""
+        self._limits = self._limits._replace(guard=guard)
 
     async def survey(self) -> Survey:
         """Upload the controller's tags. Raises Unreachable, and ConnectionLost where this line is lost.

@@ -60,7 +60,7 @@ class Answer:
     ticks. ``stale`` says that the controller's tags seem not to be those uploaded, ``changed``
     that its program certainly is not the one it was, ``alone`` names tags whose whole was
     refused and that were read by their own names, ``lacks_multiple`` that the controller
-    takes no multiple service requests.
+    takes no multiple service requests. Where none of it is the case, it is ``plain``.
     """
 
     values: Sequence[Value] = ()
@@ -71,6 +71,7 @@ class Answer:
     changed: bool = False
     alone: frozenset[str] = frozenset()
     lacks_multiple: bool = False
+    plain: bool = True
 
 
 async def read_packet(link: Exchange, packet: Packet, limits: Limits) -> Answer:
@@ -121,6 +122,7 @@ class _Inspection:
             self._changed,
             frozenset(self._alone),
             self._lacks_multiple,
+            plain=False,
         )
 
     def _check_guard(self, reply: Reply) -> None:

@@ -51,11 +51,12 @@ _UNWATCHED: Final = 10
 class Job:
     """One packet on the schedule."""
 
-    __slots__ = ("lasted", "packet", "rhythm", "troubles")
+    __slots__ = ("lasted", "packet", "rhythm", "statistics", "troubles")
 
-    def __init__(self, packet: Packet) -> None:
+    def __init__(self, packet: Packet, statistics: ScanStatistics, rhythm: float) -> None:
         self.packet = packet
-        self.rhythm: float | None = None
+        self.statistics = statistics
+        self.rhythm: float | None = rhythm
         self.troubles: dict[str, Failure] = {}
         self.lasted = 0.0
 
@@ -87,7 +88,8 @@ class Plan:
         packets = await line.plan(self._device.tags, bindings, frozenset(), limits)
         self.table, self.bindings, self.packets = survey.table, bindings, packets
         self.alone, self.stale = frozenset(), False
-        self.guard = line.guard = limits.guard
+        self.guard = limits.guard
+        line.set_guard(limits.guard)
         self._made_for = self.alone, limits
         self._device.tell(bindings)
 
@@ -99,7 +101,8 @@ class Plan:
 
     def confirm(self, guard: bytes) -> None:
         """The tags are what they were, and these the counters that go with them."""
-        self.guard = self._line.guard = guard
+        self.guard = guard
+        self._line.set_guard(guard)
         self.stale = False
 
     @property
@@ -110,7 +113,7 @@ class Plan:
     @property
     def is_of_another_program(self) -> bool:
         """Whether the program has changed since the tags were uploaded."""
-        return self._line.guard != self.guard
+        return self._line.limits.guard != self.guard
 
     def learn(self, packet: Packet, answer: Answer) -> None:
         """Take note of what a packet's reply says of the controller."""
@@ -131,10 +134,10 @@ class Plan:
 
     def program_changed(self, was: bytes) -> None:
         """The counters say ``was`` no longer: until the next upload, names alone are to be trusted."""
-        if not was or was != self._line.guard:
+        if not was or was != self._line.limits.guard:
             return  # known, or of a plan that is no more
         log.info("%s: the controller's program has changed; its tags are uploaded again", self._device.name)
-        self._line.guard = b""
+        self._line.set_guard(b"")
         self.stale = True
         self.learnt.set()
 
@@ -245,9 +248,9 @@ class Scan:
         for rank, scan in enumerate(sorted(classes, key=lambda scan: scan.period)):
             packets = classes[scan]
             for index, packet in enumerate(packets):
-                job = Job(packet)
                 turn, turns = index // _BURST, math.ceil(len(packets) / _BURST)
-                job.rhythm = start + phase(turn, turns, scan.period, (rank + 1) / len(classes))
+                rhythm = start + phase(turn, turns, scan.period, (rank + 1) / len(classes))
+                job = Job(packet, self._device.statistics[scan.name], rhythm)
                 names = {str(read) for read in packet.reads} if known else ()
                 job.troubles = {what: failure for what, failure in known.items() if what in names}
                 self._jobs.add(job)
@@ -263,9 +266,9 @@ class Scan:
         if not isinstance(qualities, int) and not any(qualities):
             qualities = GOOD
         self._emit(Batch(job.packet.tags, answer.values, qualities, None, answer.received))
-        if answer.failures or job.troubles:
+        if job.troubles or not answer.plain:
             self._tell(job, answer.failures)
-        self._plan.learn(job.packet, answer)
+            self._plan.learn(job.packet, answer)
         if job not in self._jobs:
             return  # planned anew meanwhile
         now = self._clock()
@@ -273,25 +276,25 @@ class Scan:
             its.schedule.done(now, again=job.rhythm)
             job.rhythm = None
         else:
-            self._device.statistics[job.packet.scan.name].overruns += its.schedule.done(now)
+            job.statistics.overruns += its.schedule.done(now)
 
     async def _read(self, its: _Driver, job: Job) -> Answer:
-        statistics = self._device.statistics[job.packet.scan.name]
-        async with its.track.turns.turn(urgent=False):
-            asked = time.perf_counter()
-            statistics.reads += 1
-            try:
-                answer = await its.track.read(job.packet, self._line.limits)
-            except ConnectionLost as error:
-                if error.quality in {BAD_TIMEOUT, BAD_COMMUNICATION_ERROR}:
-                    self._emit(Batch(job.packet.tags, None, error.quality, None, clock.now()))
-                raise
-            finally:
-                its.spoken = self._clock()
-                lasted = time.perf_counter() - asked
-                statistics.measured += lasted - job.lasted
-                job.lasted = lasted
-        return answer
+        statistics, turns = job.statistics, its.track.turns
+        await turns.take(urgent=False)
+        asked = time.perf_counter()
+        statistics.reads += 1
+        try:
+            return await its.track.read(job.packet, self._line.limits)
+        except ConnectionLost as error:
+            if error.quality in {BAD_TIMEOUT, BAD_COMMUNICATION_ERROR}:
+                self._emit(Batch(job.packet.tags, None, error.quality, None, clock.now()))
+            raise
+        finally:
+            turns.give()
+            its.spoken = self._clock()
+            lasted = time.perf_counter() - asked
+            statistics.measured += lasted - job.lasted
+            job.lasted = lasted
 
     def _tell(self, job: Job, failures: Sequence[Failure]) -> None:
         """Say once what cannot be read, and once that it can again."""
