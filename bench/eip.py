@@ -1,6 +1,6 @@
 """What it costs to read a Logix controller, by this driver and by pycomm3 used plainly.
 
-Run as ``python -m bench.eip PORT SECONDS``; prints ``result`` and a JSON object. The controller
+Run as ``python -m bench.eip PORT SECONDS ROUNDS``; prints ``result`` and a JSON object. The controller
 is a cheap one, in a process of its own (`bench.logix_device`); what counts is the CPU of the
 process that reads, event loop, sockets and system calls included. pycomm3 reads as fast as it
 can; the driver does so too, and once at the pace of a plant.
@@ -22,7 +22,7 @@ from typing import Final
 
 from pycomm3 import LogixDriver
 
-from bench.processes import line, start
+from bench.processes import BenchError, line, start
 from sources.batch import Batch
 from sources.ethernetip.config import LogixSettings, parse_tag
 from sources.ethernetip.decode import LogixTag
@@ -38,7 +38,6 @@ ELEMENTS: Final = 990
 _FLAT_OUT: Final = ScanClass("flat out", 0.001)
 """No controller keeps it: each scan begins when the last has ended."""
 _PACED: Final = ScanClass("paced", 0.1)
-_ROUNDS: Final = 3
 _LABELS: Final = {
     "scalar.isthmus": "a tag of its own: Isthmus",
     "scalar.paced": "… each 100 ms",
@@ -48,14 +47,14 @@ _LABELS: Final = {
 }
 
 
-def measure(seconds: float) -> dict[str, float]:
+def measure(seconds: float, rounds: int = 3) -> dict[str, float]:
     """``eip.scalar.isthmus.us`` and so on: µs of CPU a value, medians of some rounds."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="isthmus-bench-")))
         spec = folder / "spec.json"
         spec.write_text(_spec().model_dump_json(), encoding="utf-8")
         port = line(start(stack, "bench.logix_device", str(spec)), "ready ")
-        child = start(stack, "bench.eip", port, str(seconds))
+        child = start(stack, "bench.eip", port, str(seconds), str(rounds))
         return {f"eip.{name}.us": value for name, value in json.loads(line(child, "result ")).items()}
 
 
@@ -106,6 +105,8 @@ async def _scan(port: int, addresses: Sequence[str], scan: ScanClass, seconds: f
             await asyncio.wait_for(complete.wait(), 30)
             counted, began = 0, time.process_time()
             await asyncio.sleep(seconds)
+            if not counted:
+                raise BenchError(f"nothing was read within {seconds} s")
             used = time.process_time() - began
         finally:
             task.cancel()
@@ -136,7 +137,7 @@ def _plainly(port: int, names: Sequence[str], values: int, seconds: float) -> fl
     return used / (times * values) * 1e6
 
 
-def _main(port: int, seconds: float) -> None:
+def _main(port: int, seconds: float, rounds: int) -> None:
     logging.getLogger("pycomm3").setLevel(logging.CRITICAL)
     elements = [f"Block[{number}]" for number in range(ELEMENTS)]
     subjects: dict[str, Callable[[], float]] = {
@@ -147,11 +148,11 @@ def _main(port: int, seconds: float) -> None:
         "element.pycomm3": lambda: _plainly(port, [f"Block{{{ELEMENTS}}}"], ELEMENTS, seconds),
     }
     found: dict[str, list[float]] = {name: [] for name in subjects}
-    for _ in range(_ROUNDS):
+    for _ in range(rounds):
         for name, take in subjects.items():
             found[name].append(take())
     print("result", json.dumps({name: statistics.median(times) for name, times in found.items()}), flush=True)
 
 
 if __name__ == "__main__":
-    _main(int(sys.argv[1]), float(sys.argv[2]))
+    _main(int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]))
