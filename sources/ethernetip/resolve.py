@@ -21,17 +21,12 @@ Endpoint: TypeAlias = tuple[int, Any]
 
 
 class Resolver:
-    """Finds the addresses of one host. ``hanging`` says that a look has not come to an end."""
+    """Finds the addresses of one host."""
 
     def __init__(self, host: str, port: int) -> None:
         self._host = host
         self._port = port
         self._looking: asyncio.Future[list[Endpoint]] | None = None
-
-    @property
-    def hanging(self) -> bool:
-        """Whether a look is under way."""
-        return self._looking is not None
 
     async def resolve(self) -> list[Endpoint]:
         """Where to dial, best first. Raises Broken where the name leads nowhere."""

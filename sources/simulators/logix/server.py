@@ -90,6 +90,8 @@ class LogixServer:
                 await asyncio.sleep(seconds)
             if faults.mute:
                 continue
+            if writer.transport.is_closing():
+                return  # dropped, or gone, while it was delayed
             cut = faults.take_cut()
             writer.write(reply[:cut])
             await writer.drain()

@@ -195,6 +195,18 @@ async def test_a_connection_that_is_not_to_be_had_is_told() -> None:
         await until(lambda: plc.controller.status()["connections"] == 0)
 
 
+async def test_where_the_large_connection_is_refused_small_ones_do() -> None:
+    async with serving() as plc:
+        plc.controller.faults.refuse_large = True
+        tags = [tag(f"Dints[{number}]") for number in range(300)]
+        source = LogixSource("PLC", settings(plc.port, connections=2), tags)
+        async with scanning(source) as scan:
+            await scan.good(*tags)
+            assert [scan.listener.value(its) for its in tags] == list(range(300))
+            assert source.statistics["fast"].blocks == 3
+            assert plc.controller.status()["connections"] == 2
+
+
 async def test_a_flood_of_commands_is_bounded_and_all_are_answered() -> None:
     async with serving() as plc:
         its = tag("A_DINT", scan=FAST, writable=True)
