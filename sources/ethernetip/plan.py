@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple, TypeAlias
 
 from sources.ethernetip import changes, codec
@@ -67,6 +67,11 @@ class Read:
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", codec.symbolic_path(self.segments))
 
+    def typed(self, kind: Type) -> Read:
+        """The same of a type that is known now: that of one value, as a reply named it."""
+        layout = Layout(kind.size, tuple((tag, Leaf(0, kind, place.bit)) for tag, place in self.places))
+        return replace(self, type=kind, layout=layout)
+
     def __str__(self) -> str:
         name = ".".join(map(str, self.segments))
         return name if self.elements == 1 else f"{name} ({self.elements} elements)"
@@ -106,8 +111,9 @@ class Packet:
     ``fragments`` is how many requests it takes: more than one where a value is larger than
     a packet. ``guard`` is what the counters of the program must say for its values to be
     what they seem, empty where none depend on it; ``asks_guard`` says that the request asks
-    for them itself, else they are asked for when the values are there. ``images`` are good
-    replies, and ``tags`` is in the order of their values.
+    for them itself, else they are asked for when the values are there. ``typed`` are the
+    reads with the types that replies have named so far, where ``reads`` know none. ``images``
+    are good replies, and ``tags`` is in the order of their values.
     """
 
     scan: ScanClass
@@ -115,6 +121,7 @@ class Packet:
     fragments: int = 1
     guard: bytes = b""
     asks_guard: bool = False
+    typed: tuple[Read, ...] = ()
     request: bytes = field(init=False)
     images: tuple[Image, ...] = field(init=False)
     tags: tuple[LogixTag, ...] = field(init=False)
@@ -134,7 +141,7 @@ class Packet:
         if self.fragments > 1 or (self.guard and not self.asks_guard):
             return ()
         parts = [Part(changes.SERVICE, self.guard)] if self.asks_guard else []
-        for read in self.reads:
+        for read in self.typed or self.reads:
             if read.code is None or read.layout is None:
                 return ()
             parts.append(Part(codec.READ_TAG, read.code, read.layout))

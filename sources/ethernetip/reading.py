@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from sources import clock
@@ -60,7 +60,9 @@ class Answer:
     ticks. ``stale`` says that the controller's tags seem not to be those uploaded, ``changed``
     that its program certainly is not the one it was, ``alone`` names tags whose whole was
     refused and that were read by their own names, ``lacks_multiple`` that the controller
-    takes no multiple service requests. Where none of it is the case, it is ``plain``.
+    takes no multiple service requests. ``typed`` is the packet to read from now on, where
+    its replies have shown of which types its values are. Where none of all this is the
+    case, it is ``plain``.
     """
 
     values: Sequence[Value] = ()
@@ -71,6 +73,7 @@ class Answer:
     changed: bool = False
     alone: frozenset[str] = frozenset()
     lacks_multiple: bool = False
+    typed: Packet | None = None
     plain: bool = True
 
 
@@ -122,8 +125,28 @@ class _Inspection:
             self._changed,
             frozenset(self._alone),
             self._lacks_multiple,
+            self._typed(replies),
             plain=False,
         )
+
+    def _typed(self, replies: Sequence[Reply]) -> Packet | None:
+        """The packet with the types that all its good replies name, where these are news."""
+        packet = self._packet
+        if self._failures or packet.guard or any(reply.status != status.SUCCESS for reply in replies):
+            return None
+        typed: list[Read] = []
+        for read, reply in zip(packet.reads, replies, strict=True):
+            if read.layout is None:
+                code, data = split_type(reply.data)
+                kind = type_named(code, len(data))
+                if kind is None:
+                    return None
+                typed.append(read.typed(kind))
+            else:
+                typed.append(read)
+        if [read.code for read in typed] == [read.code for read in packet.typed or packet.reads]:
+            return None
+        return replace(packet, typed=tuple(typed))
 
     def _check_guard(self, reply: Reply) -> None:
         """Whether the program is still the one that the packet was planned for."""

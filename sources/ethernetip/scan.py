@@ -269,6 +269,8 @@ class Scan:
         if job.troubles or not answer.plain:
             self._tell(job, answer.failures)
             self._plan.learn(job.packet, answer)
+            if answer.typed is not None:
+                job.packet = answer.typed
         if job not in self._jobs:
             return  # planned anew meanwhile
         now = self._clock()

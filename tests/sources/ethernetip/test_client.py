@@ -7,18 +7,20 @@ import random
 import struct
 
 import pytest
+from pydantic import JsonValue
 from support.eip_proxy import Spoil, proxy, service
 from support.logix import everything, serving
 from support.logix_tags import settings, tag
 from support.net import free_port, until
-from support.scanning import FAST, SLOW, scanning
+from support.scanning import FAST, SLOW, Scanning, scanning
 
 from sources.errors import ConnectionLost, Unreachable
-from sources.ethernetip.driver import LogixSource
+from sources.ethernetip.driver import LogixSession, LogixSource
 from sources.ethernetip.failures import Broken
 from sources.ethernetip.frames import MAX_DATA, Frames
 from sources.ethernetip.identify import browse, identify
 from sources.ethernetip.identity import parse_identity, parse_list_identity
+from sources.ethernetip.reading import Answer, _Inspection
 from sources.ethernetip.route import encode_route, parse_route
 from sources.ethernetip.symbols import Structure
 from sources.quality import BAD_COMMUNICATION_ERROR, BAD_CONNECTION_CLOSED, BAD_RESOURCE_UNAVAILABLE, GOOD
@@ -343,3 +345,41 @@ async def test_a_lost_connection_is_lost_for_whoever_waits() -> None:
             for outcome in await asyncio.gather(*reads, return_exceptions=True):
                 assert isinstance(outcome, ConnectionLost)
                 assert outcome.quality == BAD_CONNECTION_CLOSED
+
+
+async def test_types_that_replies_name_are_compiled_and_again_when_they_change(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked, inspect = 0, _Inspection.run
+
+    async def counted(self: _Inspection, raw: bytes) -> Answer:
+        nonlocal looked
+        looked += 1
+        return await inspect(self, raw)
+
+    monkeypatch.setattr(_Inspection, "run", counted)
+    kinds = (TagSpec(name="A", type="DINT"), TagSpec(name="S", type="STRING"), TagSpec(name="B", type="SINT"))
+    spec = LogixSpec(name="T", tags=kinds, values={"A": 5, "S": "five", "B": 0b100})
+    tags = [tag("A"), tag("S", "string"), tag("B.2", "bool"), tag("A.0", "bool")]
+
+    async def steady(scan: Scanning[LogixSession], values: list[object]) -> None:
+        await until(lambda: [scan.listener.value(its) for its in tags] == values)
+        before, batches = looked, len(scan.listener.batches)
+        await until(lambda: len(scan.listener.batches) > batches + 5)
+        assert looked == before
+
+    async with (
+        serving(spec) as plc,
+        scanning(LogixSource("PLC", settings(plc.port, validate=False), tags)) as scan,
+    ):
+        await scan.good(*tags)
+        await steady(scan, [5, "five", True, True])
+        # B is an INT now: its bit is read on, and looked for in another place.
+        other = (*kinds[:2], TagSpec(name="B", type="INT"))
+        values: dict[str, JsonValue] = {"A": 6, "S": "six", "B": 0}
+        plc.controller.replace(
+            spec.model_copy(update={"tags": other, "values": values}), close_connections=False
+        )
+        await steady(scan, [6, "six", False, False])
+        assert set(scan.listener.qualities.values()) == {GOOD}
+        assert len({id(batch.tags) for batch in scan.listener.batches}) == 3
