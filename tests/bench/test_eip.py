@@ -8,7 +8,7 @@ from bench.eip import measure, table
 
 
 async def test_the_driver_is_measured_beside_pycomm3() -> None:
-    metrics = await asyncio.to_thread(measure, 0.5, 1)
+    metrics = await asyncio.to_thread(measure, 0.3, 1)
     names = {"scalar.isthmus", "scalar.paced", "scalar.pycomm3", "element.isthmus", "element.pycomm3"}
     assert set(metrics) == {f"eip.{name}.us" for name in names}
     assert all(value > 0 for value in metrics.values())

@@ -161,7 +161,7 @@ async def test_several_connections_share_a_scan() -> None:
     async with serving() as plc:
         plc.controller.faults.strict = True
         tags = [tag(f"Many{number:03}") for number in range(250)]
-        source = LogixSource("PLC", settings(plc.port, connections=4, connection="small", timeout="2s"), tags)
+        source = LogixSource("PLC", settings(plc.port, connections=4, connection="small", timeout="1s"), tags)
         async with scanning(source) as scan:
             await scan.good(*tags)
             assert plc.controller.status()["connections"] == 4
