@@ -96,6 +96,8 @@ class Lane:
         self._sequence = sequence = self._sequence % 0xFFFF + 1
         self._waiting = waiting = loop.create_future()
         length = len(request)
+        client.requests += 1
+        client.bytes_out += length + _MESSAGE
         transport.write(
             _CONNECTED.pack(
                 SEND_UNIT_DATA,
@@ -189,6 +191,8 @@ class Client:
         self.session = 0
         self.host = ""
         """The address that answered."""
+        self.requests = self.bytes_out = self.bytes_in = 0
+        """What went over the connection, headers of the encapsulation included."""
         self.failure: Broken | None = None
         self.listeners: list[Callable[[], None]] = []
         """Told when the connection is of no use any more."""
@@ -297,6 +301,7 @@ class Client:
 
     def _take(self, frame: bytes) -> None:
         """A whole frame has come."""
+        self.bytes_in += len(frame)
         if self.failure is not None:
             return
         if frame[:2] == b"\x70\0":
@@ -363,6 +368,8 @@ class Client:
         context = self._contexts.to_bytes(8, "little")
         waiting: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._asked = command, context, waiting
+        self.requests += 1
+        self.bytes_out += len(data) + HEADER
         transport.write(self._frame(command, data, context))
         try:
             async with asyncio.timeout(self.timeout):

@@ -197,6 +197,25 @@ async def test_a_connection_that_is_not_to_be_had_is_told() -> None:
         await until(lambda: plc.controller.status()["connections"] == 0)
 
 
+async def test_what_goes_over_the_wire_is_counted() -> None:
+    async with serving() as plc, proxy(plc.port) as between:
+        sizes = [0, 0]
+
+        def weigh(request: bytes, reply: bytes) -> list[bytes]:
+            sizes[0] += len(request)
+            sizes[1] += len(reply)
+            return [reply]
+
+        between.spoil = weigh
+        its = tag("Dints[3]", scan=SLOW)
+        async with LogixSource("PLC", settings(between.port, validate=False), [its]).connect() as session:
+            await session.read([its])
+            await session.read([its])
+            client = session._line.first.lane._client
+            assert (client.bytes_out, client.bytes_in) == tuple(sizes)
+            assert client.requests == len(between.requests)
+
+
 async def test_where_the_large_connection_is_refused_small_ones_do() -> None:
     async with serving() as plc:
         plc.controller.faults.refuse_large = True
