@@ -58,7 +58,9 @@ async def run(
     kept = KeptConstants(data)
     kept.restore(plant, store)
     supervisors = {
-        entry.name: Supervisor(entry.driver.source(entry.name, entry.settings, entry.tags), store.ingest)
+        entry.name: Supervisor(
+            entry.driver.source(entry.name, entry.settings, entry.tags), store.ingest, stale=entry.stale
+        )
         for entry in config.sources
         if entry.enabled
     }
@@ -94,6 +96,7 @@ async def run(
             trust=trust,
             users=UserStore(data.users),
             refresh=FreshReads(store, supervisors).read,
+            sources=tuple(supervisors.values()),
             progress=progress,
         )
         stack.push_async_callback(server.stop)

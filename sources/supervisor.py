@@ -1,24 +1,26 @@
 """Supervisor: one source's life. Connect, scan, on loss mark its tags and dial again, for ever.
 
 What a tag is worth while its device is away follows the age of the silence: at once
-UncertainNoCommunicationLastUsableValue, after three scans of its own class
-BadNoCommunication; where the device never answered, BadNotConnected.
+UncertainNoCommunicationLastUsableValue, after some scans of its own class, three unless
+configured otherwise, BadNoCommunication; where the device never answered, BadNotConnected.
+So does what it is worth when the scan brings it no longer though the device is there
+(`sources.staleness`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import enum
 import logging
 import operator
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final, Never, NoReturn
 
 from sources import backoff, clock
 from sources.batch import Batch, Emit
 from sources.errors import ConnectionLost, Refused, SourceError, Unreachable
+from sources.insight import HasPlan, HasTraffic, PlannedBlock, TellsChanges, Traffic
 from sources.quality import (
     BAD_COMMUNICATION_ERROR,
     BAD_CONNECTION_CLOSED,
@@ -26,62 +28,29 @@ from sources.quality import (
     BAD_NO_COMMUNICATION,
     BAD_NOT_CONNECTED,
     BAD_TIMEOUT,
+    GOOD,
     UNCERTAIN_NO_COMMUNICATION_LAST_USABLE_VALUE,
     Quality,
     is_bad,
     quality_name,
 )
 from sources.source import Session, Source
-from sources.statistics import HasStatistics, ScanStatistics
-from sources.tag import ScanClass, Tag, Value
+from sources.staleness import Block, Blocks
+from sources.statistics import HasStatistics, Pace, ScanFigures
+from sources.status import SourceState, SourceStatus
+from sources.tag import ScanClass, Stale, Tag, Value
+
+__all__ = ["SourceState", "SourceStatus", "Supervisor", "Verdict", "judge"]
 
 log = logging.getLogger(__name__)
 
 _NOT_AN_ANSWER: Final = frozenset({BAD_TIMEOUT, BAD_COMMUNICATION_ERROR, BAD_CONNECTION_CLOSED})
-
-
-class SourceState(enum.Enum):
-    """Where a source is in its life."""
-
-    Stopped = "stopped"
-    """Not run, or no longer."""
-    Connecting = "connecting"
-    """Dialled for the first time, or connected and not answered yet."""
-    Connected = "connected"
-    """The device answers."""
-    Disconnected = "disconnected"
-    """Unreachable or lost; dialled again and again."""
-    Refused = "refused"
-    """The device says no: a person must act. Dialled again now and then."""
-    Faulted = "faulted"
-    """An error of this program; tried again all the same."""
-
-
-@dataclass(frozen=True, slots=True)
-class SourceStatus:
-    """A moment's picture of one source.
-
-    ``since`` (ticks) is when ``state`` was entered. ``reads`` counts block reads that brought
-    values, ``values`` the values they brought, ``errors`` block reads that failed and
-    connections that were lost, by the name of the StatusCode. ``scans`` is by scan class.
-    """
-
-    name: str
-    address: str
-    state: SourceState
-    since: int
-    tags: int
-    last_error: str = ""
-    connects: int = 0
-    reads: int = 0
-    values: int = 0
-    errors: Mapping[str, int] = field(default_factory=dict)
-    scans: Mapping[str, ScanStatistics] = field(default_factory=dict)
-
-    @property
-    def overruns(self) -> int:
-        """Block reads that were skipped because their time had passed."""
-        return sum(scan.overruns for scan in self.scans.values())
+_SELDOM: Final = 1.0
+_OFTEN: Final = 0.1
+"""Seconds between two looks at what has grown stale: a quarter of the shortest period, within these."""
+_NOTHING: Final[frozenset[Quality]] = frozenset()
+_MOST_NAMED: Final = 100
+"""So many bad points are named in a status."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +83,20 @@ def judge(error: BaseException) -> Verdict:
             return Verdict(f"internal error: {error!r}", BAD_INTERNAL_ERROR, fault=True)
 
 
+def _trouble(block: Block, batch: Batch, cause: Quality) -> str:
+    """What is wrong with a block, in words."""
+    qualities = batch.qualities
+    tags = block.tags
+    if not isinstance(qualities, int):
+        tags = tuple(tag for tag, quality in zip(batch.tags, qualities, strict=True) if quality == cause)
+    return f"{_named(tags)} cannot be read: {quality_name(cause)}"
+
+
+def _named(tags: tuple[Tag[Any], ...]) -> str:
+    more = len(tags) - 1
+    return f"{tags[0].name} and {more} more" if more else tags[0].name
+
+
 class _Class:
     """The tags of one scan class, and what they are worth while nobody answers."""
 
@@ -143,8 +126,7 @@ class Supervisor:
 
     ``delays`` yields the seconds to wait before each next attempt, anew after a connection
     that answered and stood for ``steady`` seconds; ``refused_delay`` is the wait after a
-    final error. After ``usable_scans`` of its class without a word a last value is no
-    longer usable.
+    final error. ``stale`` says how old a last value may grow, in place of the scan classes.
     """
 
     def __init__(
@@ -155,14 +137,21 @@ class Supervisor:
         delays: Callable[[], Iterator[float]] = backoff.delays,
         refused_delay: float = 300.0,
         steady: float = 10.0,
-        usable_scans: int = 3,
+        stale: Stale | None = None,
     ) -> None:
         self._source = source
+        # Once: to ask whether an object fits a protocol takes longer than all else here.
+        self._counting = source if isinstance(source, HasStatistics) else None
+        self._planned = source if isinstance(source, HasPlan) else None
+        self._metered = source if isinstance(source, HasTraffic) else None
+        self._tells_changes = isinstance(source, TellsChanges) and source.tells_changes
         self._emit = emit
         self._delays = delays
         self._refused_delay = refused_delay
         self._steady = steady
-        self._usable_scans = usable_scans
+        self._blocks = Blocks(stale)
+        self._pace = Pace()
+        self._look: asyncio.TimerHandle | None = None
         self._session: Session | None = None
         self._tags: Sequence[Tag[Any]] | None = None
         self._classes: dict[ScanClass, _Class] = {}
@@ -172,17 +161,31 @@ class Supervisor:
         self._since = clock.now()
         self._answered = False
         self._last_error = ""
+        self._last_error_cause: Quality = GOOD
+        self._last_error_time = self._success = 0
         self._told = False
         """Whether the present trouble stands in the log."""
         self._last_fault = ""
         self._connects = self._reads = self._values = 0
         self._errors: Counter[str] = Counter()
+        self._classify(source.tags)
+
+    @property
+    def name(self) -> str:
+        """The source's name in the configuration."""
+        return self._source.name
+
+    @property
+    def scans(self) -> Sequence[str]:
+        """The names of its scan classes, the fastest first."""
+        return [scan.name for scan in sorted(self._classes, key=lambda scan: (scan.period, scan.name))]
 
     @property
     def status(self) -> SourceStatus:
         """How the source is doing now."""
         source = self._source
-        statistics = source.statistics if isinstance(source, HasStatistics) else {}
+        statistics = self._counting.statistics if self._counting is not None else {}
+        bad = self._planned.bad_points() if self._planned is not None else ()
         return SourceStatus(
             source.name,
             source.address,
@@ -190,16 +193,36 @@ class Supervisor:
             self._since,
             len(source.tags),
             self._last_error,
+            self._last_error_cause,
+            self._last_error_time,
+            self._since if self._state is SourceState.Connected else 0,
+            self._success,
             self._connects,
             self._reads,
             self._values,
             dict(self._errors),
-            {name: scan.snapshot() for name, scan in statistics.items()},
+            {scan.name: ScanFigures(scan.period) for scan in self._classes}
+            | {name: scan.snapshot() for name, scan in statistics.items()},
+            replace(self._traffic),
+            self._pace.rates,
+            len(bad),
+            tuple(bad[:_MOST_NAMED]),
+            self._blocks.stale_points,
         )
+
+    @property
+    def _traffic(self) -> Traffic:
+        return Traffic() if self._metered is None else self._metered.traffic
+
+    def plan(self) -> Sequence[PlannedBlock]:
+        """What is read now, and why so; empty of a source that has no plan, or none yet."""
+        return () if self._planned is None else self._planned.plan()
 
     async def read(self, tags: Sequence[Tag[Any]]) -> Batch:
         """Read now. Raises Unreachable where there is no connection, ConnectionLost as Session does."""
-        return await self._live().read(tags)
+        batch = await self._live().read(tags)
+        self._blocks.refreshed(tags)
+        return batch
 
     async def write(self, pairs: Sequence[tuple[Tag[Any], Value]]) -> list[Quality]:
         """Write once. Raises Unreachable where there is no connection, ConnectionLost as Session does."""
@@ -214,6 +237,7 @@ class Supervisor:
         """Keep the source alive until cancelled. Nothing else ends it."""
         delays, now = self._delays(), asyncio.get_running_loop().time
         self._enter(SourceState.Connecting)
+        self._look_later()
         try:
             while True:
                 self._answered, began = False, now()
@@ -228,6 +252,8 @@ class Supervisor:
                 log.debug("%s: dialling again in %.1f s", self._source.name, delay)
                 await asyncio.sleep(delay)
         finally:
+            if self._look is not None:
+                self._look.cancel()
             for its in self._classes.values():
                 its.stop()
             self._enter(SourceState.Stopped)
@@ -256,6 +282,7 @@ class Supervisor:
         for tag in tags:
             groups[tag.scan].append(tag)
         self._tags = tuple(tags)
+        self._blocks.clear()
         self._classes = {scan: _Class(scan, tuple(members)) for scan, members in groups.items()}
         self._quiet = set(self._classes)
 
@@ -264,19 +291,39 @@ class Supervisor:
         self._emit(batch)
         qualities = batch.qualities
         if batch.values is None or (isinstance(qualities, int) and is_bad(qualities)):
-            causes = {qualities} if isinstance(qualities, int) else set(qualities)
+            causes = frozenset((qualities,) if isinstance(qualities, int) else qualities)
             self._errors.update(map(quality_name, causes))
+            self._follow(batch, causes, usable=False)
             if self._state is not SourceState.Connected and not causes <= _NOT_AN_ANSWER:
                 self._hear()
             return
         self._reads += 1
         self._values += len(batch.tags)
+        causes = _NOTHING
+        if not isinstance(qualities, int):
+            causes = frozenset(filter(is_bad, set(qualities)))
+        if isinstance(qualities, int) or not all(map(is_bad, qualities)):
+            self._success = batch.received
+        self._follow(batch, causes, usable=True)
         if self._quiet:
             for scan in self._quiet & {tag.scan for tag in batch.tags}:
                 self._quiet.discard(scan)
                 self._classes[scan].revive()
         if self._state is not SourceState.Connected:
             self._hear()
+
+    def _follow(self, batch: Batch, causes: frozenset[Quality], *, usable: bool) -> None:
+        """Note when a block came, and what is wrong with it now that was not."""
+        if not batch.tags or self._tells_changes:
+            return
+        block = self._blocks.heard(batch.tags, asyncio.get_running_loop().time(), usable=usable)
+        if causes != block.troubles:
+            for cause in causes - block.troubles:
+                self._note(_trouble(block, batch, cause), cause)
+            block.troubles = causes
+
+    def _note(self, error: str, cause: Quality) -> None:
+        self._last_error, self._last_error_cause, self._last_error_time = error, cause, clock.now()
 
     def _hear(self) -> None:
         """The device answers."""
@@ -290,7 +337,6 @@ class Supervisor:
             extra=self._extra("connected"),
         )
         self._told = False
-        self._last_error = ""
         self._enter(SourceState.Connected)
 
     def _gone(self, verdict: Verdict, error: Exception) -> None:
@@ -319,33 +365,68 @@ class Supervisor:
             extra=self._extra("disconnected"),
         )
         self._told = True
-        self._last_error = verdict.text
+        self._note(verdict.text, verdict.quality)
         self._enter(state)
+        self._blocks.lost(asyncio.get_running_loop().time())
         for its in self._classes.values():
             self._mark_gone(its, verdict)
 
     def _mark_gone(self, its: _Class, verdict: Verdict) -> None:
         if verdict.fault:
             its.stop()
-            self._mark(its, BAD_INTERNAL_ERROR)
+            self._mark_all(its, BAD_INTERNAL_ERROR)
         elif its.alive:
-            self._mark(its, UNCERTAIN_NO_COMMUNICATION_LAST_USABLE_VALUE)
-            after = self._usable_scans * its.scan.period
-            its.timer = asyncio.get_running_loop().call_later(after, self._mark, its, BAD_NO_COMMUNICATION)
+            self._mark_all(its, UNCERTAIN_NO_COMMUNICATION_LAST_USABLE_VALUE)
+            after = self._blocks.rule(its.scan).bad_after * its.scan.period
+            its.timer = asyncio.get_running_loop().call_later(
+                after, self._mark_all, its, BAD_NO_COMMUNICATION
+            )
         elif its.marked in {None, BAD_INTERNAL_ERROR}:
-            self._mark(its, BAD_NOT_CONNECTED)
+            self._mark_all(its, BAD_NOT_CONNECTED)
         its.alive = False
         self._quiet.add(its.scan)
 
-    def _mark(self, its: _Class, quality: Quality) -> None:
+    def _mark_all(self, its: _Class, quality: Quality) -> None:
         its.marked = quality
+        self._mark(its.tags, quality)
+
+    def _mark(self, tags: tuple[Tag[Any], ...], quality: Quality) -> None:
         try:
-            self._emit(Batch(its.tags, None, quality, None, clock.now()))
+            self._emit(Batch(tags, None, quality, None, clock.now()))
         except Exception:
             # Whoever takes the batches is broken; that must not end this source's life as well.
             log.exception(
-                "%s: marking %s as %s failed", self._source.name, its.scan.name, quality_name(quality)
+                "%s: marking %s as %s failed", self._source.name, tags[0].scan.name, quality_name(quality)
             )
+
+    def _look_later(self) -> None:
+        shortest = min((tag.scan.period for tag in self._source.tags), default=_SELDOM)
+        loop, after = asyncio.get_running_loop(), min(max(shortest / 4, _OFTEN), _SELDOM)
+        self._look = loop.call_later(after, self._look_around, loop.time() + after)
+
+    def _look_around(self, due: float) -> None:
+        """Mark what has grown stale, and see how fast everything counts."""
+        self._look_later()
+        now = asyncio.get_running_loop().time()
+        traffic = self._traffic
+        self._pace.look(now, (self._values, traffic.requests, traffic.bytes_out, traffic.bytes_in))
+        # Where the whole loop stood still, what came meanwhile is taken in first.
+        if self._session is not None and now - due < _SELDOM:
+            for tags, quality in self._blocks.grown_stale(now):
+                self._tell_stale(tags, quality)
+                self._mark(tags, quality)
+
+    def _tell_stale(self, tags: tuple[Tag[Any], ...], quality: Quality) -> None:
+        scan = tags[0].scan
+        log.log(
+            logging.DEBUG if quality == BAD_NO_COMMUNICATION else logging.WARNING,
+            "%s: no value of %s for %d scans of %s; now %s",
+            self._source.name,
+            _named(tags),
+            self._blocks.rule(scan).uncertain_after,
+            scan.name,
+            quality_name(quality),
+        )
 
     def _enter(self, state: SourceState) -> None:
         if state is not self._state:

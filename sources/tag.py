@@ -55,11 +55,26 @@ INTEGER_LIMITS: Final[dict[ValueType, tuple[int, int]]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Stale:
+    """How old a last value may grow, in scans of its class.
+
+    After ``uncertain_after`` scans without a word of it, though not before ``at_least``
+    seconds, or at once where the connection is lost, it is Uncertain; after ``bad_after``
+    scans as such, Bad.
+    """
+
+    uncertain_after: int = 3
+    bad_after: int = 3
+    at_least: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
 class ScanClass:
-    """How often a tag is read: a name and a period in seconds."""
+    """How often a tag is read: a name, a period in seconds, and when its values are stale."""
 
     name: str
     period: float
+    stale: Stale = Stale()
 
 
 @dataclass(frozen=True, slots=True)

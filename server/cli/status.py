@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -68,24 +69,42 @@ def _sources(found: dict[str, Any]) -> Table:
         "State",
         "Tags",
         "Not Good",
+        "Bad points",
         "Values/s",
-        "Scan (planned)",
+        "Requests/s",
+        "Last success",
+        "Scan (p99, planned)",
         "Overruns",
         "Errors",
         "Last error",
     )
     for source in found["sources"]:
-        scans = [f"{s['measured']:.3f} ({s['planned']:g}) s" for s in source["scans"].values()]
+        scans = [
+            f"{name} {scan['measured']:.3f} ({scan['p99']:.3f}, {scan['planned']:g}) s"
+            for name, scan in source["scans"].items()
+        ]
         rows.add_row(
             source["name"],
             source["address"],
             source["state"],
             str(source["tags"]),
             str(found["not_good_of"].get(source["name"], 0)),
-            f"{found['rates'].get(source['name'], 0.0):.0f}",
+            str(source["bad_point_count"]),
+            f"{source['rates']['values']:.0f}",
+            f"{source['rates']['requests']:.1f}",
+            _when(source["last_success"]),
             ", ".join(scans),
             str(sum(scan["overruns"] for scan in source["scans"].values())),
             ", ".join(f"{cause} {count}" for cause, count in source["errors"].items()),
-            source["last_error"],
+            f"{_when(source['last_error_time'])} {source['last_error']}".strip(),
         )
     return rows
+
+
+def _when(ticks: int) -> str:
+    """A time of today without the day; nothing for never."""
+    if not ticks:
+        return ""
+    moment = to_datetime(ticks).astimezone()
+    form = "%H:%M:%S" if moment.date() == datetime.now(UTC).astimezone().date() else "%Y-%m-%d %H:%M:%S"
+    return f"{moment:{form}}"

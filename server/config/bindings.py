@@ -20,7 +20,7 @@ from server.plant.model import Binding
 from sources.errors import AddressError
 from sources.registry import Driver
 from sources.spec import TagSpec
-from sources.tag import INTEGER_LIMITS, ScanClass, Tag, ValueType
+from sources.tag import INTEGER_LIMITS, ScanClass, Stale, Tag, ValueType
 
 
 @dataclass(slots=True)
@@ -31,6 +31,7 @@ class SourceDraft:
     driver: Driver | None
     settings: BaseModel | None
     enabled: bool = True
+    stale: Stale | None = None
     tags: list[Tag[Any]] = field(default_factory=list)
     used: bool = False
 

@@ -9,13 +9,14 @@ from pydantic import BaseModel
 
 from server.config.bindings import SourceDraft
 from server.config.errors import did_you_mean
+from server.config.models import StaleStanza
 from server.config.report import Report
 from server.config.tree import Loc, Scalar, find
 from server.config.tree import Mapping as Tree
 from server.config.validate import Damage, validate
 from sources.registry import Driver
 
-COMMON: Final = ("enabled",)
+COMMON: Final = ("enabled", "stale")
 """Keys every source has, whatever its driver."""
 
 
@@ -34,7 +35,11 @@ def read_sources(
         settings: BaseModel | None = None
         if driver is not None:
             settings = validate(driver.settings, loc, report, damage, drop=COMMON)
-        found[name] = SourceDraft(name, driver, settings, enabled=_enabled(node, loc, report))
+        stale = None
+        if "stale" in node.entries:
+            stanza = validate(StaleStanza, (*loc, "stale"), report, damage)
+            stale = stanza.rule if stanza is not None else None
+        found[name] = SourceDraft(name, driver, settings, enabled=_enabled(node, loc, report), stale=stale)
     return found
 
 

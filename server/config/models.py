@@ -32,7 +32,8 @@ from server.config.fields import (
 from server.mqtt.settings import MqttSettings
 from server.observe.settings import MetricsSettings
 from server.opcua.settings import OpcUaSettings
-from sources.settings import Duration, SettingsModel
+from sources.settings import Duration, SettingsModel, parse_duration
+from sources.tag import Stale
 
 TypeName = Literal[
     "Boolean",
@@ -91,6 +92,52 @@ class Namespaces(Stanza):
 
     plant: Uri = Field(description="Namespace URI of the plant's equipment: urn:<company>:plant.")
     types: Uri = Field(description="Namespace URI of its classes: urn:<company>:types.")
+
+
+Scans = Annotated[int, Field(ge=1, le=100_000)]
+
+
+class StaleStanza(Stanza):
+    """How old a last value may grow."""
+
+    uncertain_after: Scans = Field(
+        3,
+        description="Scans without a word of a value until it is Uncertain; at once where the link is lost.",
+    )
+    bad_after: Scans = Field(3, description="Scans as an Uncertain value until it is Bad.")
+    at_least: Duration = Field(2.0, description="Not Uncertain before that, however fast the scan class is.")
+
+    @property
+    def rule(self) -> Stale:
+        """As sources take it."""
+        return Stale(self.uncertain_after, self.bad_after, self.at_least)
+
+
+def _scan_form(value: object) -> object:
+    """A duration alone, in place of a mapping that holds nothing else."""
+    if isinstance(value, dict):
+        return value
+    parse_duration(value)
+    return {"every": value}
+
+
+class ScanStanza(Stanza):
+    """A scan class."""
+
+    every: Duration = Field(description="How often its properties are read. Required.")
+    stale: StaleStanza = Field(StaleStanza(), description="How old its values may grow; see stale.")
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """The long form, or the duration alone."""
+        mapping = handler.resolve_ref_schema(handler(core_schema))
+        return {
+            "title": "Scan class",
+            "description": "A duration alone, or a mapping.",
+            "anyOf": [mapping["properties"]["every"], mapping],
+        }
 
 
 class UnitStanza(Stanza):
@@ -266,7 +313,7 @@ class PlantFile(Stanza):
     )
     units: dict[Key, UnitStanza] = Field({}, description="Units of measure of your own.")
     enums: dict[Name, Members] = Field({}, description="Enumerations of your own: {name: {0: Off, 1: Auto}}.")
-    scan: dict[Name, Duration] = Field(
+    scan: dict[Name, Annotated[ScanStanza, BeforeValidator(_scan_form)]] = Field(
         {}, description="Scan classes. normal (1s) is there unless you name it."
     )
     sources: dict[Name, Any] = Field({}, description="Devices by name, each with its driver's keys.")

@@ -74,7 +74,7 @@ class Vocabulary:
     def scan(self, name: str, loc: Loc) -> ScanClass | None:
         """The scan class of that name. One that does not exist is told of at ``loc``."""
         found = self.scans.get(name)
-        if found is None and not self.damage.at(("scan", name)):
+        if found is None and not self.damage.within(("scan", name)):
             self.report.error(loc, f"there is no scan class '{name}'", did_you_mean(name, self.scans))
         return found
 

@@ -33,7 +33,7 @@ from server.opcua.settings import OpcUaSettings
 from server.plant.model import Asset, Equipment, Plant
 from server.progress import Progress
 from sources.registry import Driver
-from sources.tag import ScanClass, Tag
+from sources.tag import ScanClass, Stale, Tag
 
 SectionT = TypeVar("SectionT", bound=BaseModel)
 
@@ -45,13 +45,17 @@ _FOUNDATION: Final = ("http://opcfoundation.org/", "http://www.opcfoundation.org
 
 @dataclass(frozen=True, slots=True)
 class SourceEntry:
-    """One source: its driver, its settings, and the tags to read of it; none while it is disabled."""
+    """One source: its driver, its settings, and the tags to read of it; none while it is disabled.
+
+    ``stale`` is None where the scan classes say how old its values may grow.
+    """
 
     name: str
     driver: Driver
     settings: BaseModel
     tags: tuple[Tag[Any], ...]
     enabled: bool
+    stale: Stale | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +129,7 @@ class _Resolver:
         )
         self._warn(plant, drafts)
         entries = tuple(
-            SourceEntry(d.name, d.driver, d.settings, tuple(d.tags), d.enabled)
+            SourceEntry(d.name, d.driver, d.settings, tuple(d.tags), d.enabled, d.stale)
             for d in drafts.values()
             if d.driver is not None and d.settings is not None
         )
@@ -141,8 +145,8 @@ class _Resolver:
         return entries.keys()
 
     def _scans(self) -> dict[str, ScanClass]:
-        periods = {DEFAULT_SCAN: 1.0, **self._file.scan}
-        return {name: ScanClass(name, period) for name, period in periods.items()}
+        given = {name: ScanClass(name, its.every, its.stale.rule) for name, its in self._file.scan.items()}
+        return {DEFAULT_SCAN: ScanClass(DEFAULT_SCAN, 1.0), **given}
 
     def _check_namespaces(self) -> None:
         named = self._file.namespaces

@@ -8,7 +8,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from server.config.models import PlantFile
+from server.config.models import PlantFile, StaleStanza
 from sources.registry import DRIVERS, Driver
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -19,6 +19,8 @@ _ENABLED: Final = {
     "description": "false: not dialled; all its values are BadOutOfService.",
 }
 
+_STALE: Final = "How old its values may grow. Default: what their scan classes say."
+
 
 def schema(drivers: Mapping[str, Driver] = DRIVERS) -> dict[str, Any]:
     """JSON Schema 2020-12 of a plant file, sources discriminated by ``driver``.
@@ -26,15 +28,20 @@ def schema(drivers: Mapping[str, Driver] = DRIVERS) -> dict[str, Any]:
     It knows the form of every stanza, not the names in them: a file it accepts may still
     have problems that only `load` finds.
     """
-    models: list[type[BaseModel]] = [PlantFile, *(driver.settings for driver in drivers.values())]
+    models: list[type[BaseModel]] = [
+        PlantFile,
+        StaleStanza,
+        *(driver.settings for driver in drivers.values()),
+    ]
     refs, whole = models_json_schema([(model, "validation") for model in models])
     definitions = whole["$defs"]
     root = definitions.pop(PlantFile.__name__)
+    stale = {**refs[StaleStanza, "validation"], "description": _STALE}
     choices = []
     for driver in drivers.values():
         reference = refs[driver.settings, "validation"]["$ref"]
         stanza = definitions[reference.rpartition("/")[2]]
-        stanza["properties"] = {**stanza["properties"], "enabled": _ENABLED}
+        stanza["properties"] = {**stanza["properties"], "enabled": _ENABLED, "stale": stale}
         stanza["required"] = sorted({*stanza.get("required", ()), "driver"})
         choices.append({"$ref": reference})
     sources = root["properties"]["sources"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +41,7 @@ class Observer:
         self._running = running
         self._started = now()
         self._registry = registry(self.snapshot)
-        self.meter = Meter(self._values)
+        self.meter = Meter()
 
     def snapshot(self) -> Snapshot:
         """How everything is now."""
@@ -56,7 +55,6 @@ class Observer:
             points=len(points),
             not_good=sum(not is_good(point.status) for point in points),
             sources=tuple(supervisor.status for supervisor in running.supervisors),
-            rates=dict(self.meter.rates),
             not_good_of=self._not_good(),
             opcua=running.server.statistics,
             mqtt=running.publisher.status if running.publisher else None,
@@ -77,13 +75,9 @@ class Observer:
         return self.snapshot().as_json()
 
     def _not_good(self) -> dict[str, int]:
-        counts = {supervisor.status.name: 0 for supervisor in self._running.supervisors}
+        counts = {supervisor.name: 0 for supervisor in self._running.supervisors}
         for point in self._running.store.points.values():
             binding = point.property.binding
             if binding is not None and binding.source in counts and not is_good(point.status):
                 counts[binding.source] += 1
         return counts
-
-    def _values(self) -> Mapping[str, int]:
-        statuses = [supervisor.status for supervisor in self._running.supervisors]
-        return {status.name: status.values for status in statuses}

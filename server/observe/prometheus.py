@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from server.mqtt.publisher import MqttStatus
 from server.observe.snapshot import Snapshot
 from sources.clock import TICKS_PER_SECOND, UNIX_EPOCH_TICKS
-from sources.supervisor import SourceState, SourceStatus
+from sources.status import SourceState, SourceStatus
 
 _ANCHOR_DIGITS: Final = 12
 
@@ -28,8 +28,7 @@ class SnapshotCollector(Collector):
         """See prometheus_client.registry.Collector."""
         now = self._take()
         yield _one("isthmus_info", "The server; always 1.", 1, {"version": now.version})
-        started = (now.started - UNIX_EPOCH_TICKS) / TICKS_PER_SECOND
-        yield _one("isthmus_start_time_seconds", "When the server started, in Unix time.", started)
+        yield _one("isthmus_start_time_seconds", "When the server started, in Unix time.", _unix(now.started))
         yield _one("isthmus_memory_resident_bytes", "Memory the server holds.", now.memory)
         lag = GaugeMetricFamily(
             "isthmus_event_loop_lag_seconds", "How late the event loop was, last minute.", labels=["quantile"]
@@ -96,32 +95,91 @@ def _count(name: str, text: str, value: float) -> CounterMetricFamily:
 
 
 def _sources(sources: tuple[SourceStatus, ...]) -> Iterator[Metric]:
-    state = GaugeMetricFamily(
-        "isthmus_source_state", "1 for the state a source is in.", labels=["source", "state"]
-    )
-    connects = CounterMetricFamily("isthmus_source_connects", "Connections made.", labels=["source"])
-    reads = CounterMetricFamily("isthmus_source_reads", "Block reads that brought values.", labels=["source"])
-    values = CounterMetricFamily("isthmus_source_values", "Values read.", labels=["source"])
+    yield _states(sources)
+    for name, text, gauge in _GAUGES:
+        family = GaugeMetricFamily(f"isthmus_source_{name}", text, labels=["source"])
+        for source in sources:
+            family.add_metric([source.name], gauge(source))
+        yield family
+    for name, text, counter in _COUNTERS:
+        total = CounterMetricFamily(f"isthmus_source_{name}", text, labels=["source"])
+        for source in sources:
+            total.add_metric([source.name], counter(source))
+        yield total
     errors = CounterMetricFamily("isthmus_source_errors", "Failures by cause.", labels=["source", "cause"])
-    by_class = ["source", "scan_class"]
-    overruns = CounterMetricFamily(
-        "isthmus_scan_overruns", "Block reads skipped as too late.", labels=by_class
-    )
-    planned = GaugeMetricFamily("isthmus_scan_planned_seconds", "The scan class's period.", labels=by_class)
-    measured = GaugeMetricFamily("isthmus_scan_measured_seconds", "What one scan took.", labels=by_class)
     for source in sources:
-        for each in SourceState:
-            state.add_metric([source.name, each.value], float(each is source.state))
-        connects.add_metric([source.name], source.connects)
-        reads.add_metric([source.name], source.reads)
-        values.add_metric([source.name], source.values)
         for cause, count in source.errors.items():
             errors.add_metric([source.name, cause], count)
+    yield errors
+    yield from _scans(sources)
+
+
+def _unix(ticks: int) -> float:
+    """Unix time; 0 for never."""
+    return (ticks - UNIX_EPOCH_TICKS) / TICKS_PER_SECOND if ticks else 0.0
+
+
+_GAUGES: Final[tuple[tuple[str, str, Callable[[SourceStatus], float]], ...]] = (
+    (
+        "connected_since_timestamp_seconds",
+        "Since when the device answers, in Unix time; 0 while it does not.",
+        lambda source: _unix(source.connected_since),
+    ),
+    (
+        "last_success_timestamp_seconds",
+        "When it last gave a value, in Unix time; 0 before the first.",
+        lambda source: _unix(source.last_success),
+    ),
+    (
+        "last_error_timestamp_seconds",
+        "When something last went wrong, in Unix time; 0 for never.",
+        lambda source: _unix(source.last_error_time),
+    ),
+    ("tags", "Values that are read of it.", lambda source: source.tags),
+    (
+        "bad_points",
+        "Points the device does not have as configured.",
+        lambda source: source.bad_point_count,
+    ),
+    ("stale_points", "Values that were read once and are no longer.", lambda source: source.stale),
+)
+_COUNTERS: Final[tuple[tuple[str, str, Callable[[SourceStatus], float]], ...]] = (
+    ("connects", "Connections made.", lambda source: source.connects),
+    ("reads", "Block reads that brought values.", lambda source: source.reads),
+    ("values", "Values read.", lambda source: source.values),
+    ("requests", "Requests sent.", lambda source: source.traffic.requests),
+    ("received_bytes", "Bytes received.", lambda source: source.traffic.bytes_in),
+    ("sent_bytes", "Bytes sent.", lambda source: source.traffic.bytes_out),
+)
+
+
+def _states(sources: tuple[SourceStatus, ...]) -> Metric:
+    family = GaugeMetricFamily(
+        "isthmus_source_state", "1 for the state a source is in.", labels=["source", "state"]
+    )
+    for source in sources:
+        for each in SourceState:
+            family.add_metric([source.name, each.value], float(each is source.state))
+    return family
+
+
+def _scans(sources: tuple[SourceStatus, ...]) -> Iterator[Metric]:
+    by = ["source", "scan_class"]
+    overruns = CounterMetricFamily("isthmus_scan_overruns", "Block reads skipped as too late.", labels=by)
+    planned = GaugeMetricFamily("isthmus_scan_planned_seconds", "The scan class's period.", labels=by)
+    measured = GaugeMetricFamily("isthmus_scan_measured_seconds", "What one scan took.", labels=by)
+    p99 = GaugeMetricFamily(
+        "isthmus_scan_p99_seconds", "What 99 of 100 scans did not exceed, last minutes.", labels=by
+    )
+    blocks = GaugeMetricFamily("isthmus_scan_blocks", "Requests a scan takes.", labels=by)
+    for source in sources:
         for name, scan in source.scans.items():
             overruns.add_metric([source.name, name], scan.overruns)
             planned.add_metric([source.name, name], scan.planned)
             measured.add_metric([source.name, name], scan.measured)
-    yield from (state, connects, reads, values, errors, overruns, planned, measured)
+            p99.add_metric([source.name, name], scan.p99)
+            blocks.add_metric([source.name, name], scan.blocks)
+    yield from (overruns, planned, measured, p99, blocks)
 
 
 def _writes(now: Snapshot) -> Iterator[Metric]:

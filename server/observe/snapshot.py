@@ -14,7 +14,7 @@ from typing import Any
 from server.audit.log import AuditStatus
 from server.mqtt.publisher import MqttStatus
 from server.opcua.statistics import OpcUaStatistics
-from sources.supervisor import SourceStatus
+from sources.status import SourceStatus
 
 if sys.platform != "win32":
     import resource
@@ -22,7 +22,7 @@ if sys.platform != "win32":
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All of it. Times are ticks, lags seconds, memory bytes; ``rates`` are values a second by source."""
+    """All of it. Times are ticks, lags seconds, memory bytes."""
 
     version: str
     pid: int
@@ -31,7 +31,6 @@ class Snapshot:
     points: int
     not_good: int
     sources: tuple[SourceStatus, ...]
-    rates: Mapping[str, float]
     not_good_of: Mapping[str, int]
     """Properties whose quality is not Good, by source."""
     opcua: OpcUaStatistics
@@ -63,6 +62,8 @@ def resident_memory() -> int:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return _plain(value._asdict())
     if dataclasses.is_dataclass(value):
         return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, enum.Enum):

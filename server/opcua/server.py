@@ -36,6 +36,7 @@ from server.opcua.sessions.registry import Limits, Sessions
 from server.opcua.settings import OpcUaSettings
 from server.opcua.space.assemble import build_space
 from server.opcua.space.server import ServerObject
+from server.opcua.space.sources import SourceObjects, Watched
 from server.opcua.space.space import DuplicateNode, Space
 from server.opcua.statistics import OpcUaStatistics
 from server.opcua.status import audit_status, peer_status
@@ -84,13 +85,15 @@ class OpcUaServer:
         trust: TrustList,
         users: UserStore,
         refresh: Refresh | None = None,
+        sources: Sequence[Watched] = (),
         progress: Progress = silent,
     ) -> None:
         """``nodesets`` in dependency order: what the plant's nodes refer to beside namespace 0.
 
         ``namespaces`` follow namespace 0 and the server's own.
 
-        ``refresh`` reads points from their devices for clients that want values of now;
+        ``refresh`` reads points from their devices for clients that want values of now; ``sources``
+        are shown to those who may know of them;
         ``progress`` is told, from another thread, how far the building of the address space is.
         """
         self._settings = settings
@@ -104,6 +107,9 @@ class OpcUaServer:
         self._trust = trust
         self._users = users
         self._refresh = refresh
+        self._sources = sources
+        self.source_objects: SourceObjects | None = None
+        """The sources that are shown, there once the server is started; more may come, and some go."""
         self._progress = progress
         self._listener = Listener(caps=caps_for(settings.max_sessions))
         self._sessions = Sessions(Limits(settings.max_sessions, settings.max_sessions_per_user))
@@ -243,7 +249,7 @@ class OpcUaServer:
     def _build(self) -> Space:
         plant, self._plant = self._plant, None  # needed no more: it may be large
         nodesets, self._nodesets = self._nodesets, ()
-        return build_space(
+        space = build_space(
             nodesets,
             self._names,
             plant,
@@ -252,6 +258,13 @@ class OpcUaServer:
             methods=(GET_MONITORED_ITEMS, RESEND_DATA),
             progress=self._progress,
         )
+        if plant is not None:
+            shown = self.source_objects = SourceObjects(
+                space, self._names, types_uri=plant.types_uri, plant_uri=plant.plant_uri
+            )
+            for source in self._sources:
+                shown.show(source)
+        return space
 
     def _dispatch(
         self, space: Space, engine: Engine, endpoints: Endpoints, authenticator: Authenticator, pool: Pool

@@ -32,6 +32,8 @@ class Channel:
         self.failure: Broken | None = None
         self.sent = 0
         """How many requests were sent, or begun to be."""
+        self.bytes_out = 0
+        self.bytes_in = 0
         self.conversation = framing.Conversation()
         self._host = host
         self._port = port
@@ -88,6 +90,7 @@ class Channel:
         try:
             connected.settimeout(self._left())
             self.sent += 1
+            self.bytes_out += len(frame)
             connected.sendall(self.conversation.ask(frame))
         except OSError as error:
             raise self._lost(error) from None
@@ -116,6 +119,7 @@ class Channel:
                 where = " in the middle of a reply" if begun or parts else ""
                 raise self.fail(f"the device closed the connection{where}", BAD_CONNECTION_CLOSED)
             parts.append(part)
+            self.bytes_in += len(part)
             size -= len(part)
         return b"".join(parts)
 

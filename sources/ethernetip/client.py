@@ -33,6 +33,7 @@ from sources.ethernetip.framing import (
 from sources.ethernetip.identity import Identity, parse_identity, parse_list_identity
 from sources.ethernetip.resolve import Endpoint, Resolver
 from sources.ethernetip.route import encode_route
+from sources.insight import Traffic
 from sources.quality import BAD_COMMUNICATION_ERROR, BAD_CONNECTION_CLOSED, BAD_TIMEOUT, Quality
 
 LARGE: Final = 4000
@@ -96,8 +97,7 @@ class Lane:
         self._sequence = sequence = self._sequence % 0xFFFF + 1
         self._waiting = waiting = loop.create_future()
         length = len(request)
-        client.requests += 1
-        client.bytes_out += length + _MESSAGE
+        client.traffic.asked(length + _MESSAGE)
         transport.write(
             _CONNECTED.pack(
                 SEND_UNIT_DATA,
@@ -183,16 +183,15 @@ class Client:
     """One TCP connection and its session.
 
     A request, with its reply, may take ``timeout`` seconds. Everything that waits raises
-    Broken once the connection is.
+    Broken once the connection is. What goes over it is added to ``traffic``.
     """
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, timeout: float, traffic: Traffic | None = None) -> None:
         self.timeout = timeout
         self.session = 0
         self.host = ""
         """The address that answered."""
-        self.requests = self.bytes_out = self.bytes_in = 0
-        """What went over the connection, headers of the encapsulation included."""
+        self.traffic = Traffic() if traffic is None else traffic
         self.failure: Broken | None = None
         self.listeners: list[Callable[[], None]] = []
         """Told when the connection is of no use any more."""
@@ -301,7 +300,7 @@ class Client:
 
     def _take(self, frame: bytes) -> None:
         """A whole frame has come."""
-        self.bytes_in += len(frame)
+        self.traffic.bytes_in += len(frame)
         if self.failure is not None:
             return
         if frame[:2] == b"\x70\0":
@@ -368,8 +367,7 @@ class Client:
         context = self._contexts.to_bytes(8, "little")
         waiting: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._asked = command, context, waiting
-        self.requests += 1
-        self.bytes_out += len(data) + HEADER
+        self.traffic.asked(len(data) + HEADER)
         transport.write(self._frame(command, data, context))
         try:
             async with asyncio.timeout(self.timeout):
@@ -496,14 +494,18 @@ class Client:
         await self._unconnected(message, _FORWARD_CLOSE)
 
 
-async def dial(resolver: Resolver, timeout: float) -> Client:  # noqa: ASYNC109 - each request's own
+async def dial(
+    resolver: Resolver,
+    timeout: float,  # noqa: ASYNC109 - each request's own
+    traffic: Traffic | None = None,
+) -> Client:
     """A client with a session. Raises Broken; a cancelled call leaves nothing behind."""
     try:
         async with asyncio.timeout(timeout):
             endpoints = await resolver.resolve()
     except TimeoutError:
         raise Broken(f"the host name is not resolved within {timeout:g} s", BAD_TIMEOUT) from None
-    client = Client(timeout)
+    client = Client(timeout, traffic)
     try:
         await client.connect(endpoints)
     except BaseException:

@@ -11,8 +11,10 @@ from sources.ethernetip.bindings import Bindings
 from sources.ethernetip.config import LogixSettings
 from sources.ethernetip.decode import LogixTag
 from sources.ethernetip.identity import Identity
+from sources.ethernetip.plan import Limits, Packet
 from sources.ethernetip.resolve import Resolver
 from sources.ethernetip.worker import Counters
+from sources.insight import Traffic
 from sources.statistics import ScanStatistics
 from sources.tag import Tag
 
@@ -41,6 +43,13 @@ class Device:
     """Of the tags that were uploaded last."""
     told: frozenset[str] = frozenset()
     """What stands in the log of wrong bindings."""
+    packets: tuple[Packet, ...] = ()
+    """What is read at present, or was before the connection was lost."""
+    limits: Limits = field(default_factory=lambda: Limits(0, multiple=True))
+    """What a packet could hold when these were planned."""
+    refused: tuple[str, ...] = ()
+    """The tags that are not read, as they fit nothing the controller has."""
+    traffic: Traffic = field(default_factory=Traffic)
     without_list: str = ""
     """Why there is no tag list, as it stands in the log."""
 
@@ -86,6 +95,7 @@ class Device:
         problems = [f"{name}: {why}; its value is Bad" for name, why in bindings.refused.items()]
         problems += [f"{name}: {why}; writes are refused" for name, why in bindings.unwritable.items()]
         new = [problem for problem in problems if problem not in self.told]
+        self.refused = tuple(bindings.refused)
         for problem in new[:_TOLD]:
             log.warning("%s: %s", self.name, problem)
         if len(new) > _TOLD:

@@ -14,10 +14,12 @@ from sources.errors import ConnectionLost, Unreachable
 from sources.ethernetip.config import LogixSettings
 from sources.ethernetip.decode import LogixTag
 from sources.ethernetip.device import Device
+from sources.ethernetip.explain import explain
 from sources.ethernetip.line import Line, NothingSent, Survey, connect
 from sources.ethernetip.plan import Limits, Packet
 from sources.ethernetip.scan import Plan, Scan
 from sources.ethernetip.writing import Command
+from sources.insight import PlannedBlock, Traffic
 from sources.quality import (
     BAD_CONFIGURATION_ERROR,
     BAD_NOT_CONNECTED,
@@ -63,6 +65,19 @@ class LogixSource:
     def statistics(self) -> Mapping[str, ScanStatistics]:
         """What was counted, by the name of the scan class, over all connections."""
         return self._device.statistics
+
+    @property
+    def traffic(self) -> Traffic:
+        """See sources.insight.HasTraffic."""
+        return self._device.traffic
+
+    def plan(self) -> Sequence[PlannedBlock]:
+        """See sources.insight.HasPlan."""
+        return explain(self._device)
+
+    def bad_points(self) -> Sequence[str]:
+        """See sources.insight.HasPlan."""
+        return self._device.refused
 
     @property
     def threads_cut(self) -> int:

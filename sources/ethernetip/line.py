@@ -116,7 +116,14 @@ class Line:
         device = self._device
         names = wanted(device.tags)
         try:
-            return await upload(device.name, device.settings, self._client.host, device.workers, names)
+            return await upload(
+                device.name,
+                device.settings,
+                self._client.host,
+                device.workers,
+                names,
+                device.traffic,
+            )
         except Rejected as error:
             device.no_list(str(error))
             return None
@@ -153,7 +160,7 @@ async def connect(device: Device) -> tuple[Client, Line]:
     """
     settings = device.settings
     try:
-        client = await dial(device.resolver, settings.timeout)
+        client = await dial(device.resolver, settings.timeout, device.traffic)
     except Broken as error:
         raise Unreachable(str(error)) from None
     try:

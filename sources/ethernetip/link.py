@@ -23,6 +23,7 @@ from sources.ethernetip.config import LogixSettings
 from sources.ethernetip.failures import Rejected
 from sources.ethernetip.symbols import SymbolTable
 from sources.ethernetip.upload import symbol_table
+from sources.insight import Traffic
 
 _T = TypeVar("_T")
 
@@ -50,6 +51,12 @@ class Link:
     def until(self) -> float:
         """Until when (of `time.monotonic`) what is under way may take."""
         return self._channel.until
+
+    @property
+    def traffic(self) -> Traffic:
+        """What went over this connection so far."""
+        channel = self._channel
+        return Traffic(channel.sent, channel.bytes_out, channel.bytes_in)
 
     def open(self) -> None:
         """Connect, register, open the connection. Raises Broken and Rejected, their texts for people."""

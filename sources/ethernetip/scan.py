@@ -234,6 +234,7 @@ class Scan:
     def _start(self) -> None:
         """Everything once at once, the fastest class first; then each packet in a rhythm of its own."""
         start = self._clock()
+        self._device.packets, self._device.limits = tuple(self._plan.packets), self._line.limits
         classes: dict[ScanClass, list[Packet]] = defaultdict(list)
         for packet in self._plan.packets:
             classes[packet.scan].append(packet)
@@ -295,7 +296,7 @@ class Scan:
             turns.give()
             its.spoken = self._clock()
             lasted = time.perf_counter() - asked
-            statistics.measured += lasted - job.lasted
+            statistics.took(lasted, job.lasted)
             job.lasted = lasted
 
     def _tell(self, job: Job, failures: Sequence[Failure]) -> None:

@@ -13,6 +13,7 @@ from sources.ethernetip.failures import Broken, Rejected
 from sources.ethernetip.link import Link
 from sources.ethernetip.symbols import SymbolTable
 from sources.ethernetip.worker import Counters, Worker
+from sources.insight import Traffic
 from sources.turns import Busy
 
 MOST_HANGING: Final = 4
@@ -28,12 +29,14 @@ async def upload(
     host: str,
     counters: Counters,
     wanted: tuple[Collection[str] | None, Collection[str] | None] = (None, None),
+    traffic: Traffic | None = None,
 ) -> SymbolTable:
     """The tags and types of the controller at an address, over a connection of pycomm3's own.
 
     ``wanted`` bounds it to the types of these tags and to the tags of these programs, both
-    by their names in lower case. Raises Unreachable, and Rejected where the controller gives
-    no list. Takes ``settings.upload_timeout`` at most, beside the opening.
+    by their names in lower case. What goes over the wire is added to ``traffic``. Raises
+    Unreachable, and Rejected where the controller gives no list. Takes
+    ``settings.upload_timeout`` at most, beside the opening.
     """
     if counters.hanging >= MOST_HANGING:
         raise Unreachable(
@@ -53,3 +56,8 @@ async def upload(
         return table
     finally:
         await worker.stop()
+        if traffic is not None:
+            its = link.traffic
+            traffic.requests += its.requests
+            traffic.bytes_out += its.bytes_out
+            traffic.bytes_in += its.bytes_in

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from sources.insight import Traffic
 from sources.modbus.config import ModbusSettings
 from sources.modbus.decode import ModbusTag
 from sources.modbus.plan import Block, Hole
@@ -19,7 +20,12 @@ class Missing:
         """Places no request may read across."""
         self.functions: set[int] = set()
         """Function codes the device does not know."""
-        self._names: set[str] = set()
+        self._names: dict[str, None] = {}
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The tags it does not have, in the order in which that was found."""
+        return tuple(self._names)
 
     def __contains__(self, tag: ModbusTag) -> bool:
         return tag.name in self._names
@@ -28,14 +34,14 @@ class Missing:
         """Remember points the device refuses; returns those that were not known yet."""
         new = [tag for tag in tags if tag.name not in self._names]
         for tag in new:
-            self._names.add(tag.name)
-            self.holes.add(_hole(tag))
+            self._names[tag.name] = None
+            self.holes.add(hole_of(tag))
         return new
 
     def restore(self, tag: ModbusTag) -> None:
         """The device answers for this point after all."""
-        self._names.discard(tag.name)
-        self.holes.discard(_hole(tag))
+        self._names.pop(tag.name, None)
+        self.holes.discard(hole_of(tag))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +55,13 @@ class Device:
     missing: Missing = field(default_factory=Missing)
     statistics: dict[str, ScanStatistics] = field(default_factory=dict)
     """By the name of the scan class."""
+    blocks: set[Block] = field(default_factory=set)
+    """What is read at present, or was before the connection was lost."""
+    traffic: Traffic = field(default_factory=Traffic)
 
 
-def _hole(tag: ModbusTag) -> Hole:
+def hole_of(tag: ModbusTag) -> Hole:
+    """The place that no request may read across where the device does not have that point."""
     return Hole(tag.address.table, tag.address.start, tag.address.end)
 
 

@@ -11,11 +11,13 @@ from sources import clock
 from sources.address import host_and_port
 from sources.batch import Batch, Emit
 from sources.errors import ConnectionLost
+from sources.insight import PlannedBlock, Traffic
 from sources.modbus import codec
 from sources.modbus.config import Encoding, ModbusSettings
 from sources.modbus.decode import Layout, ModbusTag, Unencodable, encode, register_mask, to_bool
 from sources.modbus.device import Device
 from sources.modbus.exchange import NoReply, NotSent
+from sources.modbus.explain import explain
 from sources.modbus.line import Line
 from sources.modbus.plan import Block, Limits, plan
 from sources.modbus.scan import Scan
@@ -72,6 +74,19 @@ class ModbusSource:
         """What was counted, by the name of the scan class, over all connections."""
         return self._device.statistics
 
+    @property
+    def traffic(self) -> Traffic:
+        """See sources.insight.HasTraffic."""
+        return self._device.traffic
+
+    def plan(self) -> Sequence[PlannedBlock]:
+        """See sources.insight.HasPlan."""
+        return explain(self._device)
+
+    def bad_points(self) -> Sequence[str]:
+        """See sources.insight.HasPlan."""
+        return self._device.missing.names
+
     def replace_tags(self, tags: Sequence[ModbusTag]) -> None:
         """Read other tags from the next connection on; what was counted and learnt is forgotten."""
         device = self._device
@@ -82,6 +97,7 @@ class ModbusSource:
         """Dial. Raises Unreachable."""
         device = self._device
         line = Line(device.settings)
+        line.traffic = device.traffic
         try:
             await line.dial()
             yield ModbusSession(device, line)

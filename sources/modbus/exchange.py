@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from sources.errors import ConnectionLost
+from sources.insight import Traffic
 from sources.modbus.codec import Request
 
 
@@ -20,14 +21,15 @@ class Exchange:
     """What a link carries. One of the two methods is called once, from within the loop.
 
     ``frame`` is the request in the link's framing, made once (`Framing.render`); ``deadline``
-    (of the loop's clock) is set by the link.
+    (of the loop's clock) is set by the link, which adds what it sends and receives to ``traffic``.
     """
 
-    __slots__ = ("deadline", "frame", "request")
+    __slots__ = ("deadline", "frame", "request", "traffic")
 
-    def __init__(self, request: Request, frame: bytes) -> None:
+    def __init__(self, request: Request, frame: bytes, traffic: Traffic) -> None:
         self.request = request
         self.frame = frame
+        self.traffic = traffic
         self.deadline = 0.0
 
     def answered(self, reply: bytes) -> None:
@@ -44,8 +46,8 @@ class Awaited(Exchange):
 
     __slots__ = ("reply",)
 
-    def __init__(self, request: Request, frame: bytes) -> None:
-        super().__init__(request, frame)
+    def __init__(self, request: Request, frame: bytes, traffic: Traffic) -> None:
+        super().__init__(request, frame, traffic)
         self.reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     def answered(self, reply: bytes) -> None:

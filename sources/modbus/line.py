@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from sources.errors import ConnectionLost, Unreachable
+from sources.insight import Traffic
 from sources.modbus.codec import Request
 from sources.modbus.config import ModbusSettings
 from sources.modbus.exchange import Awaited, Exchange, NoReply, NotSent
@@ -39,6 +40,8 @@ class Line:
         """Why the line is lost, or None while it stands."""
         self.on_loss: Callable[[], None] | None = None
         """Called once, when it is lost."""
+        self.traffic = Traffic()
+        """What the requests that `exchange` sends are counted in."""
         self._settings = settings
         self._links: list[Link] = []
 
@@ -80,7 +83,7 @@ class Line:
         """
         if self.loss is not None:
             raise NotSent(*self.loss)
-        asked = Awaited(request, self.render(request))
+        asked = Awaited(request, self.render(request), self.traffic)
         self.send(asked)
         try:
             reply = await asked.reply

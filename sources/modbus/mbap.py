@@ -47,6 +47,7 @@ class MbapStream(Link, asyncio.Protocol):
             number = number % 0xFFFF + 1
         self._transaction = number
         self._expect(number, exchange, patience)
+        exchange.traffic.asked(2 + len(exchange.frame))
         if self._transport is not None:
             self._transport.write(number.to_bytes(2, "big") + exchange.frame)
 
@@ -66,6 +67,7 @@ class MbapStream(Link, asyncio.Protocol):
             exchange = self._pending.get(number)
             if exchange is not None and exchange.request.unit == unit:
                 del self._pending[number]
+                exchange.traffic.bytes_in += 6 + length
                 exchange.answered(data[at + 7 : behind])
             else:
                 self.strangers += 1

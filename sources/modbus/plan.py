@@ -55,6 +55,14 @@ class Block:
         """The first address behind it."""
         return self.start + self.count
 
+    def __str__(self) -> str:
+        return self.named(self.table, self.start, self.end)
+
+    @staticmethod
+    def named(table: Table, start: int, end: int) -> str:
+        """A range of a table for people: ``holding:0 to 124``."""
+        return f"{table.name}:{start}" if end - start == 1 else f"{table.name}:{start} to {end - 1}"
+
     @classmethod
     def around(cls, tags: tuple[ModbusTag, ...]) -> Block:
         """The block that spans tags of one table and class, given in the order of their addresses."""

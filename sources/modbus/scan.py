@@ -69,7 +69,7 @@ class _Job(Exchange):
 
     def __init__(self, scan: Scan, block: Block, *, missing: bool = False) -> None:
         request = codec.read(scan.unit, block.table, block.start, block.count)
-        super().__init__(request, scan.line.render(request))
+        super().__init__(request, scan.line.render(request), scan.line.traffic)
         self.scan = scan
         self.block = block
         self.layout = Layout(block.table, block.start, block.count, block.tags)
@@ -96,8 +96,7 @@ class _Job(Exchange):
         self.scan.failed(self, error)
 
     def __str__(self) -> str:
-        table, first, last = self.block.table.name, self.block.start, self.block.end - 1
-        return f"{table}:{first}" if first == last else f"{table}:{first} to {last}"
+        return str(self.block)
 
 
 class Scan:
@@ -231,7 +230,7 @@ class Scan:
         """Account for what was on its way; True where nobody wants to know any more what came of it."""
         if not job.missing and not job.removed:
             lasted = time.perf_counter() - job.asked
-            job.statistics.measured += lasted - job.lasted
+            job.statistics.took(lasted, job.lasted)
             job.lasted = lasted
         self.line.slots.release()
         return job.removed or self._ended
@@ -280,6 +279,7 @@ class Scan:
     def _start(self) -> None:
         """Everything once at once, the fastest class first; then each block in a rhythm of its own."""
         start = self._clock()
+        self._device.blocks.clear()
         present = [tag for tag in self._device.tags if tag not in self._missing]
         classes: dict[ScanClass, list[Block]] = defaultdict(list)
         for block in plan(present, self._limits, self._missing.holes):
@@ -301,6 +301,7 @@ class Scan:
         self._jobs.add(job)
         self._schedule.add(job, block.scan.period, due)
         self.statistics[block.scan.name].blocks += 1
+        self._device.blocks.add(block)
         return job
 
     def _remove(self, jobs: set[_Job]) -> None:
@@ -309,6 +310,7 @@ class Scan:
         for job in jobs:
             job.removed = True
             if not job.missing:
+                self._device.blocks.discard(job.block)
                 statistics = self.statistics[job.block.scan.name]
                 statistics.blocks -= 1
                 statistics.measured = max(0.0, statistics.measured - job.lasted)

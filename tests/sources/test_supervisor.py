@@ -32,7 +32,7 @@ from sources.quality import (
     is_good,
 )
 from sources.supervisor import SourceState, Supervisor, judge
-from sources.tag import ScanClass, Tag, Value
+from sources.tag import ScanClass, Stale, Tag, Value
 
 UNCERTAIN = UNCERTAIN_NO_COMMUNICATION_LAST_USABLE_VALUE
 
@@ -120,7 +120,9 @@ async def test_a_device_that_is_not_there_is_marked_and_told_once_and_found_when
             await peer.start()
             await until(lambda: all(is_good(listener.quality(its)) for its in tags))
             status = supervisor.status
-            assert (status.state, status.last_error, status.connects) == (SourceState.Connected, "", 1)
+            assert (status.state, status.connects) == (SourceState.Connected, 1)
+            assert status.connected_since >= status.last_error_time > 0
+            assert (status.last_error, status.last_error_cause) == ("connection refused", BAD_NOT_CONNECTED)
     assert _transitions(caplog) == [logging.WARNING, logging.INFO]
     (_, gone), *_, (_, back) = [entry for entry in _told(caplog) if entry[0] > logging.DEBUG]
     assert gone == f"PLC (127.0.0.1:{peer.port}) cannot be reached: connection refused"
@@ -328,10 +330,77 @@ async def test_values_that_return_stop_the_ageing() -> None:
     source = Scripted(tags=[tag("holding:0", scan=ScanClass("c", 0.05))])
     source.acts = [source.good, ConnectionLost("gone"), source.good]
     listener = Listener()
-    async with running(Supervisor(source, listener, delays=quick)):
+    async with running(Supervisor(source, listener, delays=quick, stale=Stale(uncertain_after=1000))):
         await until(lambda: len(listener.batches) == 3)
         await asyncio.sleep(0.3)  # twice as long as a last value stays usable
         assert [batch.qualities for batch in listener.batches] == [GOOD, UNCERTAIN, GOOD]
+
+
+async def test_a_block_that_is_no_longer_read_grows_stale_and_others_do_not(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The link stands and the scan goes on: only one block of it comes no more."""
+    quick_class = ScanClass("c", 0.05, Stale(uncertain_after=4, bad_after=2, at_least=0.1))
+    silent, lively = tag("holding:0", scan=quick_class), tag("holding:500", scan=quick_class)
+    first, second = (silent,), (lively,)
+
+    class Stuck(Scripted):
+        async def scan(self, emit: Emit) -> Never:
+            emit(Batch(first, [1], GOOD, None, 1))
+            while True:
+                emit(Batch(second, [1], GOOD, None, 1))
+                await asyncio.sleep(0.02)
+
+    listener = Listener()
+    supervisor = Supervisor(Stuck(tags=[silent, lively]), listener, delays=quick)
+    async with running(supervisor):
+        await until(lambda: listener.quality(silent) == BAD_NO_COMMUNICATION)
+        assert [b.qualities for b in listener.batches if b.tags is first] == [
+            GOOD,
+            UNCERTAIN,
+            BAD_NO_COMMUNICATION,
+        ]
+        assert supervisor.status.state is SourceState.Connected
+        assert supervisor.status.stale >= 1
+        # What a client reads beside the scan grows stale anew.
+        assert (await supervisor.read([silent])).qualities == GOOD
+        told = len(listener.batches)
+        await until(
+            lambda: any(b.tags is first and b.qualities == UNCERTAIN for b in listener.batches[told:])
+        )
+    assert "holding:0 for 4 scans of c" in caplog.text
+
+
+async def test_a_device_that_tells_changes_only_does_not_grow_stale() -> None:
+    class Quiet(Scripted):
+        tells_changes = True
+
+    source = Quiet(tags=[tag("holding:0", scan=ScanClass("c", 0.05, Stale(at_least=0.1)))])
+    source.acts = [lambda emit: emit(Batch(tuple(source.tags), [1], GOOD, None, 456))]
+    listener = Listener()
+    supervisor = Supervisor(source, listener, delays=quick)
+    async with running(supervisor):
+        await until(lambda: listener.batches)
+        await asyncio.sleep(0.4)  # twice as long as it takes of other sources
+        assert [batch.qualities for batch in listener.batches] == [GOOD]
+        assert supervisor.status.last_success == 456
+
+
+async def test_what_is_wrong_with_a_block_is_the_last_error_once() -> None:
+    its, other = tag("holding:0"), tag("holding:1")
+    tags = (its, other)
+    source = Scripted(tags=tags)
+    bad = Batch(tags, [1, None], [GOOD, BAD_DEVICE_FAILURE], None, 7)
+    source.acts = [source.good, lambda emit: emit(bad), lambda emit: emit(bad)]
+    listener = Listener()
+    supervisor = Supervisor(source, listener, delays=quick, stale=Stale(uncertain_after=10_000))
+    async with running(supervisor):
+        await until(lambda: len(listener.batches) == 3)
+        status = supervisor.status
+        assert status.last_error == "holding:1 cannot be read: BadDeviceFailure"
+        assert status.last_error_cause == BAD_DEVICE_FAILURE
+        assert status.state is SourceState.Connected
+        assert status.last_success == 7
 
 
 @pytest.mark.parametrize(("steady", "asked"), [(0.0, 4), (3600.0, 1)])

@@ -15,6 +15,7 @@ from asyncua.client.client import Client
 from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
 from support import pki
 from support.line import MACHINE, line
+from support.watched import FakeSource
 
 from certs.own import ApplicationIdentity, load_or_make
 from certs.store import TrustList
@@ -77,6 +78,7 @@ class Bench:
         self.store = ValueStore(self.plant)
         self.device = MemoryDevice()
         self.kept: dict[str, Value] = {}
+        self.source = FakeSource()
         own = data / "pki" / "own"
         own.mkdir(parents=True, exist_ok=True)
         (own / "private-key.pem").write_bytes(pki.key_pem(pki.key(10)))
@@ -109,6 +111,7 @@ class Bench:
             identity=self.identity,
             trust=self.trust,
             users=self.users,
+            sources=(self.source,),
         )
 
     async def _keep(self, key: str, value: Value) -> None:

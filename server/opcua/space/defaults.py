@@ -49,6 +49,13 @@ PLANT: Final = RolePermissions(_entries(_SEE, _NAMED))
 """The plant: everybody sees it, known users hear of its events, nobody writes."""
 
 
+_STAFF: Final = frozenset(Role) - {Role.Anonymous, Role.AuthenticatedUser}
+
+DEVICES: Final = RolePermissions(_entries(Permission(0), dict.fromkeys(_STAFF, _SEE)))
+"""The devices, their addresses and what is read of them: for those who have a role in the plant, any but
+Anonymous and AuthenticatedUser. For anybody else they are not there."""
+
+
 @cache
 def plant_writers(roles: frozenset[Role]) -> RolePermissions:
     """A variable of the plant that those roles may write."""

@@ -13,7 +13,14 @@ FALSE: Final = b"\x01\x00"
 TRUE: Final = b"\x01\x01"
 
 _BYTE, _UINT16, _INT32, _UINT32, _DOUBLE, _STRING, _DATE_TIME = 3, 5, 6, 7, 11, 12, 13
-_BYTE_STRING, _NODE_ID, _QUALIFIED_NAME, _LOCALIZED_TEXT, _EXTENSION_OBJECT = 15, 17, 20, 21, 22
+_BYTE_STRING, _NODE_ID, _STATUS_CODE, _QUALIFIED_NAME, _LOCALIZED_TEXT, _EXTENSION_OBJECT = (
+    15,
+    17,
+    19,
+    20,
+    21,
+    22,
+)
 _double: Final = struct.Struct("<Bd").pack
 _NULL_ARRAY: Final = b"\xff\xff\xff\xff"
 _BINARY: Final = b"\x01"
@@ -94,6 +101,11 @@ def int32s(values: Iterable[int]) -> bytes:
 def strings(values: Iterable[str | None]) -> bytes:
     """An array of String."""
     return writer.variant_array(_STRING, [writer.string(value) for value in values])
+
+
+def status_code(value: int) -> bytes:
+    """A StatusCode."""
+    return writer.variant(_STATUS_CODE, writer.uint32(value))
 
 
 def extension_object(encoding: int, body: bytes) -> bytes:

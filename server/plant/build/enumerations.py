@@ -25,14 +25,18 @@ def enumeration_nodes(plant: Plant) -> list[NodeRecord]:
 
     Numbers 0, 1, 2, … without a gap are served as EnumStrings, all others as EnumValues.
     """
-    return [node for enumeration in plant.enumerations.values() for node in _nodes(plant, enumeration)]
+    return [
+        node
+        for enumeration in plant.enumerations.values()
+        for node in data_type(enumeration_id(plant, enumeration.name), enumeration)
+    ]
 
 
-def _nodes(plant: Plant, enumeration: Enumeration) -> list[NodeRecord]:
-    node_id = enumeration_id(plant, enumeration.name)
-    name = QualifiedName(plant.types_uri, enumeration.name)
+def data_type(node_id: NodeId, enumeration: Enumeration) -> list[NodeRecord]:
+    """The DataType of an enumeration, and its strings."""
+    name = QualifiedName(node_id.namespace, enumeration.name)
     members = sorted(enumeration.members.items())
-    data_type = NodeRecord(
+    record = NodeRecord(
         node_id,
         NodeClass.DataType,
         name,
@@ -43,7 +47,7 @@ def _nodes(plant: Plant, enumeration: Enumeration) -> list[NodeRecord]:
             tuple(DataTypeField(label, value=number, display_name=text(label)) for number, label in members),
         ),
     )
-    return [data_type, _strings(node_id, members)]
+    return [record, _strings(node_id, members)]
 
 
 def _strings(node_id: NodeId, members: list[tuple[int, str]]) -> NodeRecord:

@@ -20,8 +20,9 @@ from sources.ethernetip.failures import Broken, NotSent, Rejected
 from sources.ethernetip.resolve import Resolver
 from sources.ethernetip.slc.config import SlcSettings
 from sources.ethernetip.slc.link import Refused, SlcLink
-from sources.ethernetip.slc.plan import Block, SlcTag, Unwritable, encode, plan
+from sources.ethernetip.slc.plan import Block, SlcTag, Unwritable, encode, explain, plan
 from sources.ethernetip.worker import Counters, Worker
+from sources.insight import PlannedBlock, Traffic
 from sources.quality import (
     BAD_COMMUNICATION_ERROR,
     BAD_CONFIGURATION_ERROR,
@@ -61,6 +62,11 @@ class SlcSource:
         self._resolver = Resolver(settings.host, settings.port)
         self._workers = Counters()
         self._who = ""
+        self._past = Traffic()
+        """What went over earlier connections."""
+        self._link: SlcLink | None = None
+        self._session: SlcSession | None = None
+        """The last there was: what it reads, or read before it was lost."""
 
     @property
     def name(self) -> str:
@@ -92,9 +98,26 @@ class SlcSource:
         """How many of these did not even end then."""
         return self._workers.abandoned
 
+    @property
+    def traffic(self) -> Traffic:
+        """See sources.insight.HasTraffic."""
+        now = self._link.traffic if self._link is not None else Traffic()
+        past = self._past
+        return Traffic(
+            past.requests + now.requests, past.bytes_out + now.bytes_out, past.bytes_in + now.bytes_in
+        )
+
+    def plan(self) -> Sequence[PlannedBlock]:
+        """See sources.insight.HasPlan."""
+        return explain(self._session.blocks) if self._session is not None else []
+
+    def bad_points(self) -> Sequence[str]:
+        """See sources.insight.HasPlan: none is left out, each is asked for by itself."""
+        return ()
+
     def replace_tags(self, tags: Sequence[SlcTag]) -> None:
         """Read other tags from the next connection on; what was counted is forgotten."""
-        self._tags, self._statistics = tuple(tags), {}
+        self._tags, self._statistics, self._session = tuple(tags), {}, None
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[SlcSession]:
@@ -112,12 +135,13 @@ class SlcSource:
             raise Unreachable(f"the host name is not resolved within {settings.timeout:g} s") from None
         except Broken as error:
             raise Unreachable(str(error)) from None
-        link = SlcLink(settings, str(endpoints[0][1][0]))
+        link = self._link = SlcLink(settings, str(endpoints[0][1][0]))
         worker = Worker(self._name, link, self._workers)
         lost = False
         try:
             self._meet(await worker.do(link.open, _OPENING * settings.timeout))
             session = SlcSession(self._name, settings, self._tags, self._statistics, (link, worker))
+            self._session = session
             try:
                 yield session
             finally:
@@ -129,6 +153,7 @@ class SlcSource:
         except (Broken, Rejected) as error:
             raise Unreachable(str(error)) from None
         finally:
+            self._past, self._link = self.traffic, None
             await worker.stop()
 
     def _meet(self, who: str) -> None:
@@ -171,6 +196,8 @@ class SlcSession:
         self._clock = asyncio.get_running_loop().time
         self._lost: asyncio.Future[ConnectionLost] = asyncio.get_running_loop().create_future()
         self._alone: set[str] = set()
+        self.blocks: list[Block] = []
+        """What is read by the scan."""
 
     @property
     def is_lost(self) -> bool:
@@ -196,7 +223,7 @@ class SlcSession:
 
     async def scan(self, emit: Emit) -> Never:
         """See Session."""
-        schedule = self._start(plan(self._tags, self._alone))
+        schedule = self._start()
         spoken = self._clock()
         while True:
             due = schedule.due
@@ -210,7 +237,7 @@ class SlcSession:
                 await self._serve(job, emit)
                 spoken = self._clock()
                 if len(self._alone) > known:
-                    schedule = self._start(plan(self._tags, self._alone))
+                    schedule = self._start()
                 elif job.rhythm is not None:
                     schedule.done(spoken, again=job.rhythm)
                     job.rhythm = None
@@ -221,11 +248,12 @@ class SlcSession:
                     await self._do(self._link.ping)
                 spoken = self._clock()
 
-    def _start(self, blocks: Sequence[Block]) -> Schedule[_Job]:
+    def _start(self) -> Schedule[_Job]:
         """Everything once at once, the fastest class first; then each block in a rhythm of its own."""
         start = self._clock()
+        self.blocks = plan(self._tags, self._alone)
         classes: dict[ScanClass, list[Block]] = defaultdict(list)
-        for block in blocks:
+        for block in self.blocks:
             classes[block.scan].append(block)
         schedule: Schedule[_Job] = Schedule()
         for rank, scan in enumerate(sorted(classes, key=lambda scan: scan.period)):
@@ -250,7 +278,7 @@ class SlcSession:
                 raise
             finally:
                 lasted = time.perf_counter() - asked
-                statistics.measured += lasted - job.lasted
+                statistics.took(lasted, job.lasted)
                 job.lasted = lasted
         emit(Batch(block.tags, values, qualities, None, clock.now()))
         if trouble != job.trouble and len(block.tags) == 1:

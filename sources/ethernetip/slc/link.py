@@ -20,6 +20,7 @@ from sources.ethernetip.client import SMALL
 from sources.ethernetip.failures import Broken, Rejected
 from sources.ethernetip.slc import status as pccc
 from sources.ethernetip.slc.config import SlcSettings
+from sources.insight import Traffic
 from sources.quality import Quality
 
 _PYCOMM3: Any = SLCDriver
@@ -56,6 +57,12 @@ class SlcLink:
     def until(self) -> float:
         """Until when (of `time.monotonic`) what is under way may take."""
         return self._channel.until
+
+    @property
+    def traffic(self) -> Traffic:
+        """What went over this connection so far."""
+        channel = self._channel
+        return Traffic(channel.sent, channel.bytes_out, channel.bytes_in)
 
     @property
     def sent(self) -> int:

@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 
 from sources.ethernetip.config import Encoding
 from sources.ethernetip.slc.config import FORMATS, SIZES, SlcAddress
+from sources.insight import PlannedBlock
 from sources.quality import BAD_DECODING_ERROR, BAD_OUT_OF_RANGE, BAD_TYPE_MISMATCH, GOOD, Quality
 from sources.tag import INTEGER_LIMITS, ScanClass, Tag, Value
 
@@ -64,6 +65,37 @@ def plan(tags: Iterable[SlcTag], alone: Collection[str] = ()) -> list[Block]:
     for members in groups.values():
         blocks += _runs(sorted(members, key=lambda tag: tag.address.element))
     return blocks
+
+
+def explain(blocks: Iterable[Block]) -> list[PlannedBlock]:
+    """The plan in words: each request, and why it ends where it ends."""
+    ordered = sorted(
+        blocks, key=lambda block: (block.scan.period, block.scan.name, *_place(block.tags[0].address))
+    )
+    return [
+        PlannedBlock(
+            block.request, block.scan.name, f"{block.size} bytes", len(block.tags), _end(block, after)
+        )
+        for block, after in zip(ordered, [*ordered[1:], None], strict=False)  # there may be none
+    ]
+
+
+def _place(address: SlcAddress) -> tuple[str, int, int]:
+    return address.file, address.number, address.element
+
+
+def _end(block: Block, after: Block | None) -> str:
+    """Why nothing more is read together with it."""
+    first, last = block.tags[0].address, block.tags[-1].address
+    if first.file not in _RUNS:
+        return "one element a request"
+    following = after.tags[0].address if after is not None and after.scan == block.scan else None
+    if following is None or (following.file, following.number) != (first.file, first.number):
+        return "last of its file and class"
+    gap = following.element - last.element - 1
+    if gap * SIZES[first.file] > _GAP:
+        return f"gap of {gap} elements"
+    return f"{MOST} bytes, what every controller takes"
 
 
 def _runs(members: list[SlcTag]) -> list[Block]:

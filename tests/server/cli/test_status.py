@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,66 @@ async def status(plant: Rig, *arguments: str) -> str:
     return done.stdout
 
 
+async def shown(plant: Rig, *names: str) -> list[Any]:
+    """What an operator reads of source A in the address space."""
+    nodes = [await plant.node(f"@sources/A/{name}") for name in names]
+    async with await plant.as_operator() as client:
+        return [await client.get_node(node.nodeid).read_value() for node in nodes]
+
+
+async def check_a_source_that_answers(plant: Rig, metrics: dict[tuple[str, ...], float]) -> None:
+    assert 0 < metrics["isthmus_scan_p99_seconds", "normal", "A"] < 10
+    assert metrics["isthmus_scan_blocks", "normal", "A"] == 1
+    for counted in ("requests_total", "received_bytes_total", "sent_bytes_total", "tags"):
+        assert metrics[f"isthmus_source_{counted}", "A"] > 0, counted
+    assert metrics["isthmus_source_bad_points", "A"] == 0
+    assert ("isthmus_source_stale_points", "A") in metrics
+    connected = metrics["isthmus_source_connected_since_timestamp_seconds", "A"]
+    assert 0 < connected <= metrics["isthmus_source_last_success_timestamp_seconds", "A"] <= time.time()
+    state, error, plan, requests, since = await shown(
+        plant, "State", "LastError", "Plan", "RequestsPerSecond", "ConnectedSince"
+    )
+    assert state == 2
+    assert bool(error) >= bool(metrics["isthmus_source_last_error_timestamp_seconds", "A"])
+    assert plan == ["normal: holding:0 to 21, 22 registers for 3 points; ends: last of its class"]
+    assert 0 < requests < 50
+    assert abs(since.timestamp() - connected) < 0.001
+
+
+async def check_a_source_that_is_gone(
+    plant: Rig, before: dict[tuple[str, ...], float], after: dict[tuple[str, ...], float]
+) -> None:
+    assert after["isthmus_source_connected_since_timestamp_seconds", "A"] == 0
+    connected = before["isthmus_source_connected_since_timestamp_seconds", "A"]
+    assert after["isthmus_source_last_error_timestamp_seconds", "A"] >= connected
+
+    async def noticed() -> bool:
+        return await shown(plant, "State") != [2]
+
+    await until(noticed, what="the state to be told")  # one status serves all who read within a moment
+    state, cause, error, last, since = await shown(
+        plant, "State", "LastErrorCause", "LastError", "LastSuccess", "ConnectedSince"
+    )
+    assert (state, cause.name) in {(3, "BadNotConnected"), (3, "BadConnectionClosed")}, error
+    assert error
+    assert abs(last.timestamp() - after["isthmus_source_last_success_timestamp_seconds", "A"]) < 0.001
+    assert since.year == 1601
+
+
+async def check_a_write(
+    plant: Rig, url: str, audit: dict[str, Any], before: dict[tuple[str, ...], float]
+) -> None:
+    assert before["isthmus_audit_records_total",] == audit["seq"]
+    assert f"{int(before['isthmus_audit_head',]):012x}" == audit["head"][:12]
+    assert (before["isthmus_audit_failing",], before["isthmus_audit_unrecorded_total",]) == (0, 0)
+    async with await plant.as_operator() as operator:
+        target = operator.get_node((await plant.node("Acme.Target")).nodeid)
+        await target.write_value(7, ua.VariantType.UInt16)
+    written = await scraped(url)
+    assert written["isthmus_writes_total", "done"] == 1
+    assert written["isthmus_audit_records_total",] > before["isthmus_audit_records_total",]
+
+
 async def test_status_and_metrics_tell_the_same(tmp_path: Path) -> None:
     async with rig(tmp_path, "metrics: {port: 0}") as plant:
         match = await until(
@@ -51,7 +112,9 @@ async def test_status_and_metrics_tell_the_same(tmp_path: Path) -> None:
 
         async def told() -> dict[str, Any] | None:
             found: dict[str, Any] = json.loads(await status(plant, "--json"))
-            ready = found["opcua"]["notifications"] > 2 and all(rate > 0 for rate in found["rates"].values())
+            ready = found["opcua"]["notifications"] > 2 and all(
+                s["rates"]["values"] > 0 for s in found["sources"]
+            )
             measured = (await scraped(match[1]))["isthmus_scan_measured_seconds", "normal", "A"]
             return found if ready and measured > 0 else None
 
@@ -85,16 +148,8 @@ async def test_status_and_metrics_tell_the_same(tmp_path: Path) -> None:
         assert 0 < before["isthmus_scan_measured_seconds", "normal", "A"] < 10
         assert before["isthmus_source_values_total", "A"] > 0
         assert ("isthmus_event_loop_lag_seconds", "0.99") in before
-        assert before["isthmus_audit_records_total",] == found["audit"]["seq"]
-        assert f"{int(before['isthmus_audit_head',]):012x}" == found["audit"]["head"][:12]
-        assert (before["isthmus_audit_failing",], before["isthmus_audit_unrecorded_total",]) == (0, 0)
-
-        async with await plant.as_operator() as operator:
-            target = operator.get_node((await plant.node("Acme.Target")).nodeid)
-            await target.write_value(7, ua.VariantType.UInt16)
-        written = await scraped(match[1])
-        assert written["isthmus_writes_total", "done"] == 1
-        assert written["isthmus_audit_records_total",] > before["isthmus_audit_records_total",]
+        await check_a_write(plant, match[1], found["audit"], before)
+        await check_a_source_that_answers(plant, before)
 
         await plant.a.kill()
         await plant.are("A", "BadNoCommunication", "BadNotConnected")
@@ -103,11 +158,14 @@ async def test_status_and_metrics_tell_the_same(tmp_path: Path) -> None:
         assert after["isthmus_points_not_good",] == 3
         assert after["isthmus_source_points_not_good", "A"] == 3
         assert after["isthmus_source_points_not_good", "B"] == 0
-        while after["isthmus_source_values_total", "B"] <= before["isthmus_source_values_total", "B"]:
+        success = "isthmus_source_last_success_timestamp_seconds"
+        while after[success, "B"] <= after[success, "A"]:
             await asyncio.sleep(0.1)  # its next scan is on its way
             after = await scraped(match[1])
+        assert after["isthmus_source_values_total", "B"] > before["isthmus_source_values_total", "B"]
         causes = {key[1] for key in after if (key[0], key[-1]) == ("isthmus_source_errors_total", "A")}
         assert causes, "a lost connection is an error with a cause"
+        await check_a_source_that_is_gone(plant, before, after)
 
 
 def test_status_without_a_server_says_so(tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ SECTIONS = {
     "driver: modbus": ["ModbusSettings"],
     "driver: logix": ["LogixSettings"],
     "driver: slc": ["SlcSettings"],
+    "scan": ["ScanStanza"],
+    "stale": ["StaleStanza"],
     "assets": ["AssetStanza"],
     "classes": ["ClassStanza"],
     "properties": ["PropertyStanza", "OwnPropertyStanza"],

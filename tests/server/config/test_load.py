@@ -12,7 +12,7 @@ from server.plant.convert import Cast, Linear, Lookup
 from server.plant.model import DEFAULT_WRITERS, EquipmentLevel, Property, Range, Role
 from server.plant.values import ValueStore
 from sources.quality import BAD_OUT_OF_SERVICE, BAD_WAITING_FOR_INITIAL_DATA
-from sources.tag import ScanClass, ValueType
+from sources.tag import ScanClass, Stale, ValueType
 
 DEMO = Path(__file__).parents[3] / "server" / "demo" / "plant.yaml"
 
@@ -342,6 +342,29 @@ def test_normal_may_be_given_another_period(tmp_path: Path) -> None:
         """,
     )
     assert found.sources[0].tags[0].scan == ScanClass("normal", 5.0)
+
+
+def test_how_old_values_may_grow_is_said_by_the_source_or_by_the_class(tmp_path: Path) -> None:
+    path = tmp_path / "plant.yaml"
+    path.write_text(
+        HEAD
+        + """
+sources:
+  PLC: {driver: modbus, host: 10.20.1.11, stale: {uncertain_after: 5, at_least: 300ms}}
+  Other: {driver: modbus, host: 10.20.1.12}
+scan: {normal: {every: 5s, stale: {uncertain_after: 2, bad_after: 4}}, fast: {every: 100ms}}
+equipment:
+  Acme:
+    level: Site
+    source: Other
+    properties: {a: {type: Int16}, b: {type: Int16, scan: fast}, c: {type: Int16}}
+    map: {a: "holding:0", b: "holding:1", c: {addr: "holding:0", source: PLC}}
+"""
+    )
+    found = load(path)
+    assert {source.name: source.stale for source in found.sources} == {"PLC": Stale(5, 3, 0.3), "Other": None}
+    classes = {tag.scan for source in found.sources for tag in source.tags}
+    assert classes == {ScanClass("normal", 5.0, Stale(2, 4)), ScanClass("fast", 0.1, Stale(3, 3))}
 
 
 def test_warnings_of_what_may_be_meant(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from server import __version__
 from server.opcua.types import AttributeIds, ObjectIds, StatusCodes, node_id
 from server.opcua.wire.nodeid import numeric, split
 from server.plant.build import build_nodes
+from server.plant.build.sources import source_nodes, source_types
 
 
 def nid(text: str) -> ua.NodeId:
@@ -53,7 +54,9 @@ async def test_the_server_says_what_it_is(connect: Connect, served: Running) -> 
 
 
 async def test_every_record_is_a_node_and_nothing_is_invented(served: Running) -> None:
-    records = [*served.bench.records(), *build_nodes(served.bench.plant)]
+    plant, source = served.bench.plant, served.bench.source
+    records = [*served.bench.records(), *build_nodes(plant), *source_types(plant.types_uri, plant.plant_uri)]
+    records += source_nodes(plant.types_uri, plant.plant_uri, source.name, source.scans)
     space = served.server._space
     assert space is not None
     found = Counter(split(node.key)[0] for node in space)

@@ -208,12 +208,13 @@ async def test_what_goes_over_the_wire_is_counted() -> None:
 
         between.spoil = weigh
         its = tag("Dints[3]", scan=SLOW)
-        async with LogixSource("PLC", settings(between.port, validate=False), [its]).connect() as session:
+        source = LogixSource("PLC", settings(between.port, validate=False), [its])
+        async with source.connect() as session:
             await session.read([its])
             await session.read([its])
-            client = session._line.first.lane._client
-            assert (client.bytes_out, client.bytes_in) == tuple(sizes)
-            assert client.requests == len(between.requests)
+            traffic = source.traffic
+            assert (traffic.bytes_out, traffic.bytes_in) == tuple(sizes)
+            assert traffic.requests == len(between.requests)
 
 
 async def test_where_the_large_connection_is_refused_small_ones_do() -> None:

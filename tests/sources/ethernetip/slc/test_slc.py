@@ -24,6 +24,7 @@ from sources.errors import AddressError, ConnectionLost, Unreachable
 from sources.ethernetip.slc import status
 from sources.ethernetip.slc.driver import SlcSource
 from sources.ethernetip.slc.plan import Unwritable, encode, plan
+from sources.insight import HasPlan, HasTraffic
 from sources.quality import (
     BAD_COMMUNICATION_ERROR,
     BAD_CONFIGURATION_ERROR,
@@ -334,6 +335,28 @@ def test_neighbours_share_a_request_no_larger_than_any_controller_takes() -> Non
         ("F8:0{1}", 4),
     ]
     assert {its.name for block in plan(tags) for its in block.tags} == {its.name for its in tags}
+
+
+async def test_a_source_shows_its_plan_and_its_traffic() -> None:
+    async with serving() as plc:
+        tags = [tag(f"N7:{number}") for number in (*range(41), 90)] + [tag("T4:1.ACC")]
+        source = SlcSource("PLC", settings(plc.port), tags)
+        assert isinstance(source, HasPlan)
+        assert isinstance(source, HasTraffic)
+        assert source.plan() == []
+        async with scanning(source) as scan:
+            await scan.good(*tags)
+            during = source.traffic.requests
+        assert during >= 7
+        assert source.traffic.requests > during
+        assert source.traffic.bytes_in > 200
+    assert [str(block) for block in source.plan()] == [
+        "fast: N7:0{40}, 80 bytes for 40 points; ends: 80 bytes, what every controller takes",
+        "fast: N7:40{1}, 2 bytes for 1 point; ends: gap of 49 elements",
+        "fast: N7:90{1}, 2 bytes for 1 point; ends: last of its file and class",
+        "fast: T4:1.ACC, 6 bytes for 1 point; ends: one element a request",
+    ]
+    assert source.bad_points() == ()
 
 
 def test_members_of_one_timer_are_one_request() -> None:
