@@ -9,10 +9,11 @@ from typing import Final, NamedTuple, TypeVar
 from sources.errors import ConnectionLost, Unreachable
 from sources.ethernetip import changes, reading, writing
 from sources.ethernetip.bindings import Bindings, bind, wanted
-from sources.ethernetip.client import LARGE, SMALL, Client, Lane, dial
+from sources.ethernetip.client import LARGE, SMALL, Client, dial
 from sources.ethernetip.decode import LogixTag
 from sources.ethernetip.device import Device
 from sources.ethernetip.failures import Broken, NotSent, Rejected
+from sources.ethernetip.lane import Lane
 from sources.ethernetip.plan import Limits, Packet, plan
 from sources.ethernetip.reading import Answer
 from sources.ethernetip.symbols import SymbolTable

@@ -15,9 +15,10 @@ from support.logix_tags import BY_NAME, MOTOR, symbol, table, tag
 
 from sources.ethernetip import changes, codec
 from sources.ethernetip.bindings import bind
-from sources.ethernetip.client import Client, Lane
+from sources.ethernetip.client import Client
 from sources.ethernetip.failures import Broken
 from sources.ethernetip.frames import Frames
+from sources.ethernetip.lane import Lane
 from sources.ethernetip.plan import Limits, Packet, plan
 from sources.ethernetip.symbols import SymbolTable
 from sources.quality import GOOD

@@ -65,7 +65,9 @@ async def test_what_needs_the_counters_of_the_program_is_told_apart() -> None:
         async with scanning(source) as scan:
             await scan.good(*tags)
         assert [str(block) for block in source.plan()] == [
-            "fast: Cycle, 1 read of 12 bytes for 3 points; "
-            "ends: last of those that need the program's counters",
+            (
+                "fast: Cycle, 1 read of 12 bytes for 3 points; "
+                "ends: last of those that need the program's counters"
+            ),
             "fast: A_DINT, 1 read of 4 bytes for 1 point; ends: last of its class",
         ]
