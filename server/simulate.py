@@ -22,6 +22,8 @@ from sources.simulators.spec import DeviceSpec, ModbusAddress, PointSpec
 log = logging.getLogger(__name__)
 
 _LOOPBACK: Final = "127.0.0.1"
+_SIMULATED: Final = frozenset({"modbus", "logix"})
+"""Drivers whose devices have a simulator."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,13 +49,18 @@ async def simulators(
 
     A source whose host is loopback keeps its port, unless ``any_port`` is set; every other
     gets a free one; ``port`` is for all, where there is but one. One that ends is told in the
-    log and not started again. Raises ProcessError when one does not start.
+    log and not started again; a source that has no simulator is told as well, and left as it
+    is. Raises ProcessError when one does not start.
     """
     running: dict[str, Simulator] = {}
     sources: list[SourceEntry] = []
     async with AsyncExitStack() as stack:
         for entry in config.sources:
             if not entry.enabled or not entry.tags:
+                sources.append(entry)
+                continue
+            if entry.driver.kind not in _SIMULATED:
+                log.warning("%s: there is no simulator for driver: %s", entry.name, entry.driver.kind)
                 sources.append(entry)
                 continue
             spec = device_spec(config.plant, entry, any_port=any_port)

@@ -11,6 +11,9 @@ from pydantic import BaseModel
 from sources.ethernetip.config import LogixSettings
 from sources.ethernetip.config import parse_tag as logix_tag
 from sources.ethernetip.driver import LogixSource
+from sources.ethernetip.slc.config import SlcSettings
+from sources.ethernetip.slc.config import parse_tag as slc_tag
+from sources.ethernetip.slc.driver import SlcSource
 from sources.modbus.config import ModbusSettings
 from sources.modbus.config import conflict as modbus_conflict
 from sources.modbus.config import parse_tag as modbus_tag
@@ -42,5 +45,6 @@ DRIVERS: Final[Mapping[str, Driver]] = {
     for driver in (
         Driver("modbus", ModbusSettings, modbus_tag, ModbusSource, modbus_conflict),
         Driver("logix", LogixSettings, logix_tag, LogixSource),
+        Driver("slc", SlcSettings, slc_tag, SlcSource),
     )
 }

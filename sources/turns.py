@@ -35,13 +35,14 @@ class Turns:
     @asynccontextmanager
     async def turn(self, *, urgent: bool) -> AsyncIterator[None]:
         """Hold the connection. Raises Busy where the urgent queue is full."""
-        await self._acquire(urgent=urgent)
+        await self.take(urgent=urgent)
         try:
             yield
         finally:
-            self._pass_on()
+            self.give()
 
-    async def _acquire(self, *, urgent: bool) -> None:
+    async def take(self, *, urgent: bool) -> None:
+        """Hold the connection until `give`: what `turn` does, for those to whom its microseconds matter."""
         if not self._held:
             self._held = True
             return
@@ -59,10 +60,10 @@ class Turns:
                     queue.remove(waiter)
             else:
                 # The turn had come just as we were cancelled: it belongs to the next.
-                self._pass_on()
+                self.give()
             raise
 
-    def _pass_on(self) -> None:
+    def give(self) -> None:
         """Give the turn to whom it belongs next, or to nobody."""
         while (queue := self._next()) is not None:
             waiter = queue.popleft()

@@ -1,1 +1,1 @@
-"""EtherNet/IP to Logix controllers: ControlLogix, CompactLogix, GuardLogix, Micro800."""
+"""EtherNet/IP to ControlLogix, CompactLogix, GuardLogix and Micro800; `slc` to older controllers."""

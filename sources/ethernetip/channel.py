@@ -14,21 +14,10 @@ import time
 from contextlib import suppress
 
 from sources.ethernetip import framing
+from sources.ethernetip.failures import Broken
 from sources.quality import BAD_COMMUNICATION_ERROR, BAD_CONNECTION_CLOSED, BAD_TIMEOUT, Quality
 
 _CHUNK = 65536
-
-
-class Broken(Exception):
-    """The connection is of no use any more; ``quality`` is what that makes of the values asked for."""
-
-    def __init__(self, message: str, quality: Quality = BAD_COMMUNICATION_ERROR) -> None:
-        super().__init__(message)
-        self.quality = quality
-
-
-class NotSent(Broken):
-    """It was of no use before anything was sent: the controller cannot have seen the request."""
 
 
 class Channel:

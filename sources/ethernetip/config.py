@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import difflib
 import enum
-import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, Field
 
 from sources.errors import AddressError
+from sources.ethernetip.route import parse_route
 from sources.settings import Duration, SettingsModel
 from sources.spec import TagSpec
 from sources.tag import Tag, ValueType
@@ -28,8 +28,6 @@ MAX_NAME: Final = 255
 """A symbolic segment carries the length of its name in one byte."""
 MAX_LENGTH: Final = 300
 """A request that names more would not leave room for its value in a small packet."""
-
-_PORTS: Final = frozenset({"backplane", "bp", "enet", "cnet", "dnet"})
 
 
 class Encoding(enum.Enum):
@@ -100,43 +98,26 @@ _SYNONYMS: Final[Mapping[str, str]] = {
 }
 
 
-def _route(text: str) -> str:
-    """The route, checked. Raises ValueError."""
-    parts = text.split("/") if text else []
-    if len(parts) % 2:
-        raise ValueError(
-            f"{text!r} is not a route; write pairs of port and address, as 1/0 for slot 0 of the "
-            'backplane, or "" for a controller that is addressed directly'
-        )
-    for port, link in zip(parts[::2], parts[1::2], strict=True):
-        if port not in _PORTS and not (port.isdecimal() and 1 <= int(port) <= 14):
-            raise ValueError(f"{text!r}: {port!r} is no port; write 1 (or backplane), 2 (or enet), … 14")
-        if link.isdecimal() and int(link) <= 255:
-            continue
-        try:
-            ipaddress.IPv4Address(link)
-        except ValueError:
-            raise ValueError(f"{text!r}: {link!r} is neither a slot (0 to 255) nor an IPv4 address") from None
-    return text
-
-
 class LogixSettings(SettingsModel):
     """A source of ``driver: logix``: one controller.
 
-    ``path`` is the route from the Ethernet port to the controller: ``1/0`` is slot 0 of the
-    backplane (also right for most CompactLogix), ``""`` a controller addressed directly
-    (Micro800). ``timeout`` is the time one request may take, and the call itself.
-    ``connection`` bounds a packet: ``large`` is 4000 bytes, ``small`` 500 bytes, ``auto``
-    takes the large one where the controller grants it. ``validate`` uploads the tag list at
-    each connect, checks every binding against it and reads neighbours as blocks; without it
-    each tag is read by itself. ``upload_timeout`` bounds that upload.
+    ``path`` is the route from the Ethernet port to the controller (`sources.ethernetip.route`):
+    ``1/0`` is slot 0 of the backplane (also right for most CompactLogix), ``""`` a controller
+    addressed directly (Micro800). ``connections`` is how many connections share the packets
+    of a scan: each carries one request at a time. ``timeout`` is the time one request may
+    take, and the call itself. ``connection`` bounds a packet: ``large`` is 4000 bytes,
+    ``small`` 500 bytes, ``auto`` takes the large one where the controller grants it.
+    ``validate`` uploads the tag list at each connect, checks every binding against it and
+    reads neighbours as blocks; without it each tag is read by itself. ``upload_timeout``
+    bounds that upload.
     """
 
     driver: Literal["logix"]
     host: Annotated[str, Field(min_length=1)]
     port: Annotated[int, Field(ge=1, le=65535)] = ENCAPSULATION_PORT
-    path: Annotated[str, AfterValidator(_route)] = "1/0"
+    path: Annotated[str, AfterValidator(parse_route)] = "1/0"
     connection: Literal["auto", "large", "small"] = "auto"
+    connections: Annotated[int, Field(ge=1, le=8)] = 1
     timeout: Duration = 1.0
     validate_tags: Annotated[bool, Field(alias="validate")] = True
     upload_timeout: Duration = 60.0

@@ -60,6 +60,7 @@ class Layout:
 
     def __init__(self, size: int, fields: Sequence[tuple[LogixTag, Leaf]]) -> None:
         self.size = size
+        self.fields = tuple(fields)
         bits: list[tuple[LogixTag, Leaf]] = []
         texts: list[tuple[LogixTag, Leaf]] = []
         numbers: list[tuple[LogixTag, Leaf]] = []

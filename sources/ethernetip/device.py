@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from sources.ethernetip.bindings import Bindings
 from sources.ethernetip.config import LogixSettings
 from sources.ethernetip.decode import LogixTag
-from sources.ethernetip.link import Identity
+from sources.ethernetip.identity import Identity
 from sources.ethernetip.plan import Limits, Packet
+from sources.ethernetip.resolve import Resolver
 from sources.ethernetip.worker import Counters
 from sources.insight import Traffic
 from sources.statistics import ScanStatistics
+from sources.tag import Tag
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +34,7 @@ class Device:
     settings: LogixSettings
     tags: tuple[LogixTag, ...]
     recheck: float
+    resolver: Resolver = field(init=False)
     statistics: dict[str, ScanStatistics] = field(default_factory=dict)
     """By the name of the scan class."""
     workers: Counters = field(default_factory=Counters)
@@ -50,11 +53,19 @@ class Device:
     without_list: str = ""
     """Why there is no tag list, as it stands in the log."""
 
+    def __post_init__(self) -> None:
+        self.resolver = Resolver(self.settings.host, self.settings.port)
+
+    @property
+    def is_micro800(self) -> bool:
+        """Whether the controller that answered last is a Micro800."""
+        return self.identity is not None and self.identity.is_micro800
+
     def meet(self, identity: Identity) -> None:
         """Take note of who answered, and tell when it is another one than before."""
         if self.identity is None:
             log.info("%s: the controller is a %s", self.name, identity)
-        elif identity != self.identity:
+        elif identity.same != self.identity.same:
             log.warning(
                 "%s: another controller answers: %s; before it was %s", self.name, identity, self.identity
             )
@@ -94,8 +105,8 @@ class Device:
         self.told = frozenset(problems)
 
 
-def named(tags: Mapping[str, object] | tuple[LogixTag, ...]) -> str:
+def named(tags: Iterable[Tag[Any]]) -> str:
     """Some names for the log: ``A, B and 10 more``."""
-    names = [tag if isinstance(tag, str) else tag.name for tag in tags]
+    names = [tag.name for tag in tags]
     shown = ", ".join(names[:_NAMED])
     return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED} more"

@@ -15,8 +15,8 @@ from sources.ethernetip.config import LogixSettings
 from sources.ethernetip.decode import LogixTag
 from sources.ethernetip.device import Device
 from sources.ethernetip.explain import explain
-from sources.ethernetip.line import Line, NothingSent
-from sources.ethernetip.plan import Packet
+from sources.ethernetip.line import Line, NothingSent, Survey, connect
+from sources.ethernetip.plan import Limits, Packet
 from sources.ethernetip.scan import Plan, Scan
 from sources.ethernetip.writing import Command
 from sources.insight import PlannedBlock, Traffic
@@ -81,7 +81,7 @@ class LogixSource:
 
     @property
     def threads_cut(self) -> int:
-        """How many connections' threads were at work when they had to be ended from outside."""
+        """How many uploads' threads were at work when they had to be ended from outside."""
         return self._device.workers.cut
 
     @property
@@ -100,28 +100,23 @@ class LogixSource:
     async def connect(self) -> AsyncIterator[LogixSession]:
         """Dial, upload the tags, plan what to read. Raises Unreachable."""
         device = self._device
-        line = Line(device)
+        client, line = await connect(device)
         try:
             yield await _begin(device, line)
         finally:
-            await line.hang_up()
+            await client.close()
 
 
 async def _begin(device: Device, line: Line) -> LogixSession:
     try:
-        await line.dial()
-        table = None
+        survey = Survey(None, b"")
         if device.settings.validate_tags:
-            table = await line.upload()
-            device.upload(None if table is None else table.fingerprint)
+            survey = await line.survey()
+            device.upload(None if survey.table is None else survey.table.fingerprint)
         made = Plan(device, line)
-        await made.rebind(table)
+        await made.rebind(survey)
     except ConnectionLost as error:
         raise Unreachable(str(error)) from None
-    except BaseException:
-        # The thread may still be busy with it: nothing to wait for.
-        line.drop()
-        raise
     return LogixSession(device, line, made)
 
 
@@ -140,24 +135,27 @@ class LogixSession:
     async def read(self, tags: Sequence[Tag[Any]]) -> Batch:
         """See Session; goes before the next packet of the scan."""
         wanted: tuple[LogixTag, ...] = tuple(tags)
-        packets = await self._line.plan(wanted, self._plan.bindings, self._plan.alone)
+        limits = self._line.limits
+        packets = await self._line.plan(wanted, self._plan.bindings, self._plan.alone, limits)
         found: dict[int, tuple[Value, Quality]] = {}
         received = 0
         try:
             for packet in packets:
-                received = await self._read(packet, found)
+                received = await self._read(packet, limits, found)
         except Busy as busy:
             log.warning("%s: a read was refused: %s", self._device.name, busy)
             return Batch(wanted, None, BAD_RESOURCE_UNAVAILABLE, None, clock.now())
         answers = [found.get(id(tag), (None, BAD_CONFIGURATION_ERROR)) for tag in wanted]
         return Batch(wanted, [v for v, _ in answers], [q for _, q in answers], None, received or clock.now())
 
-    async def _read(self, packet: Packet, found: dict[int, tuple[Value, Quality]]) -> int:
-        async with self._line.turns.turn(urgent=True):
-            answer = await self._line.read(packet)
-        self._plan.learn(answer)
-        pairs = zip(answer.values, answer.qualities, strict=True)
-        found.update(zip(map(id, packet.tags), pairs, strict=True))
+    async def _read(self, packet: Packet, limits: Limits, found: dict[int, tuple[Value, Quality]]) -> int:
+        track = self._line.first
+        async with track.turns.turn(urgent=True):
+            answer = await track.read(packet, limits)
+        self._plan.learn(packet, answer)
+        qualities = answer.qualities
+        each = [qualities] * len(packet.tags) if isinstance(qualities, int) else qualities
+        found.update(zip(map(id, packet.tags), zip(answer.values, each, strict=True), strict=True))
         return answer.received
 
     async def write(self, pairs: Sequence[tuple[Tag[Any], Value]]) -> list[Quality]:
@@ -173,8 +171,9 @@ class LogixSession:
         if not commands:
             return qualities
         try:
-            async with self._line.turns.turn(urgent=True):
-                outcomes = await self._line.write(commands)
+            track = self._line.first
+            async with track.turns.turn(urgent=True):
+                outcomes = await track.write(commands, self._line.limits)
         except Busy as busy:
             log.warning("%s: a write was refused: %s", self._device.name, busy)
             outcomes, instead = [], BAD_RESOURCE_UNAVAILABLE
@@ -188,6 +187,7 @@ class LogixSession:
             if outcome is not None:
                 log.info("%s: %s not written: %s", self._device.name, pairs[number][0].name, outcome)
                 qualities[number] = outcome.quality
+                self._plan.doubt(stale=outcome.stale)
         return qualities
 
     def _refusal(self, tag: LogixTag) -> Quality:

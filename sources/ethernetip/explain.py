@@ -36,4 +36,6 @@ def _end(packet: Packet, following: Packet | None, limits: Limits) -> str:
         return "controller takes one read a request"
     if following is None or following.scan != packet.scan:
         return "last of its class"
+    if packet.guard and not following.guard:
+        return "last of those that need the program's counters"
     return f"connection's maximum of {limits.size} bytes"

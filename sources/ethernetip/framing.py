@@ -20,6 +20,11 @@ UNREGISTER_SESSION: Final = 0x66
 SEND_RR_DATA: Final = 0x6F
 SEND_UNIT_DATA: Final = 0x70
 
+COMMANDS: Final = frozenset(
+    {0x00, 0x04, LIST_IDENTITY, 0x64, REGISTER_SESSION, UNREGISTER_SESSION, SEND_RR_DATA, SEND_UNIT_DATA}
+)
+"""All there are over TCP."""
+
 INVALID_SESSION: Final = 0x64
 INVALID_LENGTH: Final = 0x65
 
@@ -51,6 +56,14 @@ class BadFrame(FramingError):
 def body_size(header: bytes) -> int:
     """How many bytes follow a header."""
     return int.from_bytes(header[2:4], "little")
+
+
+def refusal_of(status: int) -> tuple[str, Quality]:
+    """What an encapsulation status says, and what it makes of the values asked for."""
+    closed = status in {INVALID_SESSION, INVALID_LENGTH}
+    words = _STATUSES.get(status, "an error")
+    message = f"the device refused the request: {words} (encapsulation status {status:#04x})"
+    return message, BAD_CONNECTION_CLOSED if closed else BAD_COMMUNICATION_ERROR
 
 
 class Conversation:
@@ -92,10 +105,7 @@ class Conversation:
         if command != self._command:
             raise BadFrame(f"the reply to command {self._command:#04x} is of command {command:#04x}")
         if status:
-            quality = BAD_CONNECTION_CLOSED if status in {INVALID_SESSION, INVALID_LENGTH} else None
-            words = _STATUSES.get(status, "an error")
-            message = f"the device refused the request: {words} (encapsulation status {status:#04x})"
-            raise BadFrame(message, quality or BAD_COMMUNICATION_ERROR)
+            raise BadFrame(*refusal_of(status))
         # A connection's packets belong to it; the header's context is not theirs.
         if command != SEND_UNIT_DATA and context != self._context:
             raise BadFrame("a reply came to another request (its sender context is not ours)")

@@ -1,176 +1,186 @@
-"""The line to one controller, for the event loop: a link in a thread of its own, one request at a time."""
+"""The line to one controller: a client and its connections, each of which serves one request at a time."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from sources.errors import ConnectionLost, Unreachable
-from sources.ethernetip import reading, writing
+from sources.ethernetip import changes, reading, writing
 from sources.ethernetip.bindings import Bindings, bind, wanted
-from sources.ethernetip.channel import Broken, NotSent
+from sources.ethernetip.client import LARGE, SMALL, Client, dial
 from sources.ethernetip.decode import LogixTag
 from sources.ethernetip.device import Device
-from sources.ethernetip.link import Link, Rejected
+from sources.ethernetip.failures import Broken, NotSent, Rejected
+from sources.ethernetip.lane import Lane
 from sources.ethernetip.plan import Limits, Packet, plan
 from sources.ethernetip.reading import Answer
 from sources.ethernetip.symbols import SymbolTable
-from sources.ethernetip.worker import Worker
-from sources.insight import Traffic
-from sources.quality import BAD_COMMUNICATION_ERROR, BAD_CONNECTION_CLOSED, Quality
-from sources.turns import Busy, Turns
+from sources.ethernetip.uploader import upload
+from sources.turns import Turns
 
 T = TypeVar("T")
 
-FAREWELL: Final = 1.0
-"""Seconds that taking leave of a controller may take; one that says nothing is left without."""
-MOST_HANGING: Final = 4
-"""So many threads of earlier connections may hang before no further one is begun."""
-
-_OPENING: Final = 10
-"""Requests that opening takes at most, each with its own time."""
+_SIZES: Final = {"auto": (LARGE, SMALL), "large": (LARGE,), "small": (SMALL,)}
 _FEW: Final = 16
-"""So many tags are planned for at once; more in the thread, for it takes a while."""
+"""So many tags are planned for at once; more beside the loop, for it takes a while."""
+_UPLOADS: Final = 3
+"""So many times an upload is begun again because the program changed meanwhile."""
 
 
 class NothingSent(ConnectionLost):
     """The connection was lost before the request went out: the controller cannot have seen it."""
 
 
-class Line:
-    """One connection. Whoever asks takes a turn (``turns``); commands go before scans."""
+class Survey(NamedTuple):
+    """An upload: the tags, None where the controller gives no list, and the counters that belong to them."""
 
-    def __init__(self, device: Device) -> None:
+    table: SymbolTable | None
+    guard: bytes
+
+
+class Track:
+    """One connection, and whose turn it is on it (``turns``); commands go before scans."""
+
+    def __init__(self, lane: Lane) -> None:
         self.turns = Turns()
+        self.lane = lane
+
+    async def read(self, packet: Packet, limits: Limits) -> Answer:
+        """Read a packet; the caller holds the turn. Raises ConnectionLost."""
+        try:
+            return await reading.read_packet(self.lane, packet, limits)
+        except Broken as error:
+            raise ConnectionLost(str(error), error.quality) from None
+
+    async def write(
+        self, commands: Sequence[writing.Command], limits: Limits
+    ) -> list[writing.Refusal | None]:
+        """Write values in order; the caller holds the turn. Raises ConnectionLost and NothingSent."""
+        before = self.lane.sent
+        try:
+            return await writing.write_all(self.lane, commands, limits)
+        except Broken as error:
+            kind = NothingSent if self.lane.sent == before else ConnectionLost
+            raise kind(str(error), error.quality) from None
+
+    async def counters(self) -> bytes:
+        """What the program's counters say now, empty where there are none. Raises ConnectionLost."""
+        async with self.turns.turn(urgent=False):
+            try:
+                return changes.state_of(await self.lane.exchange(changes.REQUEST))
+            except Broken as error:
+                raise ConnectionLost(str(error), error.quality) from None
+
+
+class Line:
+    """What a session has of a controller. Commands take the first track, a scan takes all."""
+
+    def __init__(self, device: Device, client: Client) -> None:
+        self.tracks = [Track(lane) for lane in client.lanes]
         self._device = device
-        self._settings = device.settings
-        self._lost: asyncio.Future[tuple[str, Quality]] = asyncio.get_running_loop().create_future()
-        if device.workers.hanging >= MOST_HANGING:
-            raise Unreachable(
-                f"{device.workers.hanging} threads of earlier connections hang and do not end; "
-                "no further one is begun until they do"
-            )
-        self._link = Link(device.settings)
-        self._worker = Worker(device.name, self._link, device.workers)
-        self._multiple = True
-        self._counted = Traffic()
+        self._client = client
+        self._limits = Limits(self.first.lane.size, not device.is_micro800)
+
+    @property
+    def first(self) -> Track:
+        """The track of commands."""
+        return self.tracks[0]
 
     @property
     def limits(self) -> Limits:
-        """What one packet may hold."""
-        return Limits(self._link.size, self._link.multiple and self._multiple)
+        """What one packet may hold. Its guard is empty where there are no counters, or they have changed."""
+        return self._limits
 
     def lacks_multiple(self) -> None:
         """The controller does not take several services in one request."""
-        self._multiple = False
+        self._limits = self._limits._replace(multiple=False)
 
-    async def dial(self) -> None:
-        """Connect. Raises Unreachable."""
-        try:
-            identity = await self._work(self._link.open, _OPENING * self._settings.timeout)
-        except (Broken, Rejected) as error:
-            raise Unreachable(str(error)) from None
-        self._device.meet(identity)
+    def set_guard(self, guard: bytes) -> None:
+        """From now on the program's counters must say this; empty where there is nothing to hold them to."""
+        self._limits = self._limits._replace(guard=guard)
 
-    async def upload(self) -> SymbolTable | None:
-        """The controller's tags, or None where it gives none. Raises Unreachable."""
-        names, programs = wanted(self._device.tags)
+    async def survey(self) -> Survey:
+        """Upload the controller's tags. Raises Unreachable, and ConnectionLost where this line is lost.
+
+        The counters are the same before and after: the tags are those of one program.
+        """
+        for _ in range(_UPLOADS):
+            before = await self.first.counters()
+            table = await self._upload()
+            if before == await self.first.counters():
+                return Survey(table, before)
+        raise Unreachable("the controller's program changed during each of several uploads of its tags")
+
+    async def _upload(self) -> SymbolTable | None:
+        device = self._device
+        names = wanted(device.tags)
         try:
-            table = await self._work(
-                lambda: self._link.upload(names, programs), self._settings.upload_timeout
+            return await upload(
+                device.name,
+                device.settings,
+                self._client.host,
+                device.workers,
+                names,
+                device.traffic,
             )
         except Rejected as error:
-            self._device.no_list(str(error))
+            device.no_list(str(error))
             return None
-        except Broken as error:
-            raise Unreachable(f"the upload of the tag list failed: {error}") from None
-        return table
 
     async def bind(self, table: SymbolTable | None) -> Bindings:
-        """Find the places of all tags; in the thread, for there may be many. Raises ConnectionLost."""
-        return await self._do(lambda: bind(self._device.tags, table), self._settings.upload_timeout)
+        """Find the places of all tags."""
+        tags = self._device.tags
+        return await _aside(lambda: bind(tags, table), len(tags))
 
-    async def plan(self, tags: Sequence[LogixTag], bindings: Bindings, alone: frozenset[str]) -> list[Packet]:
-        """Packets that read what of these can be read. Raises ConnectionLost."""
-        limits, places = self.limits, bindings.places
+    async def plan(
+        self, tags: Sequence[LogixTag], bindings: Bindings, alone: frozenset[str], limits: Limits
+    ) -> list[Packet]:
+        """Packets that read what of these can be read."""
+        places = bindings.places
         located = [(tag, places[tag.name]) for tag in tags if tag.name in places]
-        if len(located) <= _FEW:
-            return plan(located, limits, alone)
-        return await self._do(lambda: plan(located, limits, alone), self._settings.upload_timeout)
+        return await _aside(lambda: plan(located, limits, alone), len(located))
 
-    async def read(self, packet: Packet) -> Answer:
-        """Read a packet; the caller holds the turn. Raises ConnectionLost."""
-        limits = self.limits
-        return await self._do(lambda: reading.read_packet(self._link, packet, limits), self._settings.timeout)
+    def on_loss(self, tell: Callable[[], None]) -> None:
+        """Have somebody told when the line is lost."""
+        self._client.listeners.append(tell)
 
-    async def write(self, commands: Sequence[writing.Command]) -> list[writing.Refusal | None]:
-        """Write values in order; the caller holds the turn. Raises ConnectionLost and NothingSent."""
-        limits, link = self.limits, self._link
-
-        def work() -> list[writing.Refusal | None]:
-            before = link.sent
-            try:
-                return writing.write_all(link, commands, limits)
-            except Broken as error:
-                if link.sent == before:
-                    raise NotSent(str(error), error.quality) from None
-                raise
-
-        return await self._do(work, self._settings.timeout)
-
-    async def ping(self) -> None:
-        """Show that we are there; the caller holds the turn. Raises ConnectionLost."""
-        await self._do(self._link.ping, self._settings.timeout)
-
-    async def _do(self, work: Callable[[], T], limit: float) -> T:
+    def check(self) -> None:
+        """Raise ConnectionLost where the line is lost."""
         try:
-            return await self._work(work, limit)
+            self._client.ready()
         except NotSent as error:
-            raise NothingSent(*self._lose(error)) from None
-        except (Broken, Rejected) as error:
-            raise ConnectionLost(*self._lose(error)) from None
+            raise ConnectionLost(str(error), error.quality) from None
 
-    async def _work(self, work: Callable[[], T], limit: float) -> T:
-        try:
-            return await self._worker.do(work, limit)
-        finally:
-            self._count()
 
-    def _count(self) -> None:
-        """Add what went over the link since to that of the device."""
-        now, before, total = self._link.traffic, self._counted, self._device.traffic
-        total.requests += now.requests - before.requests
-        total.bytes_out += now.bytes_out - before.bytes_out
-        total.bytes_in += now.bytes_in - before.bytes_in
-        self._counted = now
+async def connect(device: Device) -> tuple[Client, Line]:
+    """Dial a controller, see who it is, and open its connections; the client is the caller's to close.
 
-    def _lose(self, error: Broken | Rejected) -> tuple[str, Quality]:
-        """Tell whoever waits that the line is lost."""
-        if not self._lost.done():
-            quality = error.quality if isinstance(error, Broken) else BAD_COMMUNICATION_ERROR
-            self._lost.set_result((str(error), quality))
-        return self._lost.result()
+    Raises Unreachable.
+    """
+    settings = device.settings
+    try:
+        client = await dial(device.resolver, settings.timeout, device.traffic)
+    except Broken as error:
+        raise Unreachable(str(error)) from None
+    try:
+        near = await client.list_identity()
+        route = "" if near.is_micro800 else settings.path
+        device.meet(await client.identify(route))
+        await client.open(route, _SIZES[settings.connection], settings.connections)
+    except (Broken, Rejected) as error:
+        await client.close()
+        raise Unreachable(str(error)) from None
+    except BaseException:
+        client.drop()
+        await client.close()
+        raise
+    return client, Line(device, client)
 
-    async def wait(self, until: float | None) -> None:
-        """Wait until that time of the loop's clock. Raises ConnectionLost once the line is lost."""
-        delay = None if until is None else until - asyncio.get_running_loop().time()
-        if delay is None or delay > 0:
-            await asyncio.wait((self._lost,), timeout=delay)
-        if self._lost.done():
-            raise ConnectionLost(*self._lost.result())
 
-    def drop(self) -> None:
-        """Give the line up: `hang_up` will not take leave then."""
-        self._lose(Broken("the connection was closed by this side", BAD_CONNECTION_CLOSED))
-
-    async def hang_up(self) -> None:
-        """Take leave where somebody is there, and end the thread."""
-        try:
-            if not self._lost.done():
-                with suppress(Broken, Rejected, Busy, TimeoutError):
-                    async with asyncio.timeout(FAREWELL):
-                        await self._work(lambda: self._link.farewell(FAREWELL), FAREWELL)
-        finally:
-            await self._worker.stop()
+async def _aside(work: Callable[[], T], size: int) -> T:
+    """Compute something, beside the loop where it is much."""
+    if size <= _FEW:
+        return work()
+    return await asyncio.get_running_loop().run_in_executor(None, work)

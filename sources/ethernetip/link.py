@@ -1,43 +1,34 @@
-"""One connection to a controller, through pycomm3, for one thread.
+"""An upload of a controller's tags and types through pycomm3, for one thread.
 
-pycomm3 registers the session, opens the connection and uploads tags and templates. What
-is read and written goes through it as whole requests of our own (`codec`): its own reads
-and writes address tags by instance ids that a program download renumbers, send the
-payload of a single write twice and masks of the wrong size for a bit, and tell errors as
-text. Its private parts are used, hence the exact pin.
+pycomm3 registers a session and opens a connection of its own for it, and is left when the
+upload is done: what is read and written goes through `client`. Its private parts are used,
+hence the exact pin.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pycomm3 import LogixDriver
 from pycomm3.const import INSUFFICIENT_PACKETS, MICRO800_PREFIX
 from pycomm3.exceptions import PycommError, ResponseError
-from pycomm3.packets.ethernetip import SendUnitDataRequestPacket
 
-from sources.ethernetip import codec, status
-from sources.ethernetip.channel import Broken, Channel
+from sources.ethernetip import status
+from sources.ethernetip.channel import Channel
+from sources.ethernetip.client import LARGE, SMALL
+from sources.ethernetip.codec import FramingError
 from sources.ethernetip.config import LogixSettings
+from sources.ethernetip.failures import Rejected
 from sources.ethernetip.symbols import SymbolTable
 from sources.ethernetip.upload import symbol_table
 from sources.insight import Traffic
-
-LARGE: Final = 4000
-SMALL: Final = 500
-
-_MESSAGE: Final = 46
-"""Where the service stands in a frame of SendUnitData."""
-_MESSAGE_LENGTH: Final = 42
 
 _T = TypeVar("_T")
 
 # Its annotations are few, and several say less than it takes: seen as it is, it is untyped.
 _PYCOMM3: Any = LogixDriver
-_PACKET: Any = SendUnitDataRequestPacket
 
 # pycomm3 logs each failure with a traceback. What a plant needs to know of a connection is
 # told once, by the supervisor; who wants more sets this logger's level first.
@@ -45,39 +36,16 @@ if logging.getLogger("pycomm3").level == logging.NOTSET:
     logging.getLogger("pycomm3").setLevel(logging.CRITICAL)
 
 
-class Rejected(Exception):
-    """The controller answered and said no; the connection still stands."""
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who answered."""
-
-    product: str
-    serial: str
-    revision: str
-
-    def __str__(self) -> str:
-        return f"{self.product}, revision {self.revision}, serial {self.serial}"
-
-
 class Link:
-    """A connection while it lasts. All of it but `abort` belongs to one thread."""
+    """A connection while it lasts. All of it but `abort` belongs to one thread.
 
-    def __init__(self, settings: LogixSettings) -> None:
+    ``host`` is the controller's address, looked up already.
+    """
+
+    def __init__(self, settings: LogixSettings, host: str) -> None:
         self._settings = settings
-        self._channel = Channel(settings.host, settings.port, settings.timeout)
+        self._channel = Channel(host, settings.port, settings.timeout)
         self._driver = _Driver(settings, self._channel)
-
-    @property
-    def size(self) -> int:
-        """The most bytes of one packet, in either direction."""
-        return int(self._driver.connection_size)
-
-    @property
-    def multiple(self) -> bool:
-        """Whether the controller takes several services in one request; Micro800 do not."""
-        return not self._driver.is_micro800
 
     @property
     def until(self) -> float:
@@ -85,34 +53,22 @@ class Link:
         return self._channel.until
 
     @property
-    def sent(self) -> int:
-        """How many requests were sent."""
-        return self._channel.sent
-
-    @property
     def traffic(self) -> Traffic:
         """What went over this connection so far."""
         channel = self._channel
         return Traffic(channel.sent, channel.bytes_out, channel.bytes_in)
 
-    def open(self) -> Identity:
+    def open(self) -> None:
         """Connect, register, open the connection. Raises Broken and Rejected, their texts for people."""
         self._channel.allow(10 * self._settings.timeout)
         if not self._run(self._driver.open):
             raise Rejected("the device gave no session")
-        info = self._driver.info
-        revision = info.get("revision", {})
-        return Identity(
-            str(info.get("product_name", "?")),
-            str(info.get("serial", "?")),
-            f"{revision.get('major', 0)}.{revision.get('minor', 0)}",
-        )
 
-    def upload(self, wanted: Collection[str], programs: Collection[str]) -> SymbolTable:
+    def upload(self, wanted: Collection[str] | None, programs: Collection[str] | None) -> SymbolTable:
         """The tags of the controller and of these programs, with the types of those wanted.
 
-        Names are given in lower case. Raises Broken, and Rejected where the controller
-        gives no list or one that makes no sense.
+        Names are given in lower case; None stands for all. Raises Broken, and Rejected where
+        the controller gives no list or one that makes no sense.
         """
         self._channel.allow(self._settings.upload_timeout)
         uploaded: tuple[list[dict[str, Any]], list[str]] = self._run(
@@ -122,24 +78,6 @@ class Link:
             return symbol_table(*uploaded)
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise Rejected(f"its tag list makes no sense: {error!r}") from error
-
-    def exchange(self, request: bytes) -> codec.Reply:
-        """One service. Raises Broken, also for a reply that is none to it."""
-        self._channel.allow(self._settings.timeout)
-        message = self._run(lambda: self._driver.exchange(request))
-        try:
-            return codec.parse_reply(message, request[0])
-        except codec.FramingError as error:
-            raise self.broken(str(error)) from None
-
-    def broken(self, reason: str) -> Broken:
-        """Count the connection as broken, for what a reply has in it; returns what to raise."""
-        return self._channel.fail(reason)
-
-    def ping(self) -> None:
-        """Show the controller that we are there, and see that it is. Raises Broken."""
-        self._channel.allow(self._settings.timeout)
-        self._run(self._driver.identify)
 
     def farewell(self, within: float) -> None:
         """Give the connection and the session back. Raises Broken, after ``within`` seconds at the latest."""
@@ -171,7 +109,7 @@ def _root(error: BaseException) -> str:
     """The first cause: pycomm3 wraps errors in others that say less."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return str(error) if isinstance(error, PycommError | codec.FramingError) else repr(error)
+    return str(error) if isinstance(error, PycommError | FramingError) else repr(error)
 
 
 class _Driver(_PYCOMM3):  # type: ignore[misc] # untyped, as said above
@@ -184,13 +122,9 @@ class _Driver(_PYCOMM3):  # type: ignore[misc] # untyped, as said above
         self._sock = channel
         self._channel = channel
         self._sizes = settings.connection
-        self._wanted: Collection[str] = ()
+        self._wanted: Collection[str] | None = ()
         self._last_instance = 0
         self._cfg["use_instance_ids"] = False
-
-    @property
-    def is_micro800(self) -> bool:
-        return bool(self._micro800)
 
     def _initialize_driver(self, **_: object) -> None:
         """What follows the session; without pycomm3's own upload, and the program's name."""
@@ -234,16 +168,8 @@ class _Driver(_PYCOMM3):  # type: ignore[misc] # untyped, as said above
             raise ResponseError("the controller says that there is more, and sends nothing")
         return response
 
-    def exchange(self, request: bytes) -> bytes:
-        """Send one service; returns its reply, without what carried it."""
-        packet = _PACKET(self._sequence)
-        packet.add(request)
-        frame: bytes = super().send(packet).raw
-        length = int.from_bytes(frame[_MESSAGE_LENGTH : _MESSAGE_LENGTH + 2], "little") - 2
-        return frame[_MESSAGE : _MESSAGE + length]
-
     def upload(
-        self, wanted: Collection[str], programs: Collection[str]
+        self, wanted: Collection[str] | None, programs: Collection[str] | None
     ) -> tuple[list[dict[str, Any]], list[str]]:
         """pycomm3's descriptions of tags, and the names of all programs."""
         self._wanted = wanted
@@ -257,7 +183,7 @@ class _Driver(_PYCOMM3):  # type: ignore[misc] # untyped, as said above
         tags: list[dict[str, Any]] = self._get_tag_list()
         there: list[str] = list(self._info["programs"])
         for program in there:
-            if program.casefold() in programs:
+            if programs is None or program.casefold() in programs:
                 tags += self._get_tag_list(program)
         return tags, there
 
@@ -275,7 +201,7 @@ class _Driver(_PYCOMM3):  # type: ignore[misc] # untyped, as said above
     def _create_tag(self, name: str, raw_tag: dict[str, Any]) -> dict[str, Any]:
         """A tag's description; of a structure that nobody asks for, without its template."""
         is_structure = raw_tag["symbol_type"] & 0x8000
-        if not is_structure or name.casefold() in self._wanted:
+        if not is_structure or self._wanted is None or name.casefold() in self._wanted:
             try:
                 made: dict[str, Any] = super()._create_tag(name, raw_tag)
             except ResponseError:

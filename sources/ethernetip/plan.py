@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple, TypeAlias
 
-from sources.ethernetip import codec
+from sources.ethernetip import changes, codec
 from sources.ethernetip.config import Encoding, Segment
 from sources.ethernetip.decode import Layout, Leaf, LogixTag, type_code
+from sources.ethernetip.image import Image, Part
 from sources.ethernetip.symbols import BOOL, Member, Place, Structure, Symbol, Type, leaves_of
 from sources.tag import ScanClass
 
@@ -33,10 +34,15 @@ Located: TypeAlias = tuple[LogixTag, Place]
 
 
 class Limits(NamedTuple):
-    """What a packet may hold: ``size`` bytes in either direction, several services only if ``multiple``."""
+    """What a packet may hold: ``size`` bytes in either direction, several services only if ``multiple``.
+
+    ``guard`` is what the counters of the program say (`changes`), empty where there are
+    none: then nothing is read that would need them.
+    """
 
     size: int
     multiple: bool
+    guard: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,7 +50,9 @@ class Read:
     """One read service: ``elements`` elements of ``type`` from ``segments`` on, and the values wanted of it.
 
     A type of None is one that the reply will tell, of one element; there is no layout then.
-    ``whole`` says that its values have names of their own and could be read by these.
+    ``whole`` says that its values have names of their own and could be read by these, and
+    ``guarded`` that where they stand in it is not told by the reply's own type: another
+    program may have the same type of the same name, its members in other places.
     """
 
     segments: tuple[Segment, ...]
@@ -53,10 +61,16 @@ class Read:
     places: tuple[Located, ...]
     layout: Layout | None
     whole: bool
+    guarded: bool = False
     path: bytes = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", codec.symbolic_path(self.segments))
+
+    def typed(self, kind: Type) -> Read:
+        """The same of a type that is known now: that of one value, as a reply named it."""
+        layout = Layout(kind.size, tuple((tag, Leaf(0, kind, place.bit)) for tag, place in self.places))
+        return replace(self, type=kind, layout=layout)
 
     def __str__(self) -> str:
         name = ".".join(map(str, self.segments))
@@ -95,20 +109,44 @@ class Packet:
     """One request: a read by itself, or several in a multiple service request.
 
     ``fragments`` is how many requests it takes: more than one where a value is larger than
-    a packet. ``tags`` is in the order of the values.
+    a packet. ``guard`` is what the counters of the program must say for its values to be
+    what they seem, empty where none depend on it; ``asks_guard`` says that the request asks
+    for them itself, else they are asked for when the values are there. ``typed`` are the
+    reads with the types that replies have named so far, where ``reads`` know none. ``images``
+    are good replies, and ``tags`` is in the order of their values.
     """
 
     scan: ScanClass
     reads: tuple[Read, ...]
     fragments: int = 1
+    guard: bytes = b""
+    asks_guard: bool = False
+    typed: tuple[Read, ...] = ()
     request: bytes = field(init=False)
+    images: tuple[Image, ...] = field(init=False)
     tags: tuple[LogixTag, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        services = [read.request for read in self.reads]
+        services = [changes.REQUEST] if self.asks_guard else []
+        services += [read.request for read in self.reads]
         request = services[0] if len(services) == 1 else codec.multiple(services)
         object.__setattr__(self, "request", request)
-        object.__setattr__(self, "tags", tuple(tag for read in self.reads for tag in read.tags))
+        images = self._images()
+        object.__setattr__(self, "images", images)
+        tags = images[0].tags if images else tuple(tag for read in self.reads for tag in read.tags)
+        object.__setattr__(self, "tags", tags)
+
+    def _images(self) -> tuple[Image, ...]:
+        """None where a reply's form is not known before it comes, or it does not come in one piece."""
+        if self.fragments > 1 or (self.guard and not self.asks_guard):
+            return ()
+        parts = [Part(changes.SERVICE, self.guard)] if self.asks_guard else []
+        for read in self.typed or self.reads:
+            if read.code is None or read.layout is None:
+                return ()
+            parts.append(Part(codec.READ_TAG, read.code, read.layout))
+        plain = Image(parts)
+        return (plain, Image(parts, padded=True)) if any(part.size % 2 for part in parts) else (plain,)
 
     def __str__(self) -> str:
         first = str(self.reads[0])
@@ -177,7 +215,9 @@ class _Value:
     def read(self) -> Read:
         """The value by its own path, with all that is wanted in it."""
         layout = None if self.type is None else Layout(self.type.size, tuple(self.leaves(0, inside=False)))
-        return Read(self.segments, 1, self.type, tuple(self.places()), layout, whole=bool(self.members))
+        whole = bool(self.members)
+        guarded = whole and not _is_text(self.type)
+        return Read(self.segments, 1, self.type, tuple(self.places()), layout, whole=whole, guarded=guarded)
 
 
 class _Array:
@@ -213,7 +253,15 @@ class _Array:
         ]
         places = tuple(place for value in within.values() for place in value.places())
         layout = Layout(count * kind.size, fields)
-        return Read(self.elements[first].segments, count, kind, places, layout, whole=True)
+        return Read(
+            self.elements[first].segments, count, kind, places, layout, whole=True, guarded=self.guarded(kind)
+        )
+
+    def guarded(self, kind: Type) -> bool:
+        """Whether a run's type alone does not tell which values are in it."""
+        # The elements of a grid follow each other by its dimensions.
+        grid = any(len(element.segments[-1].indexes) > 1 for element in self.elements.values())
+        return grid or (isinstance(kind, Structure) and not _is_text(kind))
 
 
 def _roots(located: Sequence[Located]) -> list[_Value | _Array]:
@@ -272,6 +320,7 @@ class _Cheapest:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self._guards = bool(limits.guard) and limits.multiple
 
     def reads(self, node: _Value | _Array) -> list[Read]:
         """Reads for all that is wanted of a value or of an array."""
@@ -283,7 +332,7 @@ class _Cheapest:
             return [value.read()]
         parts = [read for child in value.members.values() for read in self.reads(child)]
         cost = self._cost(len(codec.symbolic_path(value.segments)), 1, value.type)
-        pays = value.used >= SHARE * leaves_of(value.type) and cost <= self._sum(parts)
+        pays = self._guards and value.used >= SHARE * leaves_of(value.type) and cost <= self._sum(parts)
         return [value.read()] if pays else parts
 
     def _array(self, array: _Array) -> list[Read]:
@@ -291,7 +340,11 @@ class _Cheapest:
         kind = array.type
         if kind is None:
             return _singly(array)
-        most = max(1, _room(self._limits, kind) // kind.size)
+        guarded = array.guarded(kind)
+        if guarded and not self._guards:
+            return [read for _, element in sorted(array.elements.items()) for read in self._value(element)]
+        room = _room(self._limits, kind) - (_guard_size(self._limits) if guarded else 0)
+        most = max(1, room // kind.size)
         reads: list[Read] = []
         run: list[Read] = []
         first = last = used = cost = path = 0
@@ -320,6 +373,11 @@ class _Cheapest:
         return path + around + size + size % 2 + _PACKET * packets
 
 
+def _is_text(kind: Type | None) -> bool:
+    """Whether it is a string: a length and characters, in every program the same."""
+    return isinstance(kind, Structure) and kind.capacity is not None
+
+
 def _code_size(kind: Type | None) -> int:
     """Bytes that name the type; of an unknown one, the most."""
     return 4 if kind is None or isinstance(kind, Structure) else 2
@@ -340,28 +398,44 @@ def _fragments(size: int, kind: Type | None, limits: Limits) -> int:
     return max(1, math.ceil(size / _room(limits, kind)))
 
 
+def _guard_size(limits: Limits) -> int:
+    """Bytes by which a reply grows that brings the counters of the program with a single read."""
+    return codec.MULTI_REPLY_HEAD + 2 * codec.MULTI_EACH + codec.REPLY_HEAD + len(limits.guard)
+
+
 def _pack(scan: ScanClass, reads: Iterable[Read], limits: Limits) -> list[Packet]:
+    """Reads that need the guard share packets with it, all others go without."""
+    guarded: list[Read] = []
+    plain: list[Read] = []
+    for read in reads:
+        (guarded if read.guarded else plain).append(read)
+    return _pack_alike(scan, guarded, limits, limits.guard) + _pack_alike(scan, plain, limits, b"")
+
+
+def _pack_alike(scan: ScanClass, reads: Iterable[Read], limits: Limits, guard: bytes) -> list[Packet]:
     packets: list[Packet] = []
     group: list[Read] = []
+    inside = bool(guard)
+    asks_first = _SEQUENCE + codec.MULTI_HEAD
+    answers_first = _SEQUENCE + codec.MULTI_REPLY_HEAD
+    if guard:
+        asks_first += len(changes.REQUEST) + codec.MULTI_EACH
+        answers_first += codec.REPLY_HEAD + len(guard) + codec.MULTI_EACH
     asked = answered = 0
     for read in reads:
         asks = len(read.request) + codec.MULTI_EACH
         answers = read.reply_size + codec.MULTI_EACH
-        if (
-            not limits.multiple
-            or asks > limits.size - _SEQUENCE - codec.MULTI_HEAD
-            or answers > limits.size - _SEQUENCE - codec.MULTI_REPLY_HEAD
-        ):
-            packets.append(Packet(scan, (read,), _fragments(read.size, read.type, limits)))
+        if not limits.multiple or asks > limits.size - asks_first or answers > limits.size - answers_first:
+            packets.append(Packet(scan, (read,), _fragments(read.size, read.type, limits), guard))
             continue
         if group and (asked + asks > limits.size or answered + answers > limits.size):
-            packets.append(Packet(scan, tuple(group)))
+            packets.append(Packet(scan, tuple(group), 1, guard, inside))
             group = []
         if not group:
-            asked, answered = _SEQUENCE + codec.MULTI_HEAD, _SEQUENCE + codec.MULTI_REPLY_HEAD
+            asked, answered = asks_first, answers_first
         group.append(read)
         asked += asks
         answered += answers
     if group:
-        packets.append(Packet(scan, tuple(group)))
+        packets.append(Packet(scan, tuple(group), 1, guard, inside))
     return packets

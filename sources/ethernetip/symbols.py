@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -171,18 +171,27 @@ class SymbolTable:
         self._programs = {program.casefold(): program for program in programs}
         self._hints = _HINTS
         self.fingerprint = self._fingerprint()
-        """Changes when any name, type, dimension or access does; instance numbers do not count."""
+        """Changes when any name, type, layout, dimension or access does; instance numbers do not count."""
 
     def __len__(self) -> int:
         return len(self._symbols)
 
+    def __iter__(self) -> Iterator[Symbol]:
+        return iter(self._symbols.values())
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """The names of all programs."""
+        return tuple(self._programs.values())
+
     def _fingerprint(self) -> str:
         digest = hashlib.sha256()
+        known: dict[Structure, str] = {}
         for key in sorted(self._symbols):
             symbol = self._symbols[key]
-            handle = symbol.type.handle if isinstance(symbol.type, Structure) else 0
+            layout = _layout(symbol.type, known)
             digest.update(
-                f"{symbol.name}\t{symbol.type_name}\t{handle}\t{symbol.dimensions}\t{symbol.access}\n".encode()
+                f"{symbol.name}\t{symbol.type_name}\t{layout}\t{symbol.dimensions}\t{symbol.access}\n".encode()
             )
         return digest.hexdigest()
 
@@ -230,6 +239,20 @@ class SymbolTable:
         if not hint and (close := difflib.get_close_matches(name.casefold(), elsewhere, n=1)):
             hint = f"; did you mean {elsewhere[close[0]]!r}?"
         return hint
+
+
+def _layout(kind: Type | None, known: dict[Structure, str]) -> str:
+    """What tells one layout from another: a handle alone does not change with the names of members."""
+    if not isinstance(kind, Structure):
+        return "" if kind is None else kind.name
+    if kind not in known:
+        parts = (
+            f"{m.name}:{_layout(m.type, known)}[{m.count}]@{m.offset}.{m.bit}.{m.hidden}"
+            for m in kind.members
+        )
+        text = f"{kind.name}/{kind.handle}/{kind.size}/{kind.capacity}/{';'.join(parts)}"
+        known[kind] = hashlib.sha256(text.encode()).hexdigest()
+    return known[kind]
 
 
 class _Walk:

@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeVar
 
-from sources.ethernetip.channel import Broken, NotSent
+from sources.ethernetip.failures import Broken, NotSent
 from sources.quality import BAD_TIMEOUT
 from sources.turns import Busy
 

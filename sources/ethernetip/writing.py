@@ -1,4 +1,4 @@
-"""Values written over a link, each once and in order. Runs in the link's thread.
+"""Values written over a connection, each once and in order.
 
 Nothing here is ever sent twice: a write whose outcome is not known ends the connection
 instead.
@@ -27,14 +27,18 @@ _SEQUENCE: Final = 2
 
 
 class Refusal(Exception):
-    """A write that was not carried out; ``quality`` and the text say why."""
+    """A write that was not carried out; ``quality`` and the text say why.
 
-    def __init__(self, message: str, quality: Quality) -> None:
+    ``stale`` says that the controller's tags seem not to be those that were uploaded.
+    """
+
+    def __init__(self, message: str, quality: Quality, *, stale: bool = False) -> None:
         super().__init__(message)
         self.quality = quality
+        self.stale = stale
 
 
-def write_all(link: Exchange, commands: Sequence[Command], limits: Limits) -> list[Refusal | None]:
+async def write_all(link: Exchange, commands: Sequence[Command], limits: Limits) -> list[Refusal | None]:
     """Write values in order; what was refused, or None where a value was taken.
 
     Neighbours share a packet. Raises Broken where the outcome of one is not known.
@@ -43,20 +47,20 @@ def write_all(link: Exchange, commands: Sequence[Command], limits: Limits) -> li
     waiting: list[bytes] = []
     for command in commands:
         try:
-            parts = _requests(link, command, limits)
+            parts = await _requests(link, command, limits)
         except (Unencodable, Refusal) as error:
-            answers += _send(link, waiting)
+            answers += await _send(link, waiting)
             waiting = []
-            answers.append(Refusal(str(error), error.quality))
+            answers.append(error if isinstance(error, Refusal) else Refusal(str(error), error.quality))
             continue
         if waiting and (len(parts) > 1 or not _fits([*waiting, *parts], limits)):
-            answers += _send(link, waiting)
+            answers += await _send(link, waiting)
             waiting = []
         if len(parts) > 1:
-            answers.append(_send_parts(link, parts))
+            answers.append(await _send_parts(link, parts))
         else:
             waiting += parts
-    return answers + _send(link, waiting)
+    return answers + await _send(link, waiting)
 
 
 def _fits(requests: Sequence[bytes], limits: Limits) -> bool:
@@ -66,13 +70,13 @@ def _fits(requests: Sequence[bytes], limits: Limits) -> bool:
     return limits.multiple and max(asked, answered) + _SEQUENCE <= limits.size
 
 
-def _send(link: Exchange, requests: Sequence[bytes]) -> list[Refusal | None]:
+async def _send(link: Exchange, requests: Sequence[bytes]) -> list[Refusal | None]:
     """Send writes in one packet; what became of each."""
     if not requests:
         return []
     if len(requests) == 1:
-        return [_outcome(link.exchange(requests[0]))]
-    reply = link.exchange(codec.multiple(requests))
+        return [_outcome(await link.exchange(requests[0]))]
+    reply = await link.exchange(codec.multiple(requests))
     if reply.status in {status.SUCCESS, status.EMBEDDED}:
         try:
             replies = codec.parse_multiple(reply.data, [request[0] for request in requests])
@@ -81,14 +85,14 @@ def _send(link: Exchange, requests: Sequence[bytes]) -> list[Refusal | None]:
         return [_outcome(each) for each in replies]
     if reply.status == status.NOT_SUPPORTED:
         # The wrapping is what it does not know: nothing in it was looked at.
-        return [_outcome(link.exchange(request)) for request in requests]
+        return [_outcome(await link.exchange(request)) for request in requests]
     return [_outcome(reply)] * len(requests)
 
 
-def _send_parts(link: Exchange, parts: Sequence[bytes]) -> Refusal | None:
+async def _send_parts(link: Exchange, parts: Sequence[bytes]) -> Refusal | None:
     """Send one value that is larger than a packet; the first refusal ends it."""
     for part in parts:
-        refusal = _outcome(link.exchange(part))
+        refusal = _outcome(await link.exchange(part))
         if refusal is not None:
             return refusal
     return None
@@ -98,18 +102,22 @@ def _outcome(reply: codec.Reply) -> Refusal | None:
     if reply.status == status.SUCCESS:
         return None
     quality = status.quality_of(reply.status, reply.extended)
-    return Refusal(status.describe(reply.status, reply.extended), quality)
+    stale = status.is_stale(reply.status, reply.extended)
+    return Refusal(status.describe(reply.status, reply.extended), quality, stale=stale)
 
 
-def _requests(link: Exchange, command: Command, limits: Limits) -> list[bytes]:
+async def _requests(link: Exchange, command: Command, limits: Limits) -> list[bytes]:
     """What to send for one value: one service, or several that carry it part by part.
 
     Raises Unencodable, and Refusal where the controller's own type does not fit.
     """
     tag, place, value = command
     path = codec.symbolic_path(place.segments)
-    kind = place.type or _learn(link, tag, place, path)
+    kind = place.type or await _learn(link, tag, place, path)
     if place.bit is not None:
+        if place.type is not None:
+            # Alone of all writes this one does not name the type: look whether it still is that.
+            await _check_type(link, tag, kind, path)
         return [codec.write_bit(path, kind.size, place.bit, to=to_bool(tag, value))]
     code, data = type_code(kind), encode(tag, kind, value)
     whole = codec.write(path, code, data)
@@ -123,9 +131,18 @@ def _requests(link: Exchange, command: Command, limits: Limits) -> list[bytes]:
     ]
 
 
-def _learn(link: Exchange, tag: LogixTag, place: Place, path: bytes) -> Type:
+async def _check_type(link: Exchange, tag: LogixTag, kind: Type, path: bytes) -> None:
+    """See that what a path leads to is of a type. Raises Refusal."""
+    reply = await link.exchange(codec.read(path, 1))
+    if (refusal := _outcome(reply)) is not None:
+        raise refusal
+    if not reply.data.startswith(type_code(kind)):
+        raise Refusal(f"{tag.address} is no longer a {kind.name}", BAD_TYPE_MISMATCH, stale=True)
+
+
+async def _learn(link: Exchange, tag: LogixTag, place: Place, path: bytes) -> Type:
     """The type of a value, where nobody has said it yet: read it. Raises Refusal."""
-    reply = link.exchange(codec.read(path, 1))
+    reply = await link.exchange(codec.read(path, 1))
     if (refusal := _outcome(reply)) is not None:
         raise refusal
     try:

@@ -9,17 +9,17 @@ import struct
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from support.logix_memory import GUARD, each_quality, read_at_once
 from support.logix_tags import STRING, table, tag
 from support.scanning import SLOW
 
 from sources.ethernetip import codec
 from sources.ethernetip.bindings import bind
-from sources.ethernetip.channel import Broken
 from sources.ethernetip.codec import FramingError, Reply
 from sources.ethernetip.decode import Layout, Leaf, LogixTag, Unencodable, encode
+from sources.ethernetip.failures import Broken
 from sources.ethernetip.framing import SEND_UNIT_DATA, Conversation
 from sources.ethernetip.plan import Limits, plan
-from sources.ethernetip.reading import read_packet
 from sources.ethernetip.symbols import ATOMICS, Structure, Type
 from sources.quality import GOOD
 from sources.tag import Value
@@ -81,11 +81,15 @@ class Babbler:
     def __init__(self, replies: list[tuple[int, int, bytes]]) -> None:
         self._replies = iter(replies)
 
-    def exchange(self, request: bytes) -> Reply:
+    async def ask(self, request: bytes) -> bytes:
         answer = next(self._replies, None)
         if answer is None:
             raise Broken("no reply")
-        return Reply(request[0] | 0x80, *answer)
+        general, _, data = answer
+        return bytes((request[0] | 0x80, 0, general, 0)) + data
+
+    async def exchange(self, request: bytes) -> Reply:
+        return codec.parse_reply(await self.ask(request), request[0])
 
     def broken(self, reason: str) -> Broken:
         return Broken(reason)
@@ -127,13 +131,13 @@ def test_whatever_a_controller_answers_a_good_value_has_its_type(
     replies: list[tuple[int, int, bytes]], known: bool, multiple: bool
 ) -> None:
     link = Babbler(replies)
-    limits = Limits(4000, multiple)
+    limits = Limits(4000, multiple, GUARD)
     places = bind(TAGS, table() if known else None).places
     for packet in plan([(its, places[its.name]) for its in TAGS], limits):
         with contextlib.suppress(Broken):
-            answer = read_packet(link, packet, limits)
-            assert len(answer.values) == len(answer.qualities) == len(packet.tags)
-            for its, value, quality in zip(packet.tags, answer.values, answer.qualities, strict=True):
+            answer = read_at_once(link, packet, limits)
+            assert len(answer.values) == len(each_quality(answer)) == len(packet.tags)
+            for its, value, quality in zip(packet.tags, answer.values, each_quality(answer), strict=True):
                 assert (value is None) == (quality != GOOD)
                 if quality == GOOD:
                     assert type(value) is PYTHON[its.address.encoding.value]

@@ -8,14 +8,13 @@ from collections import Counter
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.logix_memory import Memory
+from support.logix_memory import GUARD, Memory, each_quality, read_at_once
 from support.logix_tags import BY_NAME, tag, text_type
 from support.scanning import FAST, NORMAL
 
 from sources.ethernetip.bindings import bind
 from sources.ethernetip.decode import LogixTag
 from sources.ethernetip.plan import Limits, plan
-from sources.ethernetip.reading import read_packet
 from sources.ethernetip.symbols import BOOL, DWORD, Member, Structure, Symbol, SymbolTable, Type
 from sources.quality import BAD_DECODING_ERROR, BAD_USER_ACCESS_DENIED, GOOD
 from sources.tag import Value
@@ -110,13 +109,13 @@ def _same(value: Value, truth: Value) -> bool:
 
 
 @settings(max_examples=150, deadline=None)
-@given(plants(), st.booleans(), st.booleans())
+@given(plants(), st.booleans(), st.booleans(), st.booleans())
 def test_every_tag_is_read_once_and_rightly(
-    plant: tuple[Memory, SymbolTable, list[LogixTag]], multiple: bool, whole: bool
+    plant: tuple[Memory, SymbolTable, list[LogixTag]], multiple: bool, whole: bool, guarded: bool
 ) -> None:
     memory, table, tags = plant
     memory.multiple = multiple
-    limits = Limits(memory.size, multiple)
+    limits = Limits(memory.size, multiple, GUARD if guarded else b"")
     found = bind(tags, table)
     assert not found.refused
     alone = set() if whole else {its.name for its in tags[::2]}
@@ -124,9 +123,9 @@ def test_every_tag_is_read_once_and_rightly(
     assert Counter(its.name for packet in packets for its in packet.tags) == Counter(its.name for its in tags)
     for packet in packets:
         assert {its.scan for its in packet.tags} == {packet.scan}
-        answer = read_packet(memory, packet, limits)
+        answer = read_at_once(memory, packet, limits)
         assert not answer.stale
-        for its, value, quality in zip(packet.tags, answer.values, answer.qualities, strict=True):
+        for its, value, quality in zip(packet.tags, answer.values, each_quality(answer), strict=True):
             truth = memory.truth(its)
             assert _same(value, truth), f"{its.address}: {value!r} is not {truth!r}"
             assert quality == (BAD_DECODING_ERROR if truth is None else GOOD)
@@ -139,18 +138,18 @@ def test_wholes_that_are_refused_are_read_value_by_value(
 ) -> None:
     memory, table, tags = plant
     memory.wholes_refused, memory.multiple = True, multiple
-    limits = Limits(memory.size, multiple=True)
+    limits = Limits(memory.size, multiple=True, guard=GUARD)
     found = bind(tags, table)
     located = [(its, found.places[its.name]) for its in tags]
     alone: set[str] = set()
     for packet in plan(located, limits):
-        answer = read_packet(memory, packet, limits)
+        answer = read_at_once(memory, packet, limits)
         alone |= answer.alone
-        for its, value, quality in zip(packet.tags, answer.values, answer.qualities, strict=True):
+        for its, value, quality in zip(packet.tags, answer.values, each_quality(answer), strict=True):
             assert _same(value, memory.truth(its))
             assert quality != BAD_USER_ACCESS_DENIED
     for packet in plan(located, limits, alone):
-        assert not read_packet(memory, packet, limits).alone
+        assert not read_at_once(memory, packet, limits).alone
 
 
 @settings(max_examples=60, deadline=None)
@@ -159,10 +158,10 @@ def test_without_a_tag_list_each_tag_is_read_by_its_name(
     plant: tuple[Memory, SymbolTable, list[LogixTag]],
 ) -> None:
     memory, _, tags = plant
-    limits = Limits(memory.size, multiple=True)
+    limits = Limits(memory.size, multiple=True, guard=GUARD)
     found = bind(tags, None)
     for packet in plan([(its, found.places[its.name]) for its in tags], limits):
-        answer = read_packet(memory, packet, limits)
+        answer = read_at_once(memory, packet, limits)
         assert len(answer.values) == len(packet.tags)
         for its, value in zip(packet.tags, answer.values, strict=True):
             if its.address.encoding.value != "string":  # a text's own capacity is not known then

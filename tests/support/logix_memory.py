@@ -5,15 +5,40 @@ from __future__ import annotations
 import itertools
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sources.ethernetip import codec
-from sources.ethernetip.channel import Broken
+from sources.ethernetip import changes, codec
 from sources.ethernetip.codec import Reply
 from sources.ethernetip.decode import LogixTag, type_code
+from sources.ethernetip.failures import Broken
+from sources.ethernetip.plan import Limits, Packet
+from sources.ethernetip.reading import Answer, Exchange, read_packet
 from sources.ethernetip.symbols import BOOL, Structure, Symbol, Type
+from sources.quality import Quality
 from sources.tag import Value
+
+GUARD = bytes(range(38))
+"""What the counters of a program say."""
+
+
+def read_at_once(link: Exchange, packet: Packet, limits: Limits) -> Answer:
+    """`read_packet` over a connection that never keeps anybody waiting; a quality for each value."""
+    reading = read_packet(link, packet, limits)
+    try:
+        reading.send(None)
+    except StopIteration as end:
+        answer: Answer = end.value
+        if isinstance(answer.qualities, int):
+            answer.qualities = [answer.qualities] * len(packet.tags)
+        return answer
+    raise AssertionError("it waits for something")
+
+
+def each_quality(answer: Answer) -> Sequence[Quality]:
+    """The qualities of what `read_at_once` returned."""
+    assert not isinstance(answer.qualities, int)
+    return answer.qualities
 
 
 class Memory:
@@ -31,14 +56,19 @@ class Memory:
         self.wholes_refused = False
         self.failing: dict[str, tuple[int, int]] = {}
         self.requests: list[bytes] = []
+        self.guard = GUARD
 
-    def exchange(self, request: bytes) -> Reply:
+    async def exchange(self, request: bytes) -> Reply:
+        """Answer one packet, taken apart."""
+        return codec.parse_reply(await self.ask(request), request[0])
+
+    async def ask(self, request: bytes) -> bytes:
         """Answer one packet."""
         assert len(request) + 2 <= self.size, "the request is larger than the connection"
         self.requests.append(request)
         raw = self._answer(request, self.size - 2)
         assert len(raw) + 2 <= self.size
-        return codec.parse_reply(raw, request[0])
+        return raw
 
     def broken(self, reason: str) -> Broken:
         """See Exchange."""
@@ -58,6 +88,8 @@ class Memory:
                 replies.append(reply)
                 left -= len(reply) - 4
             return self._several(replies)
+        if request == changes.REQUEST:
+            return b"\x83\0\0\0" + self.guard
         length = 2 * request[1]
         path, rest = request[2 : 2 + length], request[2 + length :]
         (elements,) = struct.unpack_from("<H", rest)

@@ -81,12 +81,12 @@ class ConnectionManager:
     def __init__(
         self,
         faults: LogixFaults,
-        slot: int,
+        route: tuple[Port, ...],
         room: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._faults = faults
-        self._slot = slot
+        self._whole_route = route
         self._room = room
         self._clock = clock
         self._connections: dict[int, Connection] = {}
@@ -163,13 +163,18 @@ class ConnectionManager:
         self._connections.clear()
 
     def check_route(self, route: tuple[Segment, ...]) -> None:
-        """Let a route pass that ends in this controller. Raises CipError as a communication module does."""
-        for hop in route:
-            if not isinstance(hop, Port):
+        """Let a route pass that ends in this controller. Raises CipError as a communication module does.
+
+        None is right as well where the controller has the port itself.
+        """
+        if not route and len(self._whole_route) == 1:
+            return
+        for hop, right in itertools.zip_longest(route, self._whole_route):
+            if hop is None or right is None or not isinstance(hop, Port):
                 raise CipError(Status.CONNECTION_FAILURE, Extended.INVALID_SEGMENT)
-            if hop.port != 1:
+            if hop.port != right.port:
                 raise CipError(Status.CONNECTION_FAILURE, Extended.PORT_NOT_AVAILABLE)
-            if hop.link != bytes((self._slot,)):
+            if hop.link != right.link:
                 raise CipError(Status.CONNECTION_FAILURE, Extended.LINK_ADDRESS_NOT_VALID)
 
     def _check_path(self, path: tuple[Segment, ...], originator: Originator) -> None:

@@ -4,9 +4,11 @@
 
     {"cut": 10}              the next reply ends after 10 bytes, and its connection with it; null: not
     {"refuse_large": true}   no Large Forward Open
+    {"no_counters": true}    none of the numbers that change with the program (class 0xAC)
     {"strict": true}         requests that go on after their end are refused (status 15)
     {"mode": "run"}          the keyswitch: run, remote run, program, remote program; run refuses writes
     {"renumber": {"close_connections": true}}    a program download: every instance has another number
+    {"program": {"types": […], "tags": […], "values": {…}}}    another program, as in a spec
     {"tag_status": {"tag": "Speed", "status": 5, "extended": [0]}}    accesses to a tag fail; status null: not
     {"set_tag": {"tag": "Program:Packer.Recipe", "value": "Cola"}}    past all access rights
     {"get_tag": "Program:Packer.PML.Status"}
@@ -23,9 +25,17 @@ from sources.settings import SettingsModel
 from sources.simulators.control import Command, Control, plain
 from sources.simulators.logix.controller import LogixController
 from sources.simulators.logix.faults import Mode
+from sources.simulators.logix.spec import LogixSpec, TagSpec, TypeSpec
 
 
 class _Renumber(SettingsModel):
+    close_connections: bool = False
+
+
+class _Program(SettingsModel):
+    types: tuple[TypeSpec, ...] = ()
+    tags: tuple[TagSpec, ...] = Field(min_length=1)
+    values: dict[str, JsonValue] = Field(default_factory=dict)
     close_connections: bool = False
 
 
@@ -46,8 +56,10 @@ class LogixCommand(Command):
     cut: int | None = Field(None, ge=0, le=65535)
     refuse_large: bool | None = None
     strict: bool | None = None
+    no_counters: bool | None = None
     mode: Literal["run", "remote run", "program", "remote program"] | None = None
     renumber: _Renumber | None = None
+    program: _Program | None = None
     tag_status: _TagStatus | None = None
     set_tag: _TagValue | None = None
     get_tag: str | None = None
@@ -56,7 +68,7 @@ class LogixCommand(Command):
 class LogixControl(Control[LogixCommand]):
     """Orders faults and values for one controller."""
 
-    switches: ClassVar[frozenset[str]] = Control.switches | {"cut", "refuse_large", "strict"}
+    switches: ClassVar[frozenset[str]] = Control.switches | {"cut", "refuse_large", "strict", "no_counters"}
     nullable: ClassVar[frozenset[str]] = frozenset({"cut"})
 
     def __init__(self, controller: LogixController) -> None:
@@ -70,6 +82,10 @@ class LogixControl(Control[LogixCommand]):
             controller.faults.mode = Mode(command.mode)
         elif command.renumber is not None:
             controller.download(close_connections=command.renumber.close_connections)
+        elif command.program is not None:
+            wanted = command.program
+            spec = LogixSpec(name="program", types=wanted.types, tags=wanted.tags, values=wanted.values)
+            controller.replace(spec, close_connections=wanted.close_connections)
         elif name in {"tag_status", "set_tag", "get_tag"}:
             try:
                 return self._tag(command)

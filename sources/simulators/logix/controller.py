@@ -29,7 +29,7 @@ class LogixController:
         database = build(spec)
         wanted = spec.identity
         identity = Identity(wanted.controller, wanted.product, wanted.serial, wanted.major, wanted.minor)
-        self._device = Device(identity, database, Points(spec.points, database, clock), spec.slot)
+        self._device = Device(identity, database, Points(spec.points, database, clock), spec.slot, spec.hops)
         self._server = LogixServer(self._device)
 
     @property
@@ -77,6 +77,15 @@ class LogixController:
         """
         find_place(self._device.database, path).tag.failure = status
 
+    def replace(self, spec: LogixSpec, *, close_connections: bool) -> None:
+        """Hold the types, tags and values of another spec, as after the download of another program.
+
+        Raises ValueError where machines move its values: they know their places.
+        """
+        if len(self._device.points):
+            raise ValueError("the points of this controller have their places in its program")
+        self._device.replace(build(spec), close_connections=close_connections)
+
     def download(self, *, close_connections: bool) -> None:
         """Renumber all instances, as a program download does."""
         self._device.download(close_connections=close_connections)
@@ -102,6 +111,7 @@ class LogixController:
                 "cut": faults.cut,
                 "refuse": faults.refuse,
                 "refuse_large": faults.refuse_large,
+                "no_counters": faults.no_counters,
                 "strict": faults.strict,
                 "mode": faults.mode.value,
             },

@@ -127,6 +127,14 @@ class Database:
         self._template_ids = {kind.name.casefold(): number for number, kind in self._templates.items()}
         self.downloads += 1
 
+    def become(self, other: Database) -> None:
+        """Hold another program: its tags, types and memory."""
+        self._controller = other._controller
+        self._programs = other._programs
+        self._templates = other._templates
+        self._template_ids = other._template_ids
+        self.downloads += 1
+
     def find(self, steps: Sequence[Step]) -> Place:
         """Follow a path of names and indices from the controller's scope. Raises CipError as `locate`.
 

@@ -39,12 +39,14 @@ class LogixFaults(Faults):
 
     ``cut``: how many bytes of the next reply leave before its connection closes.
     ``refuse_large``: there is no Large Forward Open. ``strict``: data after a request's end
-    is refused (15), and so is a request longer than its connection.
+    is refused (15), and so is a request longer than its connection. ``no_counters``: there
+    is no class 0xAC, as in old controllers.
     """
 
     cut: int | None = None
     refuse_large: bool = False
     strict: bool = False
+    no_counters: bool = False
     mode: Mode = Mode.REMOTE_RUN
 
     def check_end(self, data: bytes, end: int) -> None:

@@ -51,7 +51,8 @@ class Objects:
         if class_id == ClassId.TEMPLATE:
             return self._template(request, instance, room)
         handler = self._single.get(class_id)
-        if handler is None or instance != 1:
+        hidden = class_id == ClassId.CHANGES and self._faults.no_counters
+        if handler is None or hidden or instance != 1:
             raise CipError(Status.PATH_DESTINATION_UNKNOWN, Extended.NONE)
         return handler(request)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import struct
-from typing import Final
+from typing import Final, Protocol
 
-from sources.simulators.logix.device import Device
+from sources.simulators.logix.connections import ConnectionManager
 from sources.simulators.logix.encapsulation import (
     ADDRESS_CONNECTED,
     ADDRESS_NULL,
@@ -20,6 +20,8 @@ from sources.simulators.logix.encapsulation import (
     build_packet,
     parse_packet,
 )
+from sources.simulators.logix.faults import LogixFaults
+from sources.simulators.logix.identity import Identity
 from sources.simulators.logix.router import UNCONNECTED_ROOM
 
 _REGISTRATION: Final = struct.Struct("<HH")
@@ -30,13 +32,32 @@ _SERVICES: Final = struct.pack("<HHHHH16s", 1, 0x0100, 20, PROTOCOL_VERSION, 0x0
 """ListServices: one item; CIP over TCP and nothing else."""
 
 
+class Served(Protocol):
+    """A device, as far as its clients' sockets go."""
+
+    identity: Identity
+    faults: LogixFaults
+
+    def new_session(self) -> int:
+        """A session handle nobody has."""
+        ...
+
+    def new_manager(self) -> ConnectionManager:
+        """A connection manager for one client's socket."""
+        ...
+
+    def answer(self, message: bytes, room: int, connections: ConnectionManager | None = None) -> bytes:
+        """The reply to one request, at most ``room`` bytes long."""
+        ...
+
+
 class Peer:
     """Answers one client's frames. ``address`` is the end of the socket on this side.
 
     ``finished`` says that the client has taken its leave: the socket is to be closed.
     """
 
-    def __init__(self, device: Device, address: tuple[str, int]) -> None:
+    def __init__(self, device: Served, address: tuple[str, int]) -> None:
         self._device = device
         self._address = address
         self._session: int | None = None

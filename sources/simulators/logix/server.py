@@ -9,9 +9,8 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from sources.simulators.listen import end, listen
-from sources.simulators.logix.device import Device
 from sources.simulators.logix.encapsulation import HEADER, MAX_DATA, Frame, Status, parse_header
-from sources.simulators.logix.peer import Peer
+from sources.simulators.logix.peer import Peer, Served
 
 MAX_CLIENTS: Final = 64
 """Sockets served at once; one more is closed."""
@@ -20,7 +19,7 @@ MAX_CLIENTS: Final = 64
 class LogixServer:
     """Serves one device to many clients, each by a task of its own, one frame after the other."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: Served) -> None:
         self._device = device
         self._clients: set[asyncio.StreamWriter] = set()
         self._ending = False
@@ -91,6 +90,8 @@ class LogixServer:
                 await asyncio.sleep(seconds)
             if faults.mute:
                 continue
+            if writer.transport.is_closing():
+                return  # dropped, or gone, while it was delayed
             cut = faults.take_cut()
             writer.write(reply[:cut])
             await writer.drain()

@@ -107,8 +107,10 @@ class TagPoint(Point):
 
 
 class LogixSpec(SettingsModel):
-    """One simulated controller. ``port`` 0 takes a free one; ``slot`` is its place on the backplane.
+    """One simulated controller.
 
+    ``port`` 0 takes a free one; ``slot`` is its place on the backplane, and ``hops`` the
+    ports and addresses that lead to that from the one listened on.
     ``values`` are first values by path, where they are not zero: a scalar, a text, a list
     for an array's first elements, an object for some members of a structure.
     """
@@ -118,6 +120,7 @@ class LogixSpec(SettingsModel):
     host: str = "127.0.0.1"
     port: int = Field(0, ge=0, le=65535)
     slot: int = Field(0, ge=0, le=16)
+    hops: tuple[tuple[Annotated[int, Field(ge=1, le=14)], str], ...] = ()
     identity: IdentitySpec = IdentitySpec()
     types: tuple[TypeSpec, ...] = ()
     tags: tuple[TagSpec, ...] = Field(min_length=1)

@@ -171,8 +171,11 @@ def host(kind: DataType, count: int) -> tuple[DataType, int]:
 
 
 def _handle(name: str, members: list[Member], size: int) -> int:
-    """A number that changes with the layout, as a controller's own does; its algorithm is not public."""
-    text = ";".join(f"{m.name}:{m.type.name}[{m.count}]@{m.offset}.{m.bit}" for m in members)
+    """A number that changes with the layout, as a controller's own does; its algorithm is not public.
+
+    The names of members do not count: a client must not take two of one handle for the same.
+    """
+    text = ";".join(f"{m.type.name}[{m.count}]@{m.offset}.{m.bit}" for m in members)
     return binascii.crc_hqx(f"{name}({size}){text}".encode(), 0xFFFF) or 1
 
 

@@ -25,6 +25,7 @@ SECTIONS = {
     "units": ["UnitStanza"],
     "driver: modbus": ["ModbusSettings"],
     "driver: logix": ["LogixSettings"],
+    "driver: slc": ["SlcSettings"],
     "scan": ["ScanStanza"],
     "stale": ["StaleStanza"],
     "assets": ["AssetStanza"],

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 import pytest
 from support.net import free_port
 
-from sources.ethernetip.channel import Broken, Channel, NotSent
+from sources.ethernetip.channel import Channel
+from sources.ethernetip.failures import Broken, NotSent
 from sources.quality import BAD_COMMUNICATION_ERROR, BAD_CONNECTION_CLOSED, BAD_TIMEOUT
 
 REGISTER = struct.pack("<HHII8sIHH", 0x65, 4, 0, 0, b"_pycomm_", 0, 1, 0)

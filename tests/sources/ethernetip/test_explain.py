@@ -56,3 +56,18 @@ def test_what_cannot_share_a_packet_says_why() -> None:
         "larger than a packet of 500 bytes: takes 3",
         "controller takes one read a request",
     ]
+
+
+async def test_what_needs_the_counters_of_the_program_is_told_apart() -> None:
+    async with serving(everything()) as plc:
+        tags = [tag("Cycle.ACC"), tag("Cycle.PRE"), tag("Cycle.DN", "bool"), tag("A_DINT")]
+        source = LogixSource("PLC", settings(plc.port), tags)
+        async with scanning(source) as scan:
+            await scan.good(*tags)
+        assert [str(block) for block in source.plan()] == [
+            (
+                "fast: Cycle, 1 read of 12 bytes for 3 points; "
+                "ends: last of those that need the program's counters"
+            ),
+            "fast: A_DINT, 1 read of 4 bytes for 1 point; ends: last of its class",
+        ]

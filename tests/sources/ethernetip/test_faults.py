@@ -287,10 +287,10 @@ async def test_another_layout_than_was_uploaded_is_not_decoded() -> None:
         source = LogixSource("PLC", settings(between.port), tags, recheck=0.2)
 
         def relaid(request: bytes, reply: bytes) -> list[bytes]:
-            message = reply[46:]
-            if service(request) == codec.READ_TAG and message[4:6] == codec.STRUCTURE:
-                # Another handle, and the members elsewhere.
-                return [with_message(reply, message[:6] + b"\x99\x99" + message[8:][::-1])]
+            before, is_whole, data = reply[46:].partition(b"\xcc\0\0\0" + codec.STRUCTURE)
+            if service(request) == codec.MULTIPLE_SERVICE and is_whole:
+                # Another handle, and the members elsewhere; the counters say nothing of it.
+                return [with_message(reply, before + is_whole + b"\x99\x99" + data[2:][::-1])]
             return [reply]
 
         async with scanning(source) as scan:
@@ -349,25 +349,54 @@ async def test_a_hang_beside_the_socket_costs_its_own_thread_only(
     await all_quiet()
 
 
-async def test_hanging_threads_are_not_piled_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    release = threading.Event()
-    monkeypatch.setattr("sources.ethernetip.channel.socket.getaddrinfo", lambda *_, **__: release.wait())
-    monkeypatch.setattr("sources.ethernetip.worker.GRACE", 0.05)
+async def test_a_resolver_that_hangs_is_asked_once_and_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    release, asked = threading.Event(), 0
+
+    def hang(*_: object, **__: object) -> list[object]:
+        nonlocal asked
+        asked += 1
+        release.wait()
+        return []
+
+    monkeypatch.setattr("sources.ethernetip.resolve.socket.getaddrinfo", hang)
     source = LogixSource("PLC", settings(host="plc.example", timeout="10ms"), [])
-    messages = []
     try:
         for _ in range(6):
-            with pytest.raises(Unreachable) as error:
+            with pytest.raises(Unreachable, match=r"not resolved within 0\.01 s"):
                 async with source.connect():
                     pass
-            messages.append(str(error.value))
-        assert source.threads_abandoned == 4
-        assert "4 threads of earlier connections hang" in messages[-1]
-        assert len(threads()) == 4
+        assert asked == 1
     finally:
         monkeypatch.undo()
         release.set()
-    await all_quiet()
+    await until(lambda: not any(thread.name == "resolver plc.example" for thread in threading.enumerate()))
+
+
+async def test_hanging_threads_of_uploads_are_not_piled_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+
+    def hang(*_: object) -> SymbolTable:
+        release.wait()
+        raise KeyError
+
+    monkeypatch.setattr("sources.ethernetip.link.symbol_table", hang)
+    monkeypatch.setattr("sources.ethernetip.worker.GRACE", 0.05)
+    messages = []
+    async with serving() as plc:
+        source = LogixSource("PLC", settings(plc.port, upload_timeout="50ms"), [])
+        try:
+            for _ in range(6):
+                with pytest.raises(Unreachable) as error:
+                    async with source.connect():
+                        pass
+                messages.append(str(error.value))
+            assert source.threads_abandoned == 4
+            assert "4 threads of earlier uploads hang" in messages[-1]
+            assert len(threads()) == 4
+        finally:
+            monkeypatch.undo()
+            release.set()
+        await all_quiet()
 
 
 async def test_two_hundred_connections_leave_no_thread_and_no_socket() -> None:

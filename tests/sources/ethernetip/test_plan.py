@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable
 
 import pytest
+from support.logix_memory import GUARD
 from support.logix_tags import BY_NAME, symbol, table, tag, text_type
 from support.scanning import FAST, NORMAL
 
@@ -12,8 +13,8 @@ from sources.ethernetip.decode import LogixTag
 from sources.ethernetip.plan import Limits, Packet, plan, singly
 from sources.ethernetip.symbols import Member, Structure, SymbolTable
 
-LARGE = Limits(4000, multiple=True)
-SMALL = Limits(500, multiple=True)
+LARGE = Limits(4000, multiple=True, guard=GUARD)
+SMALL = Limits(500, multiple=True, guard=GUARD)
 
 
 def planned(

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 from support.net import until
 
-from sources.ethernetip.channel import Broken, NotSent
+from sources.ethernetip.failures import Broken, NotSent
 from sources.ethernetip.worker import Counters, Worker
 from sources.quality import BAD_TIMEOUT
 from sources.turns import Busy

@@ -17,6 +17,7 @@ from support.logix import (
 from support.net import until
 
 from sources.simulators.logix.connections import ConnectionManager
+from sources.simulators.logix.epath import Port
 from sources.simulators.logix.faults import LogixFaults
 
 
@@ -163,7 +164,7 @@ async def test_unconnected_send_goes_where_its_route_says(
 
 async def test_an_unused_connection_times_out() -> None:
     now = [100.0]
-    manager = ConnectionManager(LogixFaults(), 0, lambda: True, lambda: now[0])
+    manager = ConnectionManager(LogixFaults(), (Port(1, b"\0"),), lambda: True, lambda: now[0])
     opened = manager.open(forward_open(500, interval=1_000_000, multiplier=0)[6:], large=False)
     (handle,) = struct.unpack_from("<I", opened.data)
     # One second, times four.

@@ -17,6 +17,7 @@ from support.simulator import RunningSimulator, running_simulator
 
 from sources.simulators.logix.control import LogixControl
 from sources.simulators.logix.controller import LogixController
+from sources.simulators.logix.spec import LogixSpec, TagSpec
 
 PML = "Program:Packer.PML"
 
@@ -84,6 +85,7 @@ async def test_tags_are_set_got_and_failed(plc: RunningSimulator) -> None:
 
 async def test_faults_are_ordered_and_reported(plc: RunningSimulator) -> None:
     orders = {"mute": True, "delay": 0.5, "delay_once": 0.25, "refuse": True, "refuse_large": True}
+    orders["no_counters"] = True
     for name, value in (orders | {"strict": True, "cut": 20, "mode": "program"}).items():
         await plc.control(**{name: value})
     status = await plc.control(status=True)
@@ -136,3 +138,17 @@ async def test_after_a_restart_the_same_port_serves_and_other_contents_may() -> 
         async with raw_client(plc.port) as client:
             assert (await client.unconnected(read(path("Many003")))).status == 4
         assert await plc.terminate() == 0
+
+
+async def test_another_program_is_loaded_by_order() -> None:
+    spec = LogixSpec(name="Small", tags=(TagSpec(name="Speed", type="REAL"),))
+    async with running_simulator(spec) as plc:
+        program = {"tags": [{"name": "Speed", "type": "DINT"}], "values": {"Speed": 7}}
+        await plc.control(program=program)
+        assert (await plc.control(get_tag="Speed"))["value"] == 7
+        assert (await plc.control(status=True))["downloads"] == 1
+
+
+async def test_a_program_that_machines_have_their_places_in_stays(plc: RunningSimulator) -> None:
+    with pytest.raises(AssertionError, match="places in its program"):
+        await plc.control(program={"tags": [{"name": "Speed", "type": "DINT"}]})

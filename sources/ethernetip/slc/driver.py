@@ -1,0 +1,367 @@
+"""SlcSource: one SLC 500 or MicroLogix, and the session while it is connected."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final, Never, TypeVar
+
+from sources import clock
+from sources.address import host_and_port
+from sources.batch import Batch, Emit
+from sources.errors import ConnectionLost, Unreachable
+from sources.ethernetip.client import FAREWELL
+from sources.ethernetip.device import named
+from sources.ethernetip.failures import Broken, NotSent, Rejected
+from sources.ethernetip.resolve import Resolver
+from sources.ethernetip.slc.config import SlcSettings
+from sources.ethernetip.slc.link import Refused, SlcLink
+from sources.ethernetip.slc.plan import Block, SlcTag, Unwritable, encode, explain, plan
+from sources.ethernetip.worker import Counters, Worker
+from sources.insight import PlannedBlock, Traffic
+from sources.quality import (
+    BAD_COMMUNICATION_ERROR,
+    BAD_CONFIGURATION_ERROR,
+    BAD_NOT_CONNECTED,
+    BAD_NOT_WRITABLE,
+    BAD_RESOURCE_UNAVAILABLE,
+    BAD_TIMEOUT,
+    GOOD,
+    Quality,
+    quality_name,
+)
+from sources.schedule import Schedule, phase
+from sources.statistics import ScanStatistics
+from sources.tag import ScanClass, Tag, Value
+from sources.turns import Busy, Turns
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+KEEP_ALIVE: Final = 30.0
+"""Seconds of silence after which a word is sent."""
+MOST_HANGING: Final = 4
+"""So many threads of earlier connections may hang before no further one is begun."""
+_OPENING: Final = 10
+"""Requests that opening takes at most, each with its own time."""
+
+
+class SlcSource:
+    """See `sources.source.Source`."""
+
+    def __init__(self, name: str, settings: SlcSettings, tags: Sequence[SlcTag]) -> None:
+        self._name = name
+        self._settings = settings
+        self._tags = tuple(tags)
+        self._statistics: dict[str, ScanStatistics] = {}
+        self._resolver = Resolver(settings.host, settings.port)
+        self._workers = Counters()
+        self._who = ""
+        self._past = Traffic()
+        """What went over earlier connections."""
+        self._link: SlcLink | None = None
+        self._session: SlcSession | None = None
+        """The last there was: what it reads, or read before it was lost."""
+
+    @property
+    def name(self) -> str:
+        """See Source."""
+        return self._name
+
+    @property
+    def address(self) -> str:
+        """See Source."""
+        return host_and_port(self._settings.host, self._settings.port)
+
+    @property
+    def tags(self) -> Sequence[SlcTag]:
+        """See Source."""
+        return self._tags
+
+    @property
+    def statistics(self) -> Mapping[str, ScanStatistics]:
+        """What was counted, by the name of the scan class, over all connections."""
+        return self._statistics
+
+    @property
+    def threads_cut(self) -> int:
+        """How many connections' threads were at work when they had to be ended from outside."""
+        return self._workers.cut
+
+    @property
+    def threads_abandoned(self) -> int:
+        """How many of these did not even end then."""
+        return self._workers.abandoned
+
+    @property
+    def traffic(self) -> Traffic:
+        """See sources.insight.HasTraffic."""
+        now = self._link.traffic if self._link is not None else Traffic()
+        past = self._past
+        return Traffic(
+            past.requests + now.requests, past.bytes_out + now.bytes_out, past.bytes_in + now.bytes_in
+        )
+
+    def plan(self) -> Sequence[PlannedBlock]:
+        """See sources.insight.HasPlan."""
+        return explain(self._session.blocks) if self._session is not None else []
+
+    def bad_points(self) -> Sequence[str]:
+        """See sources.insight.HasPlan: none is left out, each is asked for by itself."""
+        return ()
+
+    def replace_tags(self, tags: Sequence[SlcTag]) -> None:
+        """Read other tags from the next connection on; what was counted is forgotten."""
+        self._tags, self._statistics, self._session = tuple(tags), {}, None
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[SlcSession]:
+        """Dial and open a connection. Raises Unreachable."""
+        if self._workers.hanging >= MOST_HANGING:
+            raise Unreachable(
+                f"{self._workers.hanging} threads of earlier connections hang and do not end; "
+                "no further one is begun until they do"
+            )
+        settings = self._settings
+        try:
+            async with asyncio.timeout(settings.timeout):
+                endpoints = await self._resolver.resolve()
+        except TimeoutError:
+            raise Unreachable(f"the host name is not resolved within {settings.timeout:g} s") from None
+        except Broken as error:
+            raise Unreachable(str(error)) from None
+        link = self._link = SlcLink(settings, str(endpoints[0][1][0]))
+        worker = Worker(self._name, link, self._workers)
+        lost = False
+        try:
+            self._meet(await worker.do(link.open, _OPENING * settings.timeout))
+            session = SlcSession(self._name, settings, self._tags, self._statistics, (link, worker))
+            self._session = session
+            try:
+                yield session
+            finally:
+                lost = session.is_lost
+            if not lost:
+                with suppress(Broken, Rejected, Busy, TimeoutError):
+                    async with asyncio.timeout(FAREWELL):
+                        await worker.do(lambda: link.farewell(FAREWELL), FAREWELL)
+        except (Broken, Rejected) as error:
+            raise Unreachable(str(error)) from None
+        finally:
+            self._past, self._link = self.traffic, None
+            await worker.stop()
+
+    def _meet(self, who: str) -> None:
+        if not self._who:
+            log.info("%s: the controller is a %s", self._name, who)
+        elif who != self._who:
+            log.warning("%s: another controller answers: %s; before it was %s", self._name, who, self._who)
+        self._who = who
+
+
+class _Job:
+    """One block on the schedule."""
+
+    __slots__ = ("block", "lasted", "rhythm", "trouble")
+
+    def __init__(self, block: Block, rhythm: float) -> None:
+        self.block = block
+        self.rhythm: float | None = rhythm
+        self.trouble = ""
+        self.lasted = 0.0
+
+
+class SlcSession:
+    """See `sources.source.Session`."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: SlcSettings,
+        tags: tuple[SlcTag, ...],
+        statistics: dict[str, ScanStatistics],
+        line: tuple[SlcLink, Worker],
+    ) -> None:
+        self._name = name
+        self._settings = settings
+        self._tags = tags
+        self._statistics = statistics
+        self._link, self._worker = line
+        self._turns = Turns()
+        self._clock = asyncio.get_running_loop().time
+        self._lost: asyncio.Future[ConnectionLost] = asyncio.get_running_loop().create_future()
+        self._alone: set[str] = set()
+        self.blocks: list[Block] = []
+        """What is read by the scan."""
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the connection is of no use any more."""
+        return self._lost.done()
+
+    async def _do(self, work: Callable[[], T]) -> T:
+        """Something in the thread. Raises Refused, and ConnectionLost."""
+        try:
+            return await self._worker.do(work, self._settings.timeout)
+        except Refused:
+            raise
+        except (Broken, Rejected) as error:
+            quality = error.quality if isinstance(error, Broken) else BAD_COMMUNICATION_ERROR
+            lost = ConnectionLost(str(error), quality)
+            if not self._lost.done():
+                self._lost.set_result(lost)
+            if isinstance(error, NotSent):
+                raise _Unsent(str(error), quality) from None
+            raise lost from None
+
+    # -- reading
+
+    async def scan(self, emit: Emit) -> Never:
+        """See Session."""
+        schedule = self._start()
+        spoken = self._clock()
+        while True:
+            due = schedule.due
+            until = spoken + KEEP_ALIVE if due is None else min(due, spoken + KEEP_ALIVE)
+            if (delay := until - self._clock()) > 0:
+                await asyncio.wait((self._lost,), timeout=delay)
+            if self._lost.done():
+                raise self._lost.result()
+            if due is not None and due <= self._clock():
+                job, known = schedule.first, len(self._alone)
+                await self._serve(job, emit)
+                spoken = self._clock()
+                if len(self._alone) > known:
+                    schedule = self._start()
+                elif job.rhythm is not None:
+                    schedule.done(spoken, again=job.rhythm)
+                    job.rhythm = None
+                else:
+                    self._statistics[job.block.scan.name].overruns += schedule.done(spoken)
+            elif self._clock() >= spoken + KEEP_ALIVE:
+                async with self._turns.turn(urgent=False):
+                    await self._do(self._link.ping)
+                spoken = self._clock()
+
+    def _start(self) -> Schedule[_Job]:
+        """Everything once at once, the fastest class first; then each block in a rhythm of its own."""
+        start = self._clock()
+        self.blocks = plan(self._tags, self._alone)
+        classes: dict[ScanClass, list[Block]] = defaultdict(list)
+        for block in self.blocks:
+            classes[block.scan].append(block)
+        schedule: Schedule[_Job] = Schedule()
+        for rank, scan in enumerate(sorted(classes, key=lambda scan: scan.period)):
+            members = classes[scan]
+            statistics = self._statistics.setdefault(scan.name, ScanStatistics(scan.period))
+            statistics.planned, statistics.measured, statistics.blocks = scan.period, 0.0, len(members)
+            for index, block in enumerate(members):
+                rhythm = start + phase(index, len(members), scan.period, (rank + 1) / len(classes))
+                schedule.add(_Job(block, rhythm), scan.period, start)
+        return schedule
+
+    async def _serve(self, job: _Job, emit: Emit) -> None:
+        block, statistics = job.block, self._statistics[job.block.scan.name]
+        async with self._turns.turn(urgent=False):
+            asked = time.perf_counter()
+            statistics.reads += 1
+            try:
+                values, qualities, trouble = await self._read(block)
+            except ConnectionLost as error:
+                if error.quality in {BAD_TIMEOUT, BAD_COMMUNICATION_ERROR}:
+                    emit(Batch(block.tags, None, error.quality, None, clock.now()))
+                raise
+            finally:
+                lasted = time.perf_counter() - asked
+                statistics.took(lasted, job.lasted)
+                job.lasted = lasted
+        emit(Batch(block.tags, values, qualities, None, clock.now()))
+        if trouble != job.trouble and len(block.tags) == 1:
+            if trouble:
+                log.warning("%s: %s cannot be read: %s", self._name, named(block.tags), trouble)
+            else:
+                log.info("%s: %s can be read again", self._name, named(block.tags))
+        job.trouble = trouble
+
+    async def _read(self, block: Block) -> tuple[Sequence[Value], Quality | Sequence[Quality], str]:
+        """Values, qualities and what is wrong; the caller holds the turn. Raises ConnectionLost."""
+        try:
+            data = await self._do(lambda: self._link.read(block.request, block.size))
+        except Refused as refused:
+            if len(block.tags) == 1:
+                return [None], refused.quality, f"{refused}; {quality_name(refused.quality)}"
+        else:
+            values, qualities = block.decode(data)
+            return values, qualities, ""
+        # Perhaps not all that is in it is refused: ask for each by itself, from now on as well.
+        found: list[Value] = []
+        each: list[Quality] = []
+        self._alone |= {tag.name for tag in block.tags}
+        for tag in block.tags:
+            (single,) = plan([tag])
+            value, quality, _ = await self._read(single)
+            found += value
+            each += [quality] if isinstance(quality, int) else quality
+        return found, each, ""
+
+    async def read(self, tags: Sequence[Tag[Any]]) -> Batch:
+        """See Session; goes before the next block of the scan."""
+        wanted: tuple[SlcTag, ...] = tuple(tags)
+        found: dict[int, tuple[Value, Quality]] = {}
+        try:
+            for block in plan(wanted, self._alone):
+                async with self._turns.turn(urgent=True):
+                    values, qualities, _ = await self._read(block)
+                each = [qualities] * len(values) if isinstance(qualities, int) else qualities
+                found.update(zip(map(id, block.tags), zip(values, each, strict=True), strict=True))
+        except Busy as busy:
+            log.warning("%s: a read was refused: %s", self._name, busy)
+            return Batch(wanted, None, BAD_RESOURCE_UNAVAILABLE, None, clock.now())
+        answers = [found.get(id(tag), (None, BAD_CONFIGURATION_ERROR)) for tag in wanted]
+        return Batch(wanted, [v for v, _ in answers], [q for _, q in answers], None, clock.now())
+
+    # -- writing
+
+    async def write(self, pairs: Sequence[tuple[Tag[Any], Value]]) -> list[Quality]:
+        """See Session; goes before the next block of the scan.
+
+        What could not be sent is BadNotConnected, or BadResourceUnavailable where too many
+        commands wait already: then the controller has not seen it.
+        """
+        qualities: list[Quality] = []
+        try:
+            async with self._turns.turn(urgent=True):
+                for tag, value in pairs:
+                    qualities.append(await self._write(tag, value))
+        except Busy as busy:
+            log.warning("%s: a write was refused: %s", self._name, busy)
+            qualities = [BAD_RESOURCE_UNAVAILABLE] * len(pairs)
+        except _Unsent:
+            qualities += [BAD_NOT_CONNECTED] * (len(pairs) - len(qualities))
+        return qualities
+
+    async def _write(self, tag: SlcTag, value: Value) -> Quality:
+        if not tag.writable:
+            return BAD_NOT_WRITABLE
+        try:
+            request, data = encode(tag, value)
+            before = self._link.sent
+            try:
+                await self._do(lambda: self._link.write(request, data))
+            except ConnectionLost as error:
+                if self._link.sent == before:
+                    raise _Unsent(str(error), error.quality) from None
+                raise
+        except (Refused, Unwritable) as refused:
+            log.info("%s: %s not written: %s", self._name, tag.name, refused)
+            return refused.quality
+        return GOOD
+
+
+class _Unsent(ConnectionLost):
+    """The connection was lost before the request went out: the controller cannot have seen it."""

@@ -1,0 +1,183 @@
+"""Which elements to read together, where their values stand, and values to bytes. Pure."""
+
+from __future__ import annotations
+
+import struct
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from sources.ethernetip.config import Encoding
+from sources.ethernetip.slc.config import FORMATS, SIZES, SlcAddress
+from sources.insight import PlannedBlock
+from sources.quality import BAD_DECODING_ERROR, BAD_OUT_OF_RANGE, BAD_TYPE_MISMATCH, GOOD, Quality
+from sources.tag import INTEGER_LIMITS, ScanClass, Tag, Value
+
+SlcTag: TypeAlias = Tag[SlcAddress]
+
+MOST: Final = 80
+"""Bytes of one read that every SLC and MicroLogix takes."""
+_GAP: Final = 8
+"""Bytes that nobody wants and that are read along to spare a request."""
+_RUNS: Final = frozenset({"N", "B", "F", "L", "S"})
+"""Files whose elements pycomm3 reads several of at once."""
+_TEXT_ROOM: Final = 82
+_WHOLE: Final = b"\xff\xff"
+
+
+class Unwritable(ValueError):
+    """A value that a tag cannot carry; ``quality`` says why."""
+
+    def __init__(self, message: str, quality: Quality) -> None:
+        super().__init__(message)
+        self.quality = quality
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """One request: ``size`` bytes from an element on, and the tags in them with their offsets."""
+
+    scan: ScanClass
+    request: str
+    size: int
+    tags: tuple[SlcTag, ...]
+    offsets: tuple[int, ...]
+
+    def decode(self, data: bytes) -> tuple[list[Value], Quality | list[Quality]]:
+        """Values in the order of ``tags``; one quality for all, or one each. ``data`` has ``size`` bytes."""
+        values = [_value(tag.address, data, at) for tag, at in zip(self.tags, self.offsets, strict=True)]
+        if None not in values:
+            return values, GOOD
+        return values, [BAD_DECODING_ERROR if value is None else GOOD for value in values]
+
+
+def plan(tags: Iterable[SlcTag], alone: Collection[str] = ()) -> list[Block]:
+    """Blocks that bring every tag once, by scan class. ``alone`` names tags that share no request."""
+    groups: dict[tuple[ScanClass, str, int, str], list[SlcTag]] = defaultdict(list)
+    for tag in tags:
+        address = tag.address
+        apart = tag.name if tag.name in alone else ""
+        # What is no run is one element a request, whoever wants something of it.
+        key = address.request if address.file not in _RUNS else ""
+        groups[tag.scan, address.file + key, address.number, apart].append(tag)
+    blocks: list[Block] = []
+    for members in groups.values():
+        blocks += _runs(sorted(members, key=lambda tag: tag.address.element))
+    return blocks
+
+
+def explain(blocks: Iterable[Block]) -> list[PlannedBlock]:
+    """The plan in words: each request, and why it ends where it ends."""
+    ordered = sorted(
+        blocks, key=lambda block: (block.scan.period, block.scan.name, *_place(block.tags[0].address))
+    )
+    return [
+        PlannedBlock(
+            block.request, block.scan.name, f"{block.size} bytes", len(block.tags), _end(block, after)
+        )
+        for block, after in zip(ordered, [*ordered[1:], None], strict=False)  # there may be none
+    ]
+
+
+def _place(address: SlcAddress) -> tuple[str, int, int]:
+    return address.file, address.number, address.element
+
+
+def _end(block: Block, after: Block | None) -> str:
+    """Why nothing more is read together with it."""
+    first, last = block.tags[0].address, block.tags[-1].address
+    if first.file not in _RUNS:
+        return "one element a request"
+    following = after.tags[0].address if after is not None and after.scan == block.scan else None
+    if following is None or (following.file, following.number) != (first.file, first.number):
+        return "last of its file and class"
+    gap = following.element - last.element - 1
+    if gap * SIZES[first.file] > _GAP:
+        return f"gap of {gap} elements"
+    return f"{MOST} bytes, what every controller takes"
+
+
+def _runs(members: list[SlcTag]) -> list[Block]:
+    size = SIZES[members[0].address.file]
+    blocks: list[Block] = []
+    run: list[SlcTag] = []
+    for tag in members:
+        if run:
+            reach = (tag.address.element - run[0].address.element + 1) * size
+            gap = (tag.address.element - run[-1].address.element - 1) * size
+            if reach > MOST or gap > _GAP:
+                blocks.append(_block(run, size))
+                run = []
+        run.append(tag)
+    return [*blocks, _block(run, size)]
+
+
+def _block(run: list[SlcTag], size: int) -> Block:
+    first = run[0].address
+    count = run[-1].address.element - first.element + 1
+    request = f"{first.request}{{{count}}}" if first.file in _RUNS else first.request
+    offsets = tuple(
+        (tag.address.element - first.element) * size
+        + (2 * tag.address.word if first.file in {"T", "C"} else 0)
+        for tag in run
+    )
+    return Block(run[0].scan, request, count * size, tuple(run), offsets)
+
+
+def _value(address: SlcAddress, data: bytes, at: int) -> Value:
+    if address.bit is not None:
+        return bool(data[at + address.bit // 8] >> address.bit % 8 & 1)
+    if address.encoding is Encoding.string:
+        return _text(data[at : at + SIZES["ST"]])
+    value: int | float = struct.unpack_from(FORMATS[address.encoding], data, at)[0]
+    return value
+
+
+def _text(raw: bytes) -> str | None:
+    """The characters that count, two to a word, the first in its upper half; None for too many."""
+    length = int.from_bytes(raw[:2], "little")
+    if length > _TEXT_ROOM:
+        return None
+    return _swapped(raw[2:])[:length].decode("latin-1")
+
+
+def _swapped(raw: bytes) -> bytes:
+    out = bytearray(raw)
+    out[0::2], out[1::2] = raw[1::2], raw[0::2]
+    return bytes(out)
+
+
+def encode(tag: SlcTag, value: Value) -> tuple[str, bytes]:
+    """Where to write a value, and the mask and bytes of it. Raises Unwritable."""
+    address = tag.address
+    if address.bit is not None:
+        if not isinstance(value, bool):
+            raise Unwritable(f"{tag.name}: {value!r} is not a Boolean", BAD_TYPE_MISMATCH)
+        mask = struct.pack("<H", 1 << address.bit)
+        return address.request, mask + (mask if value else b"\0\0")
+    if address.encoding is Encoding.string:
+        return address.request, _WHOLE + _encode_text(tag, value)
+    limits = INTEGER_LIMITS.get(tag.type)
+    if isinstance(value, bool) or not isinstance(value, int if limits is not None else int | float):
+        raise Unwritable(f"{tag.name}: {value!r} is not of type {tag.type.name}", BAD_TYPE_MISMATCH)
+    try:
+        return address.request, _WHOLE + struct.pack(FORMATS[address.encoding], value)
+    except (struct.error, OverflowError):
+        raise Unwritable(
+            f"{tag.name}: {value} is too large for a {address.encoding.value}", BAD_OUT_OF_RANGE
+        ) from None
+
+
+def _encode_text(tag: SlcTag, value: Value) -> bytes:
+    if not isinstance(value, str):
+        raise Unwritable(f"{tag.name}: {value!r} is not a String", BAD_TYPE_MISMATCH)
+    try:
+        raw = value.encode("latin-1")
+    except UnicodeEncodeError:
+        raise Unwritable(
+            f"{tag.name}: {value!r} has characters that an SLC has no byte for", BAD_OUT_OF_RANGE
+        ) from None
+    if len(raw) > _TEXT_ROOM:
+        raise Unwritable(f"{tag.name}: a text has at most {_TEXT_ROOM} characters", BAD_OUT_OF_RANGE)
+    return len(raw).to_bytes(2, "little") + _swapped(raw.ljust(_TEXT_ROOM, b"\0"))

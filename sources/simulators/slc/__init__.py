@@ -1,0 +1,1 @@
+"""A simulated SLC 500: data files behind PCCC, on the sockets of the simulated Logix controller."""
