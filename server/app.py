@@ -56,7 +56,7 @@ async def run(
     plant = config.plant
     store = ValueStore(plant)
     kept = KeptConstants(data)
-    kept.restore(plant, store)
+    kept.restore(plant.properties(), store)
     supervisors = {
         entry.name: Supervisor(
             entry.driver.source(entry.name, entry.settings, entry.tags), store.ingest, stale=entry.stale

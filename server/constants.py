@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 from server.datadir import DataDirectory, DataDirectoryError
 from server.plant.convert import ConversionError, fit
-from server.plant.model import Plant
+from server.plant.model import Property
 from server.plant.values import ValueStore
 from sources.tag import Value
 
@@ -33,9 +34,9 @@ class KeptConstants:
             )
         self._values: dict[str, Any] = values
 
-    def restore(self, plant: Plant, store: ValueStore) -> None:
-        """Give the constants their kept values; one that no longer fits is named and left out."""
-        for prop in plant.properties():
+    def restore(self, properties: Iterable[Property], store: ValueStore) -> None:
+        """Give those that are constants their kept values; one that no longer fits is named and left out."""
+        for prop in properties:
             if prop.binding is not None or prop.type.write is None or prop.key not in self._values:
                 continue
             try:
