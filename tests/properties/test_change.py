@@ -53,7 +53,9 @@ def types(draw: Any, name: str, enumeration: Enumeration) -> PropertyType:
 
 
 @st.composite
-def properties(draw: Any, path: str, kind: PropertyType, declared_by: str | None, pin: str | None) -> Property:
+def properties(
+    draw: Any, path: str, kind: PropertyType, declared_by: str | None, pin: str | None
+) -> Property:
     if kind.type is ValueType.String:
         made = draw(st.sampled_from(("KHS", "Krones")))
         return Property(path, kind, declared_by, constant=made, pinned_id=pin)

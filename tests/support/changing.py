@@ -37,9 +37,7 @@ class Changing:
         self.properties = difference(self.plant, self.new)
         self.made = {point.property.key: point for point in self.store.make(self.properties.added, TIME)}
         points: Mapping[str, Point] = ChainMap(self.made, self.store.points)  # type: ignore[arg-type]
-        return prepare(
-            self.space, self.names, self.plant, self.new, self.properties, points, writable=True
-        )
+        return prepare(self.space, self.names, self.plant, self.new, self.properties, points, writable=True)
 
     def change(self, plant: Plant) -> SpaceChange:
         """Be that plant from now on."""
