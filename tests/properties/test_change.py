@@ -102,7 +102,9 @@ def equipment(draw: Any, path: str, kind: EquipmentClass, enumeration: Enumerati
     pin = draw(st.sampled_from((None, None, None, "one", "two")))
     pin = pin and f"{pin}-{path.count('/')}-{path[-1]}"
     mine = draw(maybe)
-    chosen = [(one, "Filler") for one in kind.properties] if mine else []
+    chosen: list[tuple[PropertyType, str | None]] = []
+    if mine:
+        chosen += [(one, "Filler") for one in kind.properties]
     taken = {one.name for one, _ in chosen}
     chosen += [(draw(types(name, enumeration)), None) for name in NAMES if name not in taken and draw(maybe)]
     made = []
