@@ -55,9 +55,12 @@ def outline(writers: Sequence[DataSetWriter], sets: Sequence[DataSet], namespace
 
 
 def _differs(old: DataSet, new: DataSet, namespaces: Sequence[str]) -> bool:
-    if old.properties is new.properties and (old.name, old.description) == (new.name, new.description):
-        return False
-    return old.fingerprint(namespaces) != new.fingerprint(namespaces)
+    return not _is_same(old, new) and old.fingerprint(namespaces) != new.fingerprint(namespaces)
+
+
+def _is_same(old: DataSet, new: DataSet) -> bool:
+    """Whether it can be seen without a closer look that subscribers are told the same of both."""
+    return old.properties is new.properties and (old.name, old.description) == (new.name, new.description)
 
 
 def prepare(
@@ -73,8 +76,9 @@ def prepare(
 
     What subscribers will rely on is on the disk when this returns. Raises MqttStateError.
     """
-    identities = WriterBook(state).enrol(sets, namespaces, now())
     before = {writer.dataset.key: writer for writer in writers}
+    unchanged = {one.key for one in sets if (was := before.get(one.key)) and _is_same(was.dataset, one)}
+    identities = WriterBook(state).enrol(sets, namespaces, now(), unchanged)
     every: list[DataSetWriter] = []
     fresh: list[tuple[DataSetWriter, DataSetWriter | None]] = []
     for dataset in sets:

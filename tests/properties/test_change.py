@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +26,8 @@ from server.plant.model import (
     WriteRule,
 )
 from sources.tag import ScanClass, Tag, ValueType
+
+EXAMPLES = int(os.environ.get("ISTHMUS_CHANGE_EXAMPLES", "10"))
 
 PATHS = ("Acme", "Acme/L1", "Acme/L1/F", "Acme/L1/P", "Acme/L2", "Acme/L2/F")
 NAMES = ("Speed", "State", "Make")
@@ -125,7 +128,7 @@ def equipment(draw: Any, path: str, kind: EquipmentClass, enumeration: Enumerati
     )
 
 
-@settings(max_examples=25, suppress_health_check=list(HealthCheck), deadline=None)
+@settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck), deadline=None)
 @given(st.lists(plants(), min_size=2, max_size=5))
 def test_a_changed_plant_is_as_if_it_had_started_so(states: list[Plant]) -> None:
     changing = Changing(states[0])
