@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from support.changing import Changing, dumped, points_of
 
@@ -89,6 +89,8 @@ def plants(draw: Any) -> Plant:
             continue
         there.add(path)
         made.append(draw(equipment(path, derived, enumeration)))
+    ids = [one.node_id for one in made] + [prop.node_id for one in made for prop in one.properties]
+    assume(len(set(ids)) == len(ids))
     asset = Asset("KHS-1", draw(st.sampled_from(("KHS", ""))), "Innofill", draw(st.sampled_from(("", "47"))))
     return Plant(
         "urn:acme:plant",
