@@ -104,8 +104,7 @@ class Fleet:
         """Have nothing arrive any more from sources that change; their tags are about to be others."""
         for name in (*change.removed, *change.replaced, *change.retagged):
             self.supervisors[name].hush()
-            for task in self._tasks[name]:
-                task.cancel()
+            self._tasks[name][-1].cancel()  # not those before: to be cancelled twice would cut their ends
 
     def go(self, change: FleetChange) -> None:
         """Let the others run in their place, each when the connection before is closed."""

@@ -177,7 +177,9 @@ def _keeps(old: Property, new: Property) -> bool:
         return False
     before, after = old.binding, new.binding
     if before is None or after is None:
-        return before is after and _same(old.constant, new.constant)
+        # What clients wrote counts only as long as they may write.
+        alike = (old.type.write is None) is (new.type.write is None)
+        return before is after and alike and _same(old.constant, new.constant)
     return (
         before.source == after.source
         and before.enabled == after.enabled
