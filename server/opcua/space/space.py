@@ -44,6 +44,7 @@ TOLD: Final = 0xFF
 SUPERSEDED: Final = 1 << 8
 """No bit of the mask, and in no event: another object stands for the node now, under the same NodeId."""
 _DATA_TYPE: Final = 14
+_ACCESS_LEVEL: Final = 17
 
 ChangeListener = Callable[[Sequence[ModelChange]], None]
 """Takes what one `Space.changing` changed, a change a node. Synchronous; must neither block nor raise."""
@@ -65,7 +66,7 @@ class Space:
         self.lasting = 0
         """Grows with every such change but quiet ones: what was planned with plant nodes before is void."""
         self.touched = 0
-        """How often attributes or permissions of nodes that stay have changed: grows with `touch` alone."""
+        """Grows when others may do something with nodes that stay: what was allowed may not be now."""
         self._listeners: list[ChangeListener] = []
         self._subtypes: dict[Node, frozenset[Node]] = {}
         self._dead: dict[Node, int] = {}
@@ -198,12 +199,14 @@ class Space:
     def alter(self, node: Node, pattern: Node) -> None:
         """Give a node that stays the names, attributes and permissions of a pattern."""
         verb = _data_type_changed(node, pattern)
+        self.touched += _permits_others(node, pattern)
         node.take_over(pattern)
         self._alter(node, verb)
 
     def reshape(self, variable: PlantVariable, shape: Shape) -> None:
         """Make a plant variable one of another shape. Its members are others by that."""
         verb = _data_type_changed(variable, shape.pattern)
+        self.touched += _permits_others(variable, shape.pattern)
         before = variable.shape.members
         self._derived += len(shape.members) - len(before)
         former = self.members.part(variable)
@@ -215,7 +218,6 @@ class Space:
             self._alter(variable, verb)
 
     def _alter(self, node: Node, verb: int) -> None:
-        self.touched += 1
         with self.changing():
             self._changed = True
             self._tell(node, verb)
@@ -387,6 +389,15 @@ class Space:
                     found[target] = True
                     waiting.append(target)
         return list(found)
+
+
+def _permits_others(node: Node, pattern: Node) -> bool:
+    """Whether a pattern may be seen, read or written by others than a node."""
+    return (
+        node.role_permissions is not pattern.role_permissions
+        or node.access_restrictions != pattern.access_restrictions
+        or node.attributes.get(_ACCESS_LEVEL) != pattern.attributes.get(_ACCESS_LEVEL)
+    )
 
 
 def _data_type_changed(node: Node, pattern: Node) -> int:
