@@ -12,7 +12,7 @@ import gc
 import logging
 import time
 from collections import ChainMap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any, Final, Never
 
 from server.change.fixed import needs_restart
 from server.change.fleet import Fleet, FleetChange
+from server.change.pieces import in_parts, let_go
 from server.change.report import (
     Names,
     Nodes,
@@ -50,6 +51,8 @@ log = logging.getLogger(__name__)
 
 _TOLD: Final = 20
 """Problems of a rejected file that the log names."""
+_AT_ONCE: Final = 2000
+"""Points changed before others have their turn on the loop."""
 _FROZEN_FROM: Final = 10_000
 """So many nodes that came are kept from the collector's sight, as those of the start are."""
 
@@ -71,7 +74,8 @@ class _Ready:
 
     config: Configuration
     properties: Difference
-    points: Mapping[str, Point]
+    points: Sequence[Point]
+    """Those of added properties."""
     unknown: tuple[Property, ...]
     fleet: FleetChange
     space: SpaceChange
@@ -172,10 +176,18 @@ class Changer:
                 log.exception("%s: a change could not be prepared: a fault of ours", file)
                 report = Report(Outcome.Rejected, "", failure=f"internal error: {error!r}")
             else:
+                rest = self._replaced(ready)
                 report = await self._finish(ready, dry_run=dry_run)
+                del ready
+                await asyncio.to_thread(let_go, *rest)
         report = replace(report, file=str(file), seconds=time.perf_counter() - begun)
         self._count(report, dry_run=dry_run)
         return report
+
+    def _replaced(self, ready: _Ready) -> tuple[list[Any], ...]:
+        """What is needed no longer afterwards, and is much where the plant is large."""
+        writers = ready.writers
+        return list(self._config.plant.equipment), list(writers.ended) if writers else []
 
     async def _finish(self, ready: _Ready, *, dry_run: bool) -> Report:
         outcome, lasted = Outcome.Possible, 0.0
@@ -225,9 +237,13 @@ class Changer:
                 Report(Outcome.Rejected, "", config.digest, restart=tuple(restart), warnings=config.warnings)
             )
         try:
-            return self._make_ready(config, dry_run=dry_run)
+            ready = self._make_ready(config, dry_run=dry_run)
         except (SpaceError, MqttStateError, SecretError, SourceError) as error:
             raise _Rejected(Report(Outcome.Rejected, "", config.digest, failure=str(error))) from error
+        rest = list(config.plant.equipment)
+        del config
+        let_go(rest)
+        return ready
 
     def _make_ready(self, config: Configuration, *, dry_run: bool) -> _Ready:
         parts, old = self._parts, self._config.plant
@@ -249,7 +265,7 @@ class Changer:
         return _Ready(
             replace(config, plant=new, sources=fleet.entries),
             properties,
-            made,
+            list(made.values()),
             _read_from(new, fleet.replaced),
             fleet,
             space,
@@ -273,16 +289,22 @@ class Changer:
         if ready.nodes.added > _FROZEN_FROM:
             gc.freeze()
 
-    def _change_values(self, ready: _Ready) -> None:
-        parts, properties = self._parts, ready.properties
-        parts.store.change(
-            removed=properties.removed,
-            changed=properties.changed,
-            added=ready.points.values(),
-            unknown=ready.unknown,
-        )
-        begun = [change.new for change in properties.changed if not change.keeps]
-        parts.kept.restore([*begun, *properties.added], parts.store)
+    def _change_values(self, ready: _Ready) -> Iterator[None]:
+        store, kept, properties = self._parts.store, self._parts.kept, ready.properties
+        for removed in in_parts(properties.removed, _AT_ONCE):
+            store.change(removed=removed)
+            yield
+        for changed in in_parts(properties.changed, _AT_ONCE):
+            store.change(changed=changed)
+            kept.restore([change.new for change in changed if not change.keeps], store)
+            yield
+        for added in in_parts(ready.points, _AT_ONCE):
+            store.change(added=added)
+            kept.restore([point.property for point in added], store)
+            yield
+        for unknown in in_parts(ready.unknown, _AT_ONCE):
+            store.change(unknown=unknown)
+            yield
 
 
 def _read_from(plant: Plant, sources: Mapping[str, object]) -> tuple[Property, ...]:

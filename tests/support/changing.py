@@ -46,7 +46,7 @@ class Changing:
             pass
         return ready
 
-    def change_points(self) -> None:
+    def change_points(self) -> Iterator[None]:
         """What happens to the values between the nodes that go and those that come."""
         self.store.change(
             removed=self.properties.removed,
@@ -55,6 +55,7 @@ class Changing:
             time=TIME,
         )
         self.plant = self.new
+        yield
 
 
 def dumped(space: Space) -> dict[Key, dict[str, Any]]:

@@ -94,10 +94,10 @@ class SpaceChange:
         self._builder = builder
         self._edits = edits
 
-    def carry_out(self, between: Callable[[], None]) -> Iterator[None]:
+    def carry_out(self, between: Callable[[], Iterator[None]]) -> Iterator[None]:
         """Do it, in steps between which others may have their turn; no step takes long.
 
-        ``between`` is called when what goes is gone and before anything comes. A change that is
+        The steps of ``between`` are taken when what goes is gone and before anything comes. A change that is
         not large is one step, and one event of the model.
         """
         steps = self._steps(between)
@@ -108,12 +108,12 @@ class SpaceChange:
             return
         yield from steps
 
-    def _steps(self, between: Callable[[], None]) -> Iterator[None]:
+    def _steps(self, between: Callable[[], Iterator[None]]) -> Iterator[None]:
         edits = self._edits
         for keys in _in_parts(edits.gone):
             self._delete(keys)
             yield
-        between()
+        yield from between()
         with self._space.changing():
             for altered in edits.altered:
                 self._alter(altered)
