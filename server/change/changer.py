@@ -53,8 +53,8 @@ _TOLD: Final = 20
 """Problems of a rejected file that the log names."""
 _AT_ONCE: Final = 2000
 """Points changed before others have their turn on the loop."""
-_FROZEN_FROM: Final = 10_000
-"""So many nodes that came are kept from the collector's sight, as those of the start are."""
+_FROZEN_FROM: Final = 100_000
+"""So many objects that a change leaves are kept from the collector's sight, as those of the start are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,8 +286,6 @@ class Changer:
         if parts.publisher is not None and ready.writers is not None:
             parts.publisher.change(ready.writers)
         parts.fleet.go(ready.fleet)
-        if ready.nodes.added > _FROZEN_FROM:
-            gc.freeze()
 
     def _change_values(self, ready: _Ready) -> Iterator[None]:
         store, kept, properties = self._parts.store, self._parts.kept, ready.properties
@@ -333,6 +331,8 @@ def _uncollected() -> Iterator[None]:
     try:
         yield
     finally:
+        if gc.get_count()[0] > _FROZEN_FROM:
+            gc.freeze()
         gc.enable()
 
 
