@@ -27,6 +27,7 @@ from server.opcua.subscriptions import messages
 from server.opcua.subscriptions.conceive import Visible, reconsider, replace
 from server.opcua.subscriptions.emitter import Emitter
 from server.opcua.subscriptions.event_item import EventItem
+from server.opcua.subscriptions.filters import DataFilter
 from server.opcua.subscriptions.item import MonitoredItem
 from server.opcua.subscriptions.kinds import AttributeItem, RefusedItem
 from server.opcua.subscriptions.publishing import Publishing
@@ -351,8 +352,10 @@ class Engine:
                 for item in list(self._watchers.get(node.key, ())):
                     if isinstance(item, AttributeItem):
                         item.changed()
-            if isinstance(node, PlantVariable) and node.alive and self._watchers:
-                self._members_came(node)
+            if isinstance(node, PlantVariable) and node.alive:
+                if self._watchers:
+                    self._members_came(node)
+                self._range_changed(node)
         if not self.space.quiet:  # sessions that come and go are no change of the model
             self.emitter.model_changed(changes)
 
@@ -362,6 +365,14 @@ class Engine:
             for item in list(self._watchers.get(key, ())):
                 if isinstance(item, RefusedItem) and not item.subscription.closed:
                     replace(item)
+
+    def _range_changed(self, variable: PlantVariable) -> None:
+        """A deadband in percent is one of the EURange there is now (OPC 10000-8 §7.2)."""
+        value = variable.value
+        for item in list(value.items or ()) if isinstance(value, Point) else ():
+            wanted = item.terms.filter
+            if isinstance(wanted, DataFilter) and (now := wanted.over(variable, self.space)) != wanted:
+                replace(item, terms=item.terms.filtered(now))
 
     def _items_of(self, node: Node) -> list[MonitoredItem]:
         """Those that watch that node, except for events."""

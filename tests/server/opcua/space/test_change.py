@@ -11,7 +11,7 @@ import pytest
 from asyncua import ua
 from support.changing import TIME, Changing, dumped
 from support.line import MACHINE, MODES, bound, line
-from support.subscribing import START, Stage
+from support.subscribing import START, Stage, data_filter
 
 from server.opcua.space.node import Node
 from server.opcua.space.space import (
@@ -171,6 +171,22 @@ def test_another_range_reaches_who_watches_it_and_nobody_else(floor: Floor) -> N
     ((limits, status),) = floor.news()
     assert (limits.High, status) == (900, GOOD)
     assert floor.verbs() == {f"{MACHINE}.Speed": REFERENCE_ADDED}
+
+
+def test_a_deadband_in_percent_is_one_of_the_range_of_now(floor: Floor) -> None:
+    floor.client.watch(floor.subscription, "Speed", filter=data_filter(1, 2, 10.0))
+    floor.feed("Speed", 0.0)
+    floor.news()
+    floor.feed("Speed", 50.0)
+    assert floor.news() == []  # less than a tenth of 900
+    floor.changing.change(of_type("Speed", range=Range(0, 100)))
+    floor.news()
+    floor.feed("Speed", 105.0)
+    assert floor.news() == [(105.0, GOOD)]
+    floor.feed("Speed", 112.0)
+    assert floor.news() == []
+    floor.feed("Speed", 116.0)
+    assert floor.news() == [(116.0, GOOD)]
 
 
 def test_members_of_a_variable_that_goes_go_with_it(floor: Floor) -> None:
