@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from server.config import Configuration
 
-_SECTIONS: Final = ("opcua", "mqtt", "metrics")
+_SECTIONS: Final = ("opcua", "audit", "mqtt", "metrics")
 
 
 def needs_restart(old: Configuration, new: Configuration) -> list[str]:

@@ -8,12 +8,17 @@ did not change is what is identical: points, blocks and connections of it need n
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from operator import attrgetter
 from typing import Any, Final
 
 from server.plant.model import Binding, Equipment, EquipmentClass, Plant, Property, PropertyType
 from sources.tag import Tag, Value
 
+_rest = attrgetter(
+    *(each.name for each in fields(Property) if each.name not in {"type", "binding", "constant"})
+)
+"""What a property has beside its type, its binding and its constant value."""
 _OF_TYPE: Final = ("type", "description", "unit", "range", "enumeration", "kind", "write")
 
 
@@ -96,8 +101,7 @@ class _Reconciliation:
             old is not None
             and kind is old.type
             and binding is old.binding
-            and new.declared_by == old.declared_by
-            and new.pinned_id == old.pinned_id
+            and _rest(new) == _rest(old)
             and _same(old.constant, new.constant)
         ):
             return old
@@ -211,4 +215,6 @@ def aspects(old: Property, new: Property) -> list[str]:
         found.append("id")
     if old.declared_by != new.declared_by:
         found.append("class")
+    if old.interlock != new.interlock:
+        found.append("interlock")
     return found

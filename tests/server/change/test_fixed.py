@@ -20,6 +20,7 @@ EQUIPMENT = "equipment: {Acme: {level: Enterprise}}\n"
         ("", "opcua: {listen: [127.0.0.1]}\n", ["opcua.listen: [0.0.0.0, ::] -> [127.0.0.1]"]),
         ("", "opcua: {application_uri: 'urn:a:b'}\n", ["opcua.application_uri: nothing -> urn:a:b"]),
         ("", "metrics: {}\n", ["metrics: added"]),
+        ("", "audit: {refuse_unrecorded: false}\n", ["audit.refuse_unrecorded: true -> false"]),
         ("mqtt: {broker: embedded, publisher_id: a}\n", "", ["mqtt: taken out"]),
         (
             "mqtt: {broker: embedded, publisher_id: a}\n",

@@ -96,7 +96,7 @@ async def test_a_property_that_was_removed_while_its_write_waited_is_unknown(ben
     prop = bench.store.points[f"{MACHINE}.SpeedSP"].property
     bench.store.change(removed=[prop])
     assert await bench.write("SpeedSP", 450.0) == BAD_NODE_ID_UNKNOWN
-    assert bench.commands.refuse(OPERATOR, prop.key, 1, BAD_TYPE_MISMATCH) == BAD_NODE_ID_UNKNOWN
+    assert await bench.commands.refuse(OPERATOR, prop.key, 1, BAD_TYPE_MISMATCH) == BAD_NODE_ID_UNKNOWN
     assert bench.device.writes == []
 
 
