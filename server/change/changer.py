@@ -48,6 +48,7 @@ from sources.errors import SourceError
 from sources.settings import SecretError
 
 log = logging.getLogger(__name__)
+audit = logging.getLogger("isthmus.audit")
 
 _TOLD: Final = 20
 """Problems of a rejected file that the log names."""
@@ -338,6 +339,9 @@ def _uncollected() -> Iterator[None]:
 
 def _tell(report: Report) -> None:
     more = {"event": "configuration", "file": report.file, "outcome": report.outcome.value}
+    if report.outcome is Outcome.Applied:  # who may write what may be another matter now
+        audit.info("configuration applied: %s", _brief(report), extra={**more, "digest": report.digest})
+        return
     if report.outcome is not Outcome.Rejected:
         log.info("configuration %s: %s", report.outcome.value, _brief(report), extra=more)
         return

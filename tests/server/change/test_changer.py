@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -14,6 +15,7 @@ import pytest
 from support.net import until
 
 from server import app
+from server.audit.verify import last
 from server.change import changer
 from server.config import load
 from server.datadir import DataDirectory
@@ -97,6 +99,18 @@ async def test_a_second_order_is_refused_and_a_hangup_waits_its_turn(tmp_path: P
             assert server.store.points["Acme.Target"].value == 600
             await until(lambda: server.configuration().applied == 2, what="the file once more")
         assert gate.files == [file, file]
+
+
+async def test_what_is_applied_is_audited(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "isthmus.audit")
+    async with running(tmp_path) as (file, server):
+        file.write_text(PLANT.replace("500", "600"), encoding="utf-8")
+        await order(file)
+        digest = server.configuration().digest
+    found = [
+        record for record in last(tmp_path / "data" / "audit", 10, {}) if record["event"] == "configuration"
+    ]
+    assert [(record["file"], record["digest"]) for record in found] == [(str(file), digest)]
 
 
 async def test_who_stops_waiting_stops_nothing(tmp_path: Path) -> None:
