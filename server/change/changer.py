@@ -54,8 +54,9 @@ _TOLD: Final = 20
 """Problems of a rejected file that the log names."""
 _AT_ONCE: Final = 2000
 """Points changed before others have their turn on the loop."""
-_FROZEN_FROM: Final = 100_000
-"""So many objects that a change leaves are kept from the collector's sight, as those of the start are."""
+_FROZEN_FROM: Final = 10_000
+"""So many nodes and what hangs on them are kept from the collector's sight, as those of the start are: to
+look through them once takes tenths of a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +188,10 @@ class Changer:
 
     def _replaced(self, ready: _Ready) -> tuple[list[Any], ...]:
         """What is needed no longer afterwards, and is much where the plant is large."""
-        writers = ready.writers
-        return list(self._config.plant.equipment), list(writers.ended) if writers else []
+        rest: list[list[Any]] = [list(self._config.plant.equipment), list(ready.properties.changed)]
+        if ready.writers is not None:
+            rest += [list(ready.writers.ended), list(ready.writers.fresh)]
+        return tuple(rest)
 
     async def _finish(self, ready: _Ready, *, dry_run: bool) -> Report:
         outcome, lasted = Outcome.Possible, 0.0
@@ -287,6 +290,8 @@ class Changer:
         if parts.publisher is not None and ready.writers is not None:
             parts.publisher.change(ready.writers)
         parts.fleet.go(ready.fleet)
+        if ready.nodes.added + ready.nodes.changed > _FROZEN_FROM:
+            gc.freeze()
 
     def _change_values(self, ready: _Ready) -> Iterator[None]:
         store, kept, properties = self._parts.store, self._parts.kept, ready.properties
@@ -332,8 +337,6 @@ def _uncollected() -> Iterator[None]:
     try:
         yield
     finally:
-        if gc.get_count()[0] > _FROZEN_FROM:
-            gc.freeze()
         gc.enable()
 
 
