@@ -118,6 +118,9 @@ async def run(
                 namespaces=spaces,
                 broker=url,
             )
+        shown = server.source_objects
+        if shown is not None:
+            fleet.changed = lambda: shown.follow(fleet.supervisors.values())
         changer = Changer(config, Parts(server, store, kept, fleet, publisher))
         running = Running(
             server,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,8 @@ class FleetChange:
     """Their settings are others: what they held is worth nothing until the new one answers."""
     retagged: Mapping[str, tuple[Tag[Any], ...]]
     remade: Mapping[str, _Crew]
-    """Of the retagged ones those whose driver cannot take other tags: made anew with them."""
+    """Of the retagged ones those that are made anew with them: the driver cannot take other tags, or the
+    values may grow older than before."""
     untouched: int
     entries: tuple[SourceEntry, ...]
     """All of the new state, those with the tags of before that read the same."""
@@ -50,13 +51,15 @@ class Fleet:
             name: crew.supervisor for name, crew in self._crews.items()
         }
         """Those that run now: the same dict always."""
+        self.changed: Callable[[], None] = _nobody
+        """Called when other supervisors run, and when one has other tags. Must not raise."""
         self._group: asyncio.TaskGroup | None = None
         self._tasks: dict[str, list[asyncio.Task[None]]] = {}
         """Of each name those that run or have not ended yet."""
 
     def _crew(self, entry: SourceEntry) -> _Crew:
         source = entry.driver.source(entry.name, entry.settings, entry.tags)
-        return _Crew(source, Supervisor(source, self._emit))
+        return _Crew(source, Supervisor(source, self._emit, stale=entry.stale))
 
     def start(self, group: asyncio.TaskGroup) -> None:
         """Let every source live in this group."""
@@ -83,9 +86,10 @@ class Fleet:
                     added[entry.name] = self._crew(entry)
             elif entry.enabled and not _is_same_device(was, entry):
                 replaced[entry.name] = self._crew(entry)
-            elif entry.enabled and not _reads_the_same(was, entry):
+            elif entry.enabled and not (was.stale == entry.stale and _reads_the_same(was, entry)):
                 retagged[entry.name] = entry.tags
-                if not isinstance(self._crews[entry.name].source, TakesTags):
+                takes = isinstance(self._crews[entry.name].source, TakesTags)
+                if not takes or was.stale != entry.stale:
                     remade[entry.name] = self._crew(entry)
             elif entry.enabled:
                 every[-1] = was
@@ -117,23 +121,31 @@ class Fleet:
             if name not in change.remade:
                 self._go(name, self.supervisors[name], tags)
         self._entries = change.entries
+        self.changed()
 
     def _go(self, name: str, supervisor: Supervisor, tags: Sequence[Tag[Any]] | None = None) -> None:
         if self._group is None:
             raise RuntimeError("the sources have not been started")
         former = [task for task in self._tasks.get(name, ()) if not task.done()]
-        task = self._group.create_task(_live(supervisor, former, tags), name=f"source {name}")
+        task = self._group.create_task(self._live(supervisor, former, tags), name=f"source {name}")
         self._tasks[name] = [*former, task]
 
+    async def _live(
+        self,
+        supervisor: Supervisor,
+        former: Sequence[asyncio.Task[None]],
+        tags: Sequence[Tag[Any]] | None,
+    ) -> None:
+        if former:
+            await asyncio.wait(former)
+        if tags is not None:
+            supervisor.replace_tags(tags)
+            self.changed()
+        await supervisor.run()
 
-async def _live(
-    supervisor: Supervisor, former: Sequence[asyncio.Task[None]], tags: Sequence[Tag[Any]] | None
-) -> None:
-    if former:
-        await asyncio.wait(former)
-    if tags is not None:
-        supervisor.replace_tags(tags)
-    await supervisor.run()
+
+def _nobody() -> None:
+    """Hears of nothing."""
 
 
 def _is_same_device(old: SourceEntry, new: SourceEntry) -> bool:

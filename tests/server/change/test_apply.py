@@ -144,6 +144,10 @@ async def test_a_running_server_takes_another_plant(tmp_path: Path) -> None:
 
         await until(once_more, what="B to be connected once more")
 
+        period = await plant.node("@sources/B/ScanClasses/slow/PlannedPeriod")
+        async with await plant.as_operator() as operator:
+            assert await operator.get_node(period.nodeid).read_value() == 400
+
         # Another address: what B held is worth nothing until the device there answers.
         other.open = False
         found = await applied(plant, slower.replace(f"port: {plant.b.port}", f"port: {other.port}"))

@@ -17,7 +17,7 @@ from sources.batch import Batch, Emit
 from sources.quality import GOOD, Quality
 from sources.registry import Driver
 from sources.supervisor import SourceState
-from sources.tag import ScanClass, Tag, Value, ValueType
+from sources.tag import ScanClass, Stale, Tag, Value, ValueType
 
 FAST = ScanClass("fast", 0.1)
 
@@ -194,6 +194,31 @@ async def test_a_successor_waits_until_every_connection_before_is_closed() -> No
         await heard.of("four")
         assert {name for name, _ in heard.names} == {"four"}
         assert floor.connects == 2
+
+
+async def test_who_shows_sources_hears_of_others_and_of_other_scan_classes() -> None:
+    floor, heard = Floor(), Heard()
+    kind = driver(floor, Flexible)
+    slow = Tag("slow", None, ValueType.Int32, ScanClass("slow", 1.0))
+    fleet = Fleet((entry(kind, "A", "a", tag("one")),), heard)
+    seen: list[dict[str, list[str]]] = []
+    fleet.changed = lambda: seen.append({name: list(one.scans) for name, one in fleet.supervisors.items()})
+    async with living(fleet):
+        await heard.of("one")
+        switch(fleet, entry(kind, "A", "a", tag("one"), slow), entry(kind, "B", "b", tag("two")))
+        await heard.of("slow")
+        assert seen[-1] == {"A": ["fast", "slow"], "B": ["fast"]}
+        switch(fleet, entry(kind, "B", "b", tag("two")))
+        assert seen[-1] == {"B": ["fast"]}
+
+
+async def test_values_that_may_grow_older_take_another_supervisor_of_the_same_device() -> None:
+    floor = Floor()
+    kind = driver(floor, Flexible)
+    one = tag("one")
+    fleet = Fleet((entry(kind, "A", "a", one),), Heard())
+    change = fleet.prepare((replace(entry(kind, "A", "a", one), stale=Stale(5, 5)),))
+    assert (list(change.retagged), list(change.remade), list(change.replaced)) == (["A"], ["A"], [])
 
 
 async def test_tags_in_another_order_are_no_change() -> None:
