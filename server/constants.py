@@ -36,13 +36,20 @@ class KeptConstants:
 
     def restore(self, properties: Iterable[Property], store: ValueStore) -> None:
         """Give those that are constants their kept values; one that no longer fits is named and left out."""
+        for key, value in self.of(properties).items():
+            store.set(key, value)
+
+    def of(self, properties: Iterable[Property]) -> dict[str, Value]:
+        """The kept values that count, by the property's key; what no longer fits is named and left out."""
+        found = {}
         for prop in properties:
             if prop.binding is not None or prop.type.write is None or prop.key not in self._values:
                 continue
             try:
-                store.set(prop.key, fit(self._values[prop.key], prop.type.type))
+                found[prop.key] = fit(self._values[prop.key], prop.type.type)
             except ConversionError as error:
                 log.warning("%s: kept value dropped, the configuration's is used: %s", prop.key, error)
+        return found
 
     async def keep(self, key: str, value: Value) -> None:
         """Store one value; returns when it is on the disk. Raises DataDirectoryError."""

@@ -299,12 +299,11 @@ class Changer:
             store.change(removed=removed)
             yield
         for changed in in_parts(properties.changed, _AT_ONCE):
-            store.change(changed=changed)
-            kept.restore([change.new for change in changed if not change.keeps], store)
+            begun = [change.new for change in changed if not change.keeps]
+            store.change(changed=changed, held=kept.of(begun))
             yield
         for added in in_parts(ready.points, _AT_ONCE):
-            store.change(added=added)
-            kept.restore([point.property for point in added], store)
+            store.change(added=added, held=kept.of([point.property for point in added]))
             yield
         for unknown in in_parts(ready.unknown, _AT_ONCE):
             store.change(unknown=unknown)

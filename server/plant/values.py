@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from math import isnan
+from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
 from server.plant.convert import Cast, Conversion, ConversionError
@@ -119,11 +120,12 @@ class ValueStore:
         for point in self.points.values():
             self._begin(point, start)
 
-    def _begin(self, point: Point, time: int) -> None:
-        """Have a point hold what it holds before anything was read."""
+    def _begin(self, point: Point, time: int, held: Mapping[str, Value] = MappingProxyType({})) -> None:
+        """Have a point hold what it holds before anything was read; ``held`` has values of constants."""
         binding = point.property.binding
         if binding is None:
-            self._store(point, point.property.constant, GOOD, time)
+            prop = point.property
+            self._store(point, held.get(prop.key, prop.constant), GOOD, time)
         elif not binding.enabled:
             point.status = BAD_OUT_OF_SERVICE
         else:
@@ -147,6 +149,7 @@ class ValueStore:
         changed: Iterable[PropertyChange] = (),
         added: Iterable[Point] = (),
         unknown: Iterable[Property] = (),
+        held: Mapping[str, Value] = MappingProxyType({}),
         time: int | None = None,
     ) -> None:
         """Have other properties, and tell the listeners whose value or status is another by that.
@@ -154,6 +157,7 @@ class ValueStore:
         A changed property keeps its point, with all that hangs on it; where it does not keep its
         value it begins again as a new one does. ``added`` come from `make`. ``unknown`` are those
         that stay and are read from another device from now on: they wait for its first answer.
+        ``held`` are values that constants which begin have in place of the configuration's, by key.
         """
         moment = now() if time is None else time
         told: list[Point] = []
@@ -161,11 +165,11 @@ class ValueStore:
             self._forget_tag(self._points.pop(prop.key))
         for change in changed:
             point = self._points[change.new.key]
-            if self._renew(point, change, moment):
+            if self._renew(point, change, moment, held):
                 told.append(point)
         for point in added:
             self._points[point.property.key] = point
-            self._begin(point, moment)
+            self._begin(point, moment, held)
         for prop in unknown:
             point = self._points[prop.key]
             if self._mark(point, BAD_WAITING_FOR_INITIAL_DATA, moment):
@@ -175,7 +179,7 @@ class ValueStore:
         self.layout += 1
         self._tell(told)
 
-    def _renew(self, point: Point, change: PropertyChange, time: int) -> bool:
+    def _renew(self, point: Point, change: PropertyChange, time: int, held: Mapping[str, Value]) -> bool:
         """Make a point that of another state of its property; whether it holds something else by that."""
         self._forget_tag(point)
         point.property = change.new
@@ -190,7 +194,7 @@ class ValueStore:
         point.block = ScanBlock(time)
         point.value, point.raw, point.head = None, _UNSET, None
         point.status, point.source_time = BAD_WAITING_FOR_INITIAL_DATA, time
-        self._begin(point, time)
+        self._begin(point, time, held)
         return before != (point.value, point.status)
 
     def _forget_tag(self, point: Point) -> None:

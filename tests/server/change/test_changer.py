@@ -143,10 +143,13 @@ async def test_what_a_client_wrote_outlives_another_default(tmp_path: Path) -> N
     state.mkdir(parents=True)
     (state / "constants.json").write_text('{"values": {"Acme.Target": 550}}', encoding="utf-8")
     async with running(tmp_path) as (file, server):
-        assert server.store.points["Acme.Target"].value == 550
+        target = server.store.points["Acme.Target"]
+        assert target.value == 550
+        told: list[object] = []
+        server.store.listen(lambda points: told.extend(point.value for point in points))
         file.write_text(PLANT.replace("500", "600"), encoding="utf-8")
         await order(file)  # as after a restart: what was written counts
-        assert server.store.points["Acme.Target"].value == 550
+        assert (target.value, target.property.constant, told) == (550, 600, [])
         file.write_text(PLANT.replace("value: 500, access: rw", "value: 600"), encoding="utf-8")
         await order(file)
         assert server.store.points["Acme.Target"].value == 600
