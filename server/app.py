@@ -19,6 +19,8 @@ from nodesets import isa95
 from server import __version__
 from server.audit.collect import Collector
 from server.audit.log import AuditLog
+from server.change.changer import Changer, Parts
+from server.change.fleet import Fleet
 from server.config import Configuration
 from server.constants import KeptConstants
 from server.datadir import DataDirectory
@@ -35,7 +37,6 @@ from server.plant.commands import Commands
 from server.plant.fresh import FreshReads
 from server.plant.values import ValueStore
 from server.progress import Progress, silent
-from sources.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 
@@ -56,19 +57,13 @@ async def run(
     plant = config.plant
     store = ValueStore(plant)
     kept = KeptConstants(data)
-    kept.restore(plant, store)
-    supervisors = {
-        entry.name: Supervisor(
-            entry.driver.source(entry.name, entry.settings, entry.tags), store.ingest, stale=entry.stale
-        )
-        for entry in config.sources
-        if entry.enabled
-    }
+    kept.restore(plant.properties(), store)
+    fleet = Fleet(config.sources, store.ingest)
     audit = AuditLog(data.audit, segment_bytes=config.audit.file_mib << 20, sync=config.audit.sync)
     collector = Collector(audit)
     commands = Commands(
         store,
-        supervisors,
+        fleet.supervisors,
         enabled=config.opcua.writable,
         keep=kept.keep,
         recorder=audit,
@@ -95,8 +90,8 @@ async def run(
             identity=identity,
             trust=trust,
             users=UserStore(data.users),
-            refresh=FreshReads(store, supervisors).read,
-            sources=tuple(supervisors.values()),
+            refresh=FreshReads(store, fleet.supervisors).read,
+            sources=tuple(fleet.supervisors.values()),
             progress=progress,
         )
         stack.push_async_callback(server.stop)
@@ -123,9 +118,23 @@ async def run(
                 namespaces=spaces,
                 broker=url,
             )
-        running = Running(server, identity, store, tuple(supervisors.values()), publisher, audit, commands)
+        shown = server.source_objects
+        if shown is not None:
+            fleet.changed = lambda: shown.follow(fleet.supervisors.values())
+        changer = Changer(config, Parts(server, store, kept, fleet, publisher))
+        running = Running(
+            server,
+            identity,
+            store,
+            fleet.supervisors.values(),
+            publisher,
+            audit,
+            commands,
+            lambda: changer.status,
+            changer.reload,
+        )
         observer = Observer(running)
-        control = ControlServer(data.root, {"status": observer.status})
+        control = ControlServer(data.root, {"status": observer.status}, slow={"apply": changer.apply})
         stack.push_async_callback(control.stop)
         await control.start()
         if config.metrics is not None:
@@ -136,8 +145,8 @@ async def run(
             group.create_task(observer.meter.run(), name="meter")
             if publisher is not None:
                 group.create_task(publisher.run(), name="mqtt")
-            for supervisor in supervisors.values():
-                group.create_task(supervisor.run(), name=f"source {supervisor.status.name}")
+            fleet.start(group)
+            group.create_task(changer.run(), name="changes")
             ready(running)
 
 

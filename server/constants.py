@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 from server.datadir import DataDirectory, DataDirectoryError
 from server.plant.convert import ConversionError, fit
-from server.plant.model import Plant
+from server.plant.model import Property
 from server.plant.values import ValueStore
 from sources.tag import Value
 
@@ -33,15 +34,22 @@ class KeptConstants:
             )
         self._values: dict[str, Any] = values
 
-    def restore(self, plant: Plant, store: ValueStore) -> None:
-        """Give the constants their kept values; one that no longer fits is named and left out."""
-        for prop in plant.properties():
+    def restore(self, properties: Iterable[Property], store: ValueStore) -> None:
+        """Give those that are constants their kept values; one that no longer fits is named and left out."""
+        for key, value in self.of(properties).items():
+            store.set(key, value)
+
+    def of(self, properties: Iterable[Property]) -> dict[str, Value]:
+        """The kept values that count, by the property's key; what no longer fits is named and left out."""
+        found = {}
+        for prop in properties:
             if prop.binding is not None or prop.type.write is None or prop.key not in self._values:
                 continue
             try:
-                store.set(prop.key, fit(self._values[prop.key], prop.type.type))
+                found[prop.key] = fit(self._values[prop.key], prop.type.type)
             except ConversionError as error:
                 log.warning("%s: kept value dropped, the configuration's is used: %s", prop.key, error)
+        return found
 
     async def keep(self, key: str, value: Value) -> None:
         """Store one value; returns when it is on the disk. Raises DataDirectoryError."""

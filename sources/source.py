@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Never, Protocol
+from typing import Any, Never, Protocol, runtime_checkable
 
 from sources.batch import Batch, Emit
 from sources.quality import Quality
@@ -58,4 +58,13 @@ class Source(Protocol):
 
     def connect(self) -> AbstractAsyncContextManager[Session]:
         """Dial. Raises Unreachable (tried again) or Refused (waits for a person)."""
+        ...
+
+
+@runtime_checkable
+class TakesTags(Protocol):
+    """A source whose tags may be replaced while it lives."""
+
+    def replace_tags(self, tags: Sequence[Tag[Any]]) -> None:
+        """Read other tags from the next connection on."""
         ...

@@ -34,7 +34,7 @@ from sources.quality import (
     is_bad,
     quality_name,
 )
-from sources.source import Session, Source
+from sources.source import Session, Source, TakesTags
 from sources.staleness import Block, Blocks
 from sources.statistics import HasStatistics, Pace, ScanFigures
 from sources.status import SourceState, SourceStatus
@@ -97,6 +97,10 @@ def _named(tags: tuple[Tag[Any], ...]) -> str:
     return f"{tags[0].name} and {more} more" if more else tags[0].name
 
 
+def _nowhere(_batch: Batch) -> None:
+    """Takes what nobody wants any more."""
+
+
 class _Class:
     """The tags of one scan class, and what they are worth while nobody answers."""
 
@@ -145,7 +149,7 @@ class Supervisor:
         self._planned = source if isinstance(source, HasPlan) else None
         self._metered = source if isinstance(source, HasTraffic) else None
         self._tells_changes = isinstance(source, TellsChanges) and source.tells_changes
-        self._emit = emit
+        self._emit = self._receiver = emit
         self._delays = delays
         self._refused_delay = refused_delay
         self._steady = steady
@@ -232,6 +236,31 @@ class Supervisor:
         if self._session is None:
             raise Unreachable(f"{self._source.name} ({self._source.address}) is not connected")
         return self._session
+
+    def hush(self) -> None:
+        """Pass nothing on any more until `replace_tags`, whatever still arrives: nobody knows the tags now.
+
+        For whoever is about to cancel `run`; marks no tag.
+        """
+        self._emit = _nowhere
+        for its in self._classes.values():
+            its.stop()
+
+    def replace_tags(self, tags: Sequence[Tag[Any]]) -> None:
+        """Read other tags from the next `run` on, which has to have ended. Scan classes keep their age.
+
+        Raises TypeError where the driver cannot.
+        """
+        if not isinstance(self._source, TakesTags):
+            raise TypeError(f"{self._source.name}: its driver cannot take other tags")
+        self._source.replace_tags(tags)
+        before = self._classes
+        self._classify(tags)
+        for scan, its in self._classes.items():
+            if scan in before and before[scan].alive:
+                its.alive = True
+                self._quiet.discard(scan)
+        self._emit = self._receiver
 
     async def run(self) -> Never:
         """Keep the source alive until cancelled. Nothing else ends it."""

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from server import __version__, log
-from server.cli import audit, certs, check, demo, run, sim, status, users
+from server.cli import apply, audit, certs, check, demo, run, sim, status, users
 from server.cli.errors import told
 from server.config import schema as config_schema
 
@@ -26,6 +26,7 @@ app.command("run")(run.run)
 app.command("check")(check.check)
 app.command("demo")(demo.demo)
 app.command("sim")(sim.sim)
+app.command("apply")(apply.apply)
 app.command("status")(status.status)
 app.add_typer(users.app, name="users")
 app.add_typer(certs.app, name="certs")

@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import os
 import signal
+import sys
 from collections.abc import Callable, Coroutine
-from typing import Any, cast
+from typing import Any, Final, cast
+
+_HANGUP: Final = (signal.SIGHUP,) if sys.platform != "win32" else ()
 
 
 def run_until_stopped(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -21,8 +25,37 @@ def run_until_stopped(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
             runner.run(_with_signals(main))
     finally:
         # A handler of Python's own gives way to the default, which kills, as the interpreter ends.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGTERM, *_HANGUP):
+            if number not in _HANGUP or callable(signal.getsignal(number)):
+                signal.signal(number, signal.SIG_IGN)
+
+
+def on_hangup(action: Callable[[], None]) -> None:
+    """Have SIGHUP call ``action`` in the running loop. Where there is no such signal, nothing does.
+
+    A terminal that is closed sends it, too: then what runs there ends, as by SIGTERM.
+    """
+    loop = asyncio.get_running_loop()
+    at_terminal = sys.stdin is not None and sys.stdin.isatty()
+
+    def on_signal(_number: int, _frame: object) -> None:
+        if at_terminal and not _has_terminal():
+            signal.raise_signal(signal.SIGTERM)
+            return
+        with contextlib.suppress(RuntimeError):  # the loop is closed: everything is over
+            loop.call_soon_threadsafe(action)
+
+    for number in _HANGUP:
+        signal.signal(number, on_signal)
+
+
+def _has_terminal() -> bool:
+    """Whether the terminal this process was started at is still there."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR))
+    except OSError:
+        return False
+    return True
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -11,7 +11,7 @@ import typer
 
 from server import app
 from server.cli.errors import told
-from server.cli.loop import run_until_stopped
+from server.cli.loop import on_hangup, run_until_stopped
 from server.cli.ready import ready_file as ready_file_only_while_up
 from server.cli.ready import write_ready_file
 from server.cli.waiting import bar
@@ -34,7 +34,7 @@ ReadyOption = Annotated[
 
 
 def run(plant: PlantFile, data: DataOption = DEFAULT_DATA, ready_file: ReadyOption = None) -> None:
-    """Run the server until Ctrl-C or SIGTERM."""
+    """Run the server until Ctrl-C or SIGTERM. SIGHUP applies the file anew (see `apply`)."""
     with told():
         with bar() as progress:
             config = load(plant, progress=progress)
@@ -47,12 +47,16 @@ def run(plant: PlantFile, data: DataOption = DEFAULT_DATA, ready_file: ReadyOpti
 
 
 async def _serve(config: Configuration, data: DataDirectory, ready_file: Path | None) -> None:
+    up: list[Running] = []
+    # Until all is up the file is being read anyway.
+    on_hangup(lambda: up[0].reload() if up else None)
     with ExitStack() as shown:
         progress = shown.enter_context(bar())
 
         def ready(running: Running) -> None:
             shown.close()
             _ready(running, data, ready_file)
+            up.append(running)
 
         await app.run(config, data, ready, progress)
 

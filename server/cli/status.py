@@ -35,6 +35,13 @@ def _print(found: dict[str, Any]) -> None:
     out = console()
     started = f"{to_datetime(found['started']).astimezone():%Y-%m-%d %H:%M:%S}"
     out.print(f"isthmus {found['version']}, pid {found['pid']}, since {started}", soft_wrap=True)
+    configuration = found["configuration"]
+    applied = f"{to_datetime(configuration['since']).astimezone():%Y-%m-%d %H:%M:%S}"
+    out.print(
+        f"Config  {configuration['file']}, applied {applied}, sha256 {configuration['digest'][:12]}; "
+        f"{configuration['applied']} changes applied, {configuration['rejected']} rejected",
+        soft_wrap=True,
+    )
     out.print(f"{found['points']} properties, {found['not_good']} not Good", soft_wrap=True)
     opcua = found["opcua"]
     out.print(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import stat
 from pathlib import Path
 from typing import Final
@@ -18,8 +19,10 @@ NAMED: Final = frozenset({"units", "enums", "scan", "sources", "assets", "classe
 """Sections that may stand in every file and are merged by name; the others may be given once."""
 
 
-def read_files(path: Path, problems: list[Problem]) -> Mapping:
-    """The merged tree of a plant file and everything it includes, without ``include``.
+def read_files(path: Path, problems: list[Problem]) -> tuple[Mapping, str]:
+    """The merged tree of a plant file and everything it includes, without ``include``, and a digest.
+
+    The digest is a SHA-256 in hexadecimal digits, of all the texts in the order they were read.
 
     What is wrong but leaves the rest readable is added to ``problems``. Raises
     ConfigurationError where a file cannot be read or its format version is another one:
@@ -29,7 +32,7 @@ def read_files(path: Path, problems: list[Problem]) -> Mapping:
     reader.visit(path, None)
     if reader.fatal:
         raise ConfigurationError(reader.fatal)
-    return reader.merged
+    return reader.merged, reader.digest.hexdigest()
 
 
 def read_text(path: Path) -> str:
@@ -89,6 +92,7 @@ class _Reader:
         self._seen: dict[Path, str] = {}
         self.fatal: list[Problem] = []
         self.merged = Mapping(Mark(""))
+        self.digest = hashlib.sha256()
 
     def visit(self, path: Path, included: Mark | None) -> None:
         """Read one file and what it includes."""
@@ -120,7 +124,9 @@ class _Reader:
             self._stack.pop()
 
     def _take(self, path: Path, included: Mark | None) -> None:
-        tree = read_tree(read_text(path), str(path), self._problems)
+        text = read_text(path)
+        self.digest.update(f"{len(text)}\n{text}".encode())
+        tree = read_tree(text, str(path), self._problems)
         if not isinstance(tree, Mapping):
             raise TreeProblem(Problem.at(tree.mark, "", "the file holds no keys", "begin with model: 1"))
         if included is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import KeysView, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -70,13 +70,15 @@ class Configuration:
     mqtt: MqttSettings | None
     metrics: MetricsSettings | None
     warnings: tuple[Problem, ...]
+    digest: str = ""
+    """Of the files it was read from: see `files.read_files`."""
 
 
 def resolve(path: Path, drivers: Mapping[str, Driver], progress: Progress) -> Configuration:
     """Read a plant file with what it includes. Raises ConfigurationError with every problem there is."""
     problems: list[Problem] = []
     try:
-        tree = read_files(path, problems)
+        tree, digest = read_files(path, problems)
     except ConfigurationError as error:
         raise ConfigurationError(_sorted([*problems, *error.problems], path)) from None
     report = Report(tree)
@@ -88,7 +90,7 @@ def resolve(path: Path, drivers: Mapping[str, Driver], progress: Progress) -> Co
     configuration = _Resolver(path, file, report, damage, progress).resolve(drivers)
     if problems:
         raise ConfigurationError(_sorted(problems, path))
-    return configuration
+    return replace(configuration, digest=digest)
 
 
 def _sorted(problems: list[Problem], path: Path) -> list[Problem]:

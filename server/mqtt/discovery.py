@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import aiomqtt
@@ -68,9 +68,20 @@ class Discovery:
         self._fence: bytes | None = None
         self._fenced = asyncio.Event()
 
-    def metadata(self) -> Iterator[Outgoing]:
-        """The metadata of every writer; each is made when it is asked for."""
-        for writer in self._writers:
+    def replace(self, writers: Sequence[DataSetWriter]) -> set[str]:
+        """Speak of other writers from now on; the topics that hold metadata of none of them any more."""
+        before, self._writers = self._own, writers
+        self._own = {self._topics.metadata(writer.name) for writer in writers}
+        return before - self._own
+
+    def cleared(self, topics: Iterable[str]) -> Iterator[Outgoing]:
+        """What empties these retained topics."""
+        for topic in topics:
+            yield self._retained(topic, b"", "ua-metadata")
+
+    def metadata(self, writers: Iterable[DataSetWriter] | None = None) -> Iterator[Outgoing]:
+        """The metadata of these writers, by default of all; each is made when it is asked for."""
+        for writer in self._writers if writers is None else writers:
             message = metadata_message(
                 self._settings.publisher_id,
                 writer_id=writer.identity.id,
@@ -109,8 +120,7 @@ class Discovery:
 
     def clearing(self) -> Iterator[Outgoing]:
         """What empties every retained topic but the status: due on a clean end in MQTT 3.1.1 (§7.3.4.8)."""
-        for topic in sorted(self._own):
-            yield self._retained(topic, b"", "ua-metadata")
+        yield from self.cleared(sorted(self._own))
         yield self._retained(self._topics.connection, b"", "ua-connection")
 
     def heard(self, message: aiomqtt.Message) -> None:
@@ -136,6 +146,8 @@ class Discovery:
         """
         filters = [self._topics.all_metadata, self._topics.status]
         fence = self._status(STATE_PRE_OPERATIONAL, EXPIRY)
+        self._strays.clear()
+        self._fenced.clear()
         self._fence = fence.payload
         codes = await client.subscribe([(name, 1) for name in filters])
         if any(isinstance(code, ReasonCode) and code.is_failure for code in codes):
@@ -159,7 +171,7 @@ class Discovery:
         strays = sorted(self._strays - self._own)
         if strays:
             log.info("MQTT: clearing the retained metadata of %d removed writers", len(strays))
-            await sender.send_all(self._retained(topic, b"", "ua-metadata") for topic in strays)
+            await sender.send_all(self.cleared(strays))
 
     def _retained(self, topic: str, payload: bytes, message_type: str) -> Outgoing:
         # An empty payload clears the topic; there is nothing left that could expire.

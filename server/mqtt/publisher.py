@@ -19,6 +19,8 @@ import aiomqtt
 from aiomqtt import ProtocolVersion
 
 from nodesets.records import NodeId
+from server.mqtt import change
+from server.mqtt.change import Outline, WriterChange
 from server.mqtt.connection import WINDOW, Client, Dialler, Will
 from server.mqtt.dataset import datasets
 from server.mqtt.discovery import EXPIRY, LARGE, Discovery
@@ -100,23 +102,14 @@ class MqttPublisher:
         self._settings = settings
         self._store = store
         self._topics = Topics(settings.prefix, settings.publisher_id, settings.writer_group)
+        self._state = state
+        self._namespaces = tuple(namespaces)
         sets = datasets(plant, node_of)
         identities = WriterBook(state).enrol(sets, namespaces, now())
         self._writers = [
-            DataSetWriter(
-                dataset,
-                identities[dataset.key],
-                [store.points[prop.key] for prop in dataset.properties],
-                publisher_id=settings.publisher_id,
-                key_frame_every=settings.key_frame_every,
-            )
-            for dataset in sets
+            change.writer_of(dataset, identities[dataset.key], store.points, settings) for dataset in sets
         ]
-        self._where = {
-            id(point): (writer, index)
-            for writer in self._writers
-            for index, point in enumerate(writer.points)
-        }
+        self._where = change.places(self._writers)
         self._discovery = Discovery(settings, self._topics, self._writers, namespaces)
         self._dialler = Dialler(settings, url=url, base=base, will=self._will)
         self._due: asyncio.Queue[DataSetWriter] = asyncio.Queue(settings.queue_limit)
@@ -124,6 +117,10 @@ class MqttPublisher:
         self._behind = 0
         # What the embedded broker retains does not outlive us: there are no strays.
         self._swept = settings.broker == EMBEDDED
+        self._stale: set[str] = set()
+        """Topics that retain the metadata of writers that are no more."""
+        self._news = asyncio.Event()
+        """Set when there are writers whose metadata is still to be told, or whose is to be cleared."""
         self._connected = False
         self._counting = False
         self._since = now()
@@ -151,6 +148,43 @@ class MqttPublisher:
     def topics(self) -> tuple[str, ...]:
         """What to subscribe to: status, metadata and data."""
         return self._topics.status, self._topics.all_metadata, self._topics.all_data
+
+    def outline(self, plant: Plant, node_of: Mapping[str, NodeId]) -> Outline:
+        """What another state of the plant would mean for subscribers. May run in a thread."""
+        return change.outline(self._writers, datasets(plant, node_of), self._namespaces)
+
+    def prepare(
+        self, plant: Plant, node_of: Mapping[str, NodeId], points: Mapping[str, Point]
+    ) -> WriterChange:
+        """Everything `change` needs, for a thread. ``points`` has those of that state by key.
+
+        Writes the file of the writers' ids and versions. Raises MqttStateError.
+        """
+        return change.prepare(
+            self._writers,
+            datasets(plant, node_of),
+            points,
+            self._settings,
+            state=self._state,
+            namespaces=self._namespaces,
+        )
+
+    def change(self, ready: WriterChange) -> None:
+        """Publish another state of the plant: its new metadata first, then its values.
+
+        Writers that stay the same go on as if nothing had been. Does not wait for the broker.
+        """
+        self._writers, self._where = ready.writers, ready.where
+        for writer in ready.ended:
+            writer.ended = True
+        for writer, former in ready.fresh:
+            writer.held = True
+            if former is not None:
+                writer.succeed(former)
+        gone = self._discovery.replace(ready.writers)
+        self._stale = self._stale - {self._topics.metadata(writer.name) for writer in ready.writers} | gone
+        if ready.fresh or gone:
+            self._news.set()
 
     async def run(self) -> Never:
         """Publish until cancelled; then say Disabled, wait for that at most a second, and disconnect."""
@@ -209,6 +243,7 @@ class MqttPublisher:
                 group.create_task(self._listen(client), name="mqtt listen")
                 await self._announce(client, sender)
                 await self._open(client)
+                group.create_task(self._tell_news(sender), name="mqtt metadata")
                 for _ in range(WINDOW):
                     group.create_task(self._work(sender), name="mqtt publish")
                 await self._renew(client, sender)
@@ -226,11 +261,31 @@ class MqttPublisher:
             # Once: a broker that hangs up on a subscription it forbids would do so for ever.
             self._swept = True
             await self._discovery.sweep(client, sender)
-        await sender.send_all(self._discovery.metadata())
-        connection = self._discovery.connection()
-        if connection is not None:
-            await sender.send(connection)
+        await self._describe(sender, list(self._writers))
         await sender.send(self._discovery.operational())
+
+    async def _tell_news(self, sender: Sender) -> Never:
+        """Describe the writers that came while we are connected, and clear what is left of others."""
+        while True:
+            await self._news.wait()
+            await self._describe(sender, [writer for writer in self._writers if writer.held])
+
+    async def _describe(self, sender: Sender, writers: Sequence[DataSetWriter]) -> None:
+        """Have the broker retain what these writers are; their values may follow then."""
+        self._news.clear()
+        stale = sorted(self._stale)
+        try:
+            await sender.send_all(self._discovery.cleared(stale))
+            await sender.send_all(self._discovery.metadata(writers))
+            connection = self._discovery.connection()
+            if connection is not None:
+                await sender.send(connection)
+        except BaseException:
+            self._news.set()  # for the next connection
+            raise
+        self._stale.difference_update(stale)
+        for writer in writers:
+            writer.held = False
 
     async def _renew(self, client: Client, sender: Sender) -> Never:
         """Say again what the broker would forget (§7.3.4.8)."""
@@ -311,7 +366,7 @@ class MqttPublisher:
             if not self._connected:
                 # Until the first attempt has failed nobody misses anything.
                 self._dropped += writer.forget() and self._counting
-            elif writer.due(self._turn, quiet_since):
+            elif not (writer.held or writer.ended) and writer.due(self._turn, quiet_since):
                 if writer.queued or self._due.full():
                     # What has changed goes out with its next message.
                     waiting += 1
@@ -345,6 +400,8 @@ class MqttPublisher:
         while True:
             writer = await self._due.get()
             writer.queued = False
+            if writer.ended:
+                continue
             payload = writer.build(self._turn, self._quiet_since(), monotonic=time.monotonic(), time=now())
             if payload is not None:
                 if len(payload) > LARGE:

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -59,13 +59,18 @@ class WriterBook:
         self._records = self._load()
 
     def enrol(
-        self, datasets: Sequence[DataSet], namespaces: Sequence[str], time: int
+        self,
+        datasets: Sequence[DataSet],
+        namespaces: Sequence[str],
+        time: int,
+        unchanged: Container[str] = (),
     ) -> dict[str, WriterIdentity]:
         """The identity of every DataSet by its key; what changed is on the disk when this returns.
 
         ``time`` in ticks. An unchanged DataSet keeps its version, one with fields added at
         its end gets a new MinorVersion, any other change a new MajorVersion, to which
-        MinorVersion is set too (OPC 10000-14 §6.2.3.2.6). Raises MqttStateError.
+        MinorVersion is set too (OPC 10000-14 §6.2.3.2.6). Those whose key is ``unchanged`` are
+        known to be what they were when they were enrolled last. Raises MqttStateError.
         """
         now = max(1, (time - _VERSION_TIME_EPOCH) // TICKS_PER_SECOND)
         before = dict(self._records)
@@ -78,7 +83,7 @@ class WriterBook:
             known = self._records.get(dataset.key)
             if known is None:
                 newcomers.append(dataset)
-            else:
+            elif known.retired or dataset.key not in unchanged:
                 self._records[dataset.key] = _revised(known, dataset, namespaces, now)
         for dataset, number in zip(newcomers, self._take_ids(len(newcomers)), strict=True):
             self._records[dataset.key] = _Record(

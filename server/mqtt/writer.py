@@ -20,8 +20,9 @@ class DataSetWriter:
     """Key frames, delta frames and keep-alives of one DataSet (OPC 10000-14 §5.3.3).
 
     Time is counted in publishing intervals, which the caller numbers, and for keep-alives
-    in seconds of a monotonic clock. ``queued`` belongs to the caller: true while a message
-    of this writer waits to be made.
+    in seconds of a monotonic clock. What belongs to the caller: ``queued`` is true while a
+    message of this writer waits to be made, ``held`` while nothing may go out because its
+    metadata has not, ``ended`` once the data set has another writer or is no more.
     """
 
     __slots__ = (
@@ -33,6 +34,8 @@ class DataSetWriter:
         "_sent_at",
         "_sequence",
         "dataset",
+        "ended",
+        "held",
         "identity",
         "points",
         "queued",
@@ -52,6 +55,8 @@ class DataSetWriter:
         self.identity = identity
         self.points = points
         self.queued = False
+        self.held = False
+        self.ended = False
         self._publisher_id = publisher_id
         self._key_frame_every = key_frame_every
         self._key_frame_turn = 0
@@ -69,6 +74,10 @@ class DataSetWriter:
     def version(self) -> ConfigurationVersion:
         """The version of its metadata."""
         return self.identity.version
+
+    def succeed(self, former: DataSetWriter) -> None:
+        """Count on where the writer left off that this data set had before (§7.2.5.4.2)."""
+        self._sequence = former._sequence
 
     def changed(self, index: int) -> None:
         """Note that a field has another value or status."""

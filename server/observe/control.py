@@ -23,6 +23,8 @@ _HOST: Final = "127.0.0.1"
 _LIMIT: Final = 1 << 24
 _LONGEST_REQUEST: Final = 65_536
 _WITHIN: Final = 10.0
+PATIENCE: Final = 600.0
+"""Seconds for what is slow: reading and applying the largest plant takes a small part of it."""
 
 Handler = Callable[[dict[str, Any]], Awaitable[Any]]
 
@@ -34,11 +36,15 @@ class ControlError(Exception):
 class ControlServer:
     """Answers commands; each handler gets the request and returns what JSON can carry."""
 
-    def __init__(self, data: Path, handlers: Mapping[str, Handler]) -> None:
+    def __init__(
+        self, data: Path, handlers: Mapping[str, Handler], slow: Mapping[str, Handler] | None = None
+    ) -> None:
+        """``slow`` are handlers that may take minutes rather than seconds."""
         self._path = data / _FILE
-        self._handlers = handlers
+        self._handlers = {**handlers, **(slow or {})}
+        self._slow = frozenset(slow or ())
         self._token = secrets.token_urlsafe(32)
-        self._listener = Listener("control", self._client, longest=_LONGEST_REQUEST)
+        self._listener = Listener("control", self._client, longest=_LONGEST_REQUEST, within=PATIENCE)
 
     async def start(self) -> None:
         """Open a free port and write the file. Raises ControlError."""
@@ -58,7 +64,9 @@ class ControlServer:
             await asyncio.to_thread(self._path.unlink, missing_ok=True)
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(json.dumps(await self._answer(await reader.readline())).encode() + b"\n")
+        async with asyncio.timeout(_WITHIN):
+            line = await reader.readline()
+        writer.write(json.dumps(await self._answer(line)).encode() + b"\n")
 
     async def _answer(self, line: bytes) -> dict[str, Any]:
         try:
@@ -70,14 +78,15 @@ class ControlServer:
         handler = self._handlers.get(str(request.get("command")))
         if handler is None:
             return {"error": f"there is no command {request.get('command')!r}"}
-        return {"result": await handler(request)}
+        async with asyncio.timeout(None if request["command"] in self._slow else _WITHIN):
+            return {"result": await handler(request)}
 
     def _knows(self, token: object) -> bool:
         return isinstance(token, str) and hmac.compare_digest(token.encode(), self._token.encode())
 
 
-async def ask(data: Path, command: str, **more: Any) -> Any:
-    """Have the server that uses this data directory do something. Raises ControlError."""
+async def ask(data: Path, command: str, *, within: float = _WITHIN, **more: Any) -> Any:
+    """Have the server that uses this data directory do something in so many seconds. Raises ControlError."""
     path = data / _FILE
     try:
         content = json.loads(await asyncio.to_thread(path.read_text, encoding="utf-8"))
@@ -89,7 +98,7 @@ async def ask(data: Path, command: str, **more: Any) -> Any:
             f"{path}: cannot be read: {error}; are you the user the server runs as?"
         ) from error
     try:
-        async with asyncio.timeout(_WITHIN):
+        async with asyncio.timeout(within):
             reader, writer = await asyncio.open_connection(_HOST, port, limit=_LIMIT)
             try:
                 request = {"token": token, "command": command, **more}

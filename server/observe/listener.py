@@ -25,8 +25,10 @@ class Listener:
         serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
         *,
         longest: int,
+        within: float = _WITHIN,
     ) -> None:
-        """``name`` is for the log; ``longest`` bounds a line or head, in bytes."""
+        """``name`` is for the log; ``longest`` bounds a head in bytes, ``within`` a client in seconds."""
+        self._within = within
         self._name = name
         self._serve = serve
         self._longest = longest
@@ -75,7 +77,7 @@ class Listener:
             next(iter(self._clients.values())).transport.abort()
         self._clients[task] = writer
         try:
-            async with asyncio.timeout(_WITHIN):
+            async with asyncio.timeout(self._within):
                 await self._serve(reader, writer)
                 await writer.drain()
         except (TimeoutError, OSError, ValueError, EOFError, asyncio.LimitOverrunError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from server.audit.log import AuditLog
 from server.mqtt.publisher import MqttPublisher
 from server.observe.meter import Meter
 from server.observe.prometheus import exposition, registry
-from server.observe.snapshot import Snapshot, resident_memory
+from server.observe.snapshot import ConfigurationStatus, Snapshot, resident_memory
 from server.opcua.server import OpcUaServer
 from server.plant.commands import Commands
 from server.plant.values import ValueStore
@@ -28,10 +29,14 @@ class Running:
     server: OpcUaServer
     identity: ApplicationIdentity
     store: ValueStore
-    supervisors: tuple[Supervisor, ...]
+    supervisors: Collection[Supervisor]
+    """Those of now, whenever it is looked at."""
     publisher: MqttPublisher | None
     audit: AuditLog
     commands: Commands
+    configuration: Callable[[], ConfigurationStatus]
+    reload: Callable[[], None]
+    """Apply the file the server was started with once more."""
 
 
 class Observer:
@@ -51,6 +56,7 @@ class Observer:
             version=__version__,
             pid=os.getpid(),
             started=self._started,
+            configuration=running.configuration(),
             endpoints=tuple(dict.fromkeys(endpoint.url for endpoint in running.server.endpoints)),
             points=len(points),
             not_good=sum(not is_good(point.status) for point in points),

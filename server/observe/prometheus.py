@@ -11,7 +11,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from server.mqtt.publisher import MqttStatus
-from server.observe.snapshot import Snapshot
+from server.observe.snapshot import ConfigurationStatus, Snapshot
 from sources.clock import TICKS_PER_SECOND, UNIX_EPOCH_TICKS
 from sources.status import SourceState, SourceStatus
 
@@ -29,6 +29,7 @@ class SnapshotCollector(Collector):
         now = self._take()
         yield _one("isthmus_info", "The server; always 1.", 1, {"version": now.version})
         yield _one("isthmus_start_time_seconds", "When the server started, in Unix time.", _unix(now.started))
+        yield from _configuration(now.configuration)
         yield _one("isthmus_memory_resident_bytes", "Memory the server holds.", now.memory)
         lag = GaugeMetricFamily(
             "isthmus_event_loop_lag_seconds", "How late the event loop was, last minute.", labels=["quantile"]
@@ -92,6 +93,17 @@ def _count(name: str, text: str, value: float) -> CounterMetricFamily:
     family = CounterMetricFamily(name, text)
     family.add_metric([], value)
     return family
+
+
+def _configuration(configuration: ConfigurationStatus) -> Iterator[Metric]:
+    text = "When the configuration was applied last, the start included, in Unix time."
+    yield _one("isthmus_configuration_applied_time_seconds", text, _unix(configuration.since))
+    changes = CounterMetricFamily(
+        "isthmus_configuration_changes", "Hot changes by what came of them.", labels=["outcome"]
+    )
+    changes.add_metric(["applied"], configuration.applied)
+    changes.add_metric(["rejected"], configuration.rejected)
+    yield changes
 
 
 def _sources(sources: tuple[SourceStatus, ...]) -> Iterator[Metric]:

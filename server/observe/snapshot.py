@@ -21,12 +21,27 @@ if sys.platform != "win32":
 
 
 @dataclass(frozen=True, slots=True)
+class ConfigurationStatus:
+    """Which configuration runs. ``since`` (ticks) is when it was applied last, the start included."""
+
+    file: str
+    digest: str
+    """SHA-256 of its files, in hexadecimal digits."""
+    since: int
+    applied: int
+    """Hot changes that were carried out since the start."""
+    rejected: int
+    """Hot changes that were refused as a whole."""
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """All of it. Times are ticks, lags seconds, memory bytes."""
 
     version: str
     pid: int
     started: int
+    configuration: ConfigurationStatus
     endpoints: tuple[str, ...]
     points: int
     not_good: int

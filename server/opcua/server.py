@@ -6,7 +6,7 @@ import asyncio
 import errno
 import logging
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -20,7 +20,7 @@ from server.opcua.channels.channel import SecureChannel
 from server.opcua.channels.gate import Gatekeeper
 from server.opcua.dispatcher import Dispatcher
 from server.opcua.endpoints import EndpointInfo, Endpoints, offers
-from server.opcua.errors import ServerStartError
+from server.opcua.errors import ServerStartError, SpaceError
 from server.opcua.ids import Namespaces, UnknownNamespace
 from server.opcua.peer import ClientPeer, Host
 from server.opcua.services.datatypes import DataTypes
@@ -35,6 +35,7 @@ from server.opcua.sessions.pool import Pool
 from server.opcua.sessions.registry import Limits, Sessions
 from server.opcua.settings import OpcUaSettings
 from server.opcua.space.assemble import build_space
+from server.opcua.space.change import SpaceChange, prepare
 from server.opcua.space.server import ServerObject
 from server.opcua.space.sources import SourceObjects, Watched
 from server.opcua.space.space import DuplicateNode, Space
@@ -52,8 +53,9 @@ from server.opcua.transport.listener import Listener
 from server.opcua.types import status_name
 from server.opcua.users import UserStore
 from server.plant.commands import Commands
+from server.plant.difference import Difference
 from server.plant.model import Plant
-from server.plant.values import ValueStore
+from server.plant.values import Point, ValueStore
 from server.progress import Progress, silent
 
 log = logging.getLogger(__name__)
@@ -227,6 +229,25 @@ class OpcUaServer:
         if engine is not None:
             engine.close()
             log.info("OPC UA server stopped")
+
+    # --- Changing
+
+    def prepare(
+        self, old: Plant, new: Plant, properties: Difference, points: Mapping[str, Point]
+    ) -> SpaceChange:
+        """Make everything ready for the plant to be another one. For a thread; touches nothing.
+
+        ``new`` is reconciled with ``old``, which is what is served now; ``points`` has those of added
+        properties and of all that stay. Raises SpaceError.
+        """
+        space = self._space
+        if space is None:
+            raise SpaceError("the server has not been started")
+        writable = self._settings.writable
+        try:
+            return prepare(space, self._names, old, new, properties, points, writable=writable)
+        except (UnknownNamespace, DuplicateNode) as error:
+            raise SpaceError(f"the address space cannot be built: {error}") from error
 
     # --- Starting
 

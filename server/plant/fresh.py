@@ -24,8 +24,10 @@ class FreshReads:
     """
 
     def __init__(self, store: ValueStore, devices: Mapping[str, Device]) -> None:
+        """``devices`` by the names of their sources; they may come, go and be others later."""
         self._store = store
-        self._lines = {name: _Line(device, store) for name, device in devices.items()}
+        self._devices = devices
+        self._lines: dict[str, _Line] = {}
 
     async def read(self, points: Collection[Point]) -> dict[str, Quality]:
         """Read these points' tags now; the store has their values when it returns.
@@ -37,13 +39,22 @@ class FreshReads:
             binding = point.property.binding
             if binding is not None and binding.enabled:
                 wanted.setdefault(binding.source, []).append(binding.tag)
-        lines = [(name, tags, self._lines.get(name)) for name, tags in wanted.items()]
+        lines = [(name, tags, self._line(name)) for name, tags in wanted.items()]
         found = await asyncio.gather(*(line.read(tags) for _, tags, line in lines if line is not None))
         answers = iter(found)
         qualities = {
             name: BAD_NOT_CONNECTED if line is None else next(answers) for name, _tags, line in lines
         }
         return {name: quality for name, quality in qualities.items() if quality is not None}
+
+    def _line(self, name: str) -> _Line | None:
+        device, line = self._devices.get(name), self._lines.get(name)
+        if device is None:
+            self._lines.pop(name, None)
+            return None
+        if line is None or line.device is not device:
+            line = self._lines[name] = _Line(device, self._store)
+        return line
 
 
 class _Round:
@@ -60,7 +71,7 @@ class _Line:
     """The reads of one device, one after the other."""
 
     def __init__(self, device: Device, store: ValueStore) -> None:
-        self._device = device
+        self.device = device
         self._store = store
         self._busy = asyncio.Lock()
         self._next: _Round | None = None
@@ -86,7 +97,7 @@ class _Line:
 
     async def _carry_out(self, wanted: _Round) -> Quality | None:
         try:
-            batch = await self._device.read(tuple(wanted.tags.values()))
+            batch = await self.device.read(tuple(wanted.tags.values()))
         except Unreachable:
             return BAD_NOT_CONNECTED
         except ConnectionLost as error:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from math import isnan
+from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
 from server.plant.convert import Cast, Conversion, ConversionError
-from server.plant.model import Plant, Property
+from server.plant.difference import PropertyChange
+from server.plant.model import Plant, Property, PropertyType
 from sources.batch import Batch
 from sources.clock import now
 from sources.quality import (
@@ -20,7 +22,7 @@ from sources.quality import (
     Quality,
     is_bad,
 )
-from sources.tag import Tag, Value
+from sources.tag import Tag, Value, ValueType
 
 log = logging.getLogger(__name__)
 
@@ -106,26 +108,99 @@ class ValueStore:
         self.layout = 0
         """Grows when points move to other blocks."""
         unread = ScanBlock(start)
-        self.points: Mapping[str, Point] = {
-            p.key: Point(p, start, unread if p.binding else None) for p in plant.properties()
-        }
+        self._points = {p.key: Point(p, start, unread if p.binding else None) for p in plant.properties()}
+        self.points: Mapping[str, Point] = self._points
+        """Every point by its property's key; `change` changes it."""
         self._by_tag: dict[int, Point] = {}
-        """By the identity of the tag, which lives as long as the plant."""
+        """By the identity of the tag, which lives as long as its point's property."""
+        self._stray = Point(Property("", PropertyType("", ValueType.Int32)), start)
+        """Takes what arrives for tags that are no more: a read may have been under way when they went."""
         self._blocks: dict[int, tuple[tuple[Tag[Any], ...], list[Point], ScanBlock]] = {}
         self._listeners: list[Listener] = []
         for point in self.points.values():
-            binding = point.property.binding
-            if binding is None:
-                self._store(point, point.property.constant, GOOD, start)
-            elif not binding.enabled:
-                point.status = BAD_OUT_OF_SERVICE
-            else:
-                self._by_tag[id(binding.tag)] = point
+            self._begin(point, start)
+
+    def _begin(self, point: Point, time: int, held: Mapping[str, Value] = MappingProxyType({})) -> None:
+        """Have a point hold what it holds before anything was read; ``held`` has values of constants."""
+        binding = point.property.binding
+        if binding is None:
+            prop = point.property
+            self._store(point, held.get(prop.key, prop.constant), GOOD, time)
+        elif not binding.enabled:
+            point.status = BAD_OUT_OF_SERVICE
+        else:
+            self._by_tag[id(binding.tag)] = point
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Have every change told; returns what ends that."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
+
+    def make(self, properties: Iterable[Property], time: int | None = None) -> list[Point]:
+        """Points that are not in the store yet. Touches nothing that is shared."""
+        start = now() if time is None else time
+        unread = ScanBlock(start)
+        return [Point(p, start, unread if p.binding else None) for p in properties]
+
+    def change(
+        self,
+        *,
+        removed: Iterable[Property] = (),
+        changed: Iterable[PropertyChange] = (),
+        added: Iterable[Point] = (),
+        unknown: Iterable[Property] = (),
+        held: Mapping[str, Value] = MappingProxyType({}),
+        time: int | None = None,
+    ) -> None:
+        """Have other properties, and tell the listeners whose value or status is another by that.
+
+        A changed property keeps its point, with all that hangs on it; where it does not keep its
+        value it begins again as a new one does. ``added`` come from `make`. ``unknown`` are those
+        that stay and are read from another device from now on: they wait for its first answer.
+        ``held`` are values that constants which begin have in place of the configuration's, by key.
+        """
+        moment = now() if time is None else time
+        told: list[Point] = []
+        for prop in removed:
+            self._forget_tag(self._points.pop(prop.key))
+        for change in changed:
+            point = self._points[change.new.key]
+            if self._renew(point, change, moment, held):
+                told.append(point)
+        for point in added:
+            self._points[point.property.key] = point
+            self._begin(point, moment, held)
+        for prop in unknown:
+            point = self._points[prop.key]
+            if self._mark(point, BAD_WAITING_FOR_INITIAL_DATA, moment):
+                told.append(point)
+        # What the blocks hold of their points may be another's now; the living come back at once.
+        self._blocks.clear()
+        self.layout += 1
+        self._tell(told)
+
+    def _renew(self, point: Point, change: PropertyChange, time: int, held: Mapping[str, Value]) -> bool:
+        """Make a point that of another state of its property; whether it holds something else by that."""
+        self._forget_tag(point)
+        point.property = change.new
+        point.kind = change.new.type.type.value
+        point.conversion = _conversion(change.new)
+        binding = change.new.binding
+        if change.keeps:
+            if binding is not None and binding.enabled:
+                self._by_tag[id(binding.tag)] = point
+            return False
+        before = point.value, point.status
+        point.block = ScanBlock(time)
+        point.value, point.raw, point.head = None, _UNSET, None
+        point.status, point.source_time = BAD_WAITING_FOR_INITIAL_DATA, time
+        self._begin(point, time, held)
+        return before != (point.value, point.status)
+
+    def _forget_tag(self, point: Point) -> None:
+        binding = point.property.binding
+        if binding is not None and self._by_tag.get(id(binding.tag)) is point:
+            del self._by_tag[id(binding.tag)]
 
     def ingest(self, batch: Batch) -> None:
         """Take a batch in and tell the listeners what it changed.
@@ -204,7 +279,7 @@ class ValueStore:
         known = self._blocks.get(id(tags))
         if known is not None and known[0] is tags:
             return known[1], known[2]
-        points = [self._by_tag[id(tag)] for tag in tags]
+        points = [self._by_tag.get(id(tag), self._stray) for tag in tags]
         block = ScanBlock(max((p.block.time for p in points), default=0))
         if len(self._blocks) > 2 * len(self.points) + 100:
             # Blocks of plans that are no more, and of single reads: the living come back at once.

@@ -432,6 +432,55 @@ async def test_commands_go_to_the_session_that_lives() -> None:
         await supervisor.read(source.tags)
 
 
+class Flexible(Scripted):
+    """One whose tags may be replaced."""
+
+    def replace_tags(self, tags: Sequence[Tag[Any]]) -> None:
+        self.tags = tuple(tags)
+
+
+async def test_a_hushed_source_passes_nothing_on_until_it_has_other_tags() -> None:
+    listener, late = Listener(), asyncio.Event()
+    old, new = tag("holding:0"), tag("holding:1")
+    source = Flexible(tags=(old,))
+    source.acts = [source.good, lambda _emit: late.set()]
+    supervisor = Supervisor(source, listener, delays=quick)
+    async with running(supervisor):
+        await late.wait()
+        assert [batch.tags for batch in listener.batches] == [(old,)]
+        supervisor.hush()
+        supervisor._take(Batch((old,), [1], GOOD, None, 0))
+        assert len(listener.batches) == 1
+    supervisor.replace_tags((new,))
+    source.acts = [source.good]
+    async with running(supervisor):
+        await until(lambda: len(listener.batches) == 2)
+    assert listener.batches[1].tags == (new,)
+    assert (supervisor.status.connects, supervisor.status.tags) == (2, 1)
+
+
+async def test_values_of_a_class_that_was_read_are_not_worthless_when_tags_are_replaced() -> None:
+    listener, there = Listener(), asyncio.Event()
+    kept, other = tag("holding:0"), tag("coil:0", scan=SLOW)
+    source = Flexible(tags=(kept,))
+    source.acts = [source.good, lambda _emit: there.set()]
+    supervisor = Supervisor(source, listener, delays=quick)
+    async with running(supervisor):
+        await there.wait()
+        supervisor.hush()
+    supervisor.replace_tags((kept, other))
+    source.acts = [Unreachable("gone")]
+    async with running(supervisor):
+        await until(lambda: supervisor.status.errors)
+        assert listener.saw(kept, UNCERTAIN)
+        assert listener.quality(other) == BAD_NOT_CONNECTED
+
+
+async def test_a_driver_that_cannot_take_other_tags_says_so() -> None:
+    with pytest.raises(TypeError, match="Scripted: its driver cannot take other tags"):
+        Supervisor(Scripted(), Listener()).replace_tags(())
+
+
 async def test_a_port_nobody_listens_on_is_cancelled_while_waiting() -> None:
     source = ModbusSource("PLC", settings(free_port()), [tag("holding:0")])
     supervisor = Supervisor(source, Listener(), delays=lambda: itertools.repeat(3600.0))

@@ -9,7 +9,10 @@ from contextlib import asynccontextmanager
 
 
 class Proxy:
-    """``delay`` holds every piece that many seconds; ``open`` False refuses new connections."""
+    """``delay`` holds every piece that many seconds; ``open`` False refuses new connections.
+
+    ``accepted`` counts connections, ``pieces`` what was passed on to the target.
+    """
 
     def __init__(self, target: int) -> None:
         self._target = target
@@ -19,6 +22,8 @@ class Proxy:
         self.delay = 0.0
         self.open = True
         self.port = 0
+        self.accepted = 0
+        self.pieces = 0
 
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
@@ -45,13 +50,14 @@ class Proxy:
         self._writers.add(writer)
         other: asyncio.StreamWriter | None = None
         try:
+            self.accepted += 1
             if not self.open:
                 return
             there, other = await asyncio.open_connection("127.0.0.1", self._target)
             self._writers.add(other)
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._pump(reader, other))
-                group.create_task(self._pump(there, writer))
+                group.create_task(self._pump(reader, other, to_target=True))
+                group.create_task(self._pump(there, writer, to_target=False))
         except* OSError:
             pass
         finally:
@@ -61,8 +67,11 @@ class Proxy:
                     each.close()
             self._tasks.discard(task)
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, to_target: bool
+    ) -> None:
         while data := await reader.read(65536):
+            self.pieces += to_target
             if self.delay:
                 await asyncio.sleep(self.delay)
             writer.write(data)

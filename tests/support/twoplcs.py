@@ -68,6 +68,7 @@ class Rig:
     process: Process
     client: Any
     data: Path
+    file: Path
 
     async def node(self, path: str) -> Any:
         index = await self.client.get_namespace_index("urn:acme:plant")
@@ -118,7 +119,7 @@ async def rig(folder: Path, mqtt: str = "", environment: dict[str, str] | None =
             running(folder / "server", "run", file, "--data", data, environment=environment)
         )
         client = await stack.enter_async_context(Client(process.ready["opcua"]))
-        whole = Rig(a, b, proxy, process, client, data)
+        whole = Rig(a, b, proxy, process, client, data, file)
         await whole.are("A", "Good")
         await whole.are("B", "Good")
         yield whole

@@ -83,14 +83,20 @@ class Builder:
         ``holders`` are to hold variables of the plant. Every reference is held both ways and once. One
         to a node that is not there is left out and told in the log. Raises UnknownNamespace, DuplicateNode.
         """
+        self.put((self.made(record, holders), record) for record in records)
+
+    def made(self, record: NodeRecord, holders: Container[NodeId] = ()) -> Node:
+        """A record as a node that `put` can add. Touches nothing that is shared. Raises UnknownNamespace."""
+        node = self.node(record)
+        return Holder(node) if record.node_id in holders else node
+
+    def put(self, made: Iterable[tuple[Node, NodeRecord]]) -> None:
+        """As `add`, for nodes that are made."""
         later: list[tuple[Node, Reference]] = []
         types: list[tuple[Node, NodeRecord]] = []
         missing: dict[str, str] = {}
         with self._space.changing():
-            for record in records:
-                node = self.node(record)
-                if record.node_id in holders:
-                    node = Holder(node)
+            for node, record in made:
                 self._space.add(node)
                 if record.definition is not None and record.node_class is NodeClass.DataType:
                     types.append((node, record))
@@ -99,10 +105,18 @@ class Builder:
                 self._link(node, reference, missing)
             types.sort(key=lambda one: len(list(self._space.supertypes(one[0]))))
             for node, record in types:
-                self._define(node, record)
+                self.define(node, record)
         if missing:
             told = "; ".join(f"{node}: {why}" for node, why in list(missing.items())[:_TOLD])
             log.warning("references to %d nodes that are not there are left out: %s", len(missing), told)
+
+    def join(self, records: Iterable[NodeRecord]) -> None:
+        """Make those references of nodes in the space that are not there yet."""
+        with self._space.changing():
+            for record in records:
+                node = self._space.nodes[self._key(record.node_id)]
+                for reference in record.references:
+                    self._link(node, reference, None)
 
     def _link(self, node: Node, reference: Reference, missing: dict[str, str] | None) -> bool:
         """Make a reference; False where one of its nodes is not there, which is noted in ``missing``."""
@@ -284,8 +298,8 @@ class Builder:
             found[_A.ArrayDimensions] = encode.uint32s(dimensions)
         return found
 
-    def _define(self, node: Node, record: NodeRecord) -> None:
-        """Give a data type its DataTypeDefinition."""
+    def define(self, node: Node, record: NodeRecord) -> None:
+        """Give a data type that is in the space and linked its DataTypeDefinition."""
         made = data_type_definition(self._space, node, record, self._namespaces)
         node.attributes = {**node.attributes, _A.DataTypeDefinition: made}
 

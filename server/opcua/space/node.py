@@ -77,14 +77,18 @@ class Node:
     def _like(self, key: Key, pattern: Node) -> None:
         """Begin as a node of that key with everything a pattern has but its value and references."""
         self.key = key
+        self.take_over(pattern)
+        self.links = _NOTHING
+        self.alive = True
+
+    def take_over(self, pattern: Node) -> None:
+        """Have everything a pattern has but its key, value and references. For `Space` alone."""
         self.node_class = pattern.node_class
         self.browse_name = pattern.browse_name
         self.display_name = pattern.display_name
         self.attributes = pattern.attributes
         self.role_permissions = pattern.role_permissions
         self.access_restrictions = pattern.access_restrictions
-        self.links = _NOTHING
-        self.alive = True
 
     def hold(self, reference: Reference) -> None:
         """Add a reference to those held here. For `Space` alone."""

@@ -36,7 +36,8 @@ class PlantBuilder:
         plant, space = self._plant, self._space
         index = self._namespaces.index(plant.plant_uri)
         with space.changing():
-            holders = {equipment_id(plant, one) for one in plant.equipment if one.properties}
+            # Equipment without properties may be given some later.
+            holders = {equipment_id(plant, one) for one in plant.equipment}
             self._builder.add(skeleton(plant), holders)
             for equipment in followed(plant.equipment, "building the address space", progress):
                 if not equipment.properties:
@@ -44,11 +45,12 @@ class PlantBuilder:
                 holder = space.nodes[key(equipment.node_id, index)]
                 assert isinstance(holder, Holder)  # noqa: S101  # made so above
                 for prop in equipment.properties:
-                    shape = self._shape(equipment, prop)
+                    shape = self.shape(equipment, prop)
                     node = key(prop.node_id, index)
                     space.add_variable(PlantVariable(node, shape, holder, points[prop.key]))
 
-    def _shape(self, equipment: Equipment, prop: Property) -> Shape:
+    def shape(self, equipment: Equipment, prop: Property) -> Shape:
+        """The shape of a property's variable. Touches nothing that is shared."""
         alike = shape_key(prop)
         found = self._shapes.get(alike)
         if found is None:
@@ -61,7 +63,7 @@ class PlantBuilder:
         return Shape(
             self._builder.node(variable, prop),
             self._typed(variable),
-            self._target(variable, forward=False).type,
+            self._there(next(r for r in variable.references if not r.forward).type),
             has_property,
             {_last_part(record.node_id): self._member(record) for record in members},
             self._space.members,
@@ -73,12 +75,9 @@ class PlantBuilder:
         return node
 
     def _typed(self, record: NodeRecord) -> Reference:
-        return self._target(record, forward=True)
-
-    def _target(self, record: NodeRecord, *, forward: bool) -> Reference:
-        """The first reference of a record in that direction: its type definition, or what holds it."""
-        found = next(r for r in record.references if r.forward is forward)
-        return Reference(self._there(found.type), forward, self._there(found.target))
+        """The first reference forward: its type definition."""
+        found = next(r for r in record.references if r.forward)
+        return Reference(self._there(found.type), True, self._there(found.target))
 
     def _there(self, name: NodeId) -> Node:
         return self._space.nodes[key(name.identifier, self._namespaces.index(name.namespace))]

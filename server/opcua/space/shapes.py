@@ -38,6 +38,11 @@ class Shape(NamedTuple):
     """Those members that are held now."""
 
 
+def _member_key(owner: PlantVariable, name: bytes) -> Key:
+    text = owner.key[_TEXT:] + _DOT + name
+    return owner.key[:3] + int32(len(text)) + text
+
+
 class Members:
     """The members somebody holds at this moment, so that each is one object as long as it lasts."""
 
@@ -46,12 +51,17 @@ class Members:
 
     def of(self, owner: PlantVariable, name: bytes, pattern: Node) -> Member:
         """The member of that name."""
-        text = owner.key[_TEXT:] + _DOT + name
-        key = owner.key[:3] + int32(len(text)) + text
+        key = _member_key(owner, name)
         found = self._known.get(key)
         if found is None:
             found = self._known[key] = Member(key, pattern, owner)
         return found
+
+    def part(self, owner: PlantVariable) -> list[Member]:
+        """Those of a variable that somebody holds; they are its members no longer."""
+        if not self._known:
+            return []
+        return [found for key in owner.member_keys() if (found := self._known.pop(key, None)) is not None]
 
     def find(self, nodes: Mapping[Key, Node], key: Key) -> Member | None:
         """The member of a key, None where no variable has one of that name."""
@@ -78,10 +88,20 @@ class PlantVariable(Node):
         self.shape = shape
         self.holder = holder
 
+    def reshape(self, shape: Shape) -> None:
+        """Be a variable of another shape. For `Space` alone."""
+        self.take_over(shape.pattern)
+        self.type_definition = shape.typed.target
+        self.shape = shape
+
     def members(self) -> Iterator[Member]:
         """Its members."""
         shape = self.shape
         return (shape.made.of(self, name, pattern) for name, pattern in shape.members.items())
+
+    def member_keys(self) -> list[Key]:
+        """The keys of its members, which need not be made for that."""
+        return [_member_key(self, name) for name in self.shape.members]
 
     def references(self) -> Iterator[Reference]:
         """See `Node`."""
@@ -105,6 +125,11 @@ class Member(Node):
         self.type_definition = pattern.type_definition
         self.owner = owner
         self.alive = owner.alive
+
+    @property
+    def name(self) -> bytes:
+        """What stands behind the dot of its key."""
+        return self.key[_TEXT:].rpartition(_DOT)[2]
 
     def references(self) -> Iterator[Reference]:
         """See `Node`."""

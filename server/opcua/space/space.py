@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from server.opcua.space.node import Node, Reference
-from server.opcua.space.shapes import Holder, Members, PlantVariable
+from server.opcua.space.shapes import Holder, Member, Members, PlantVariable, Shape
 from server.opcua.wire import nodeid
 from server.opcua.wire.nodeid import Key, numeric
 
@@ -25,7 +25,10 @@ class DuplicateNode(Exception):
 
 
 class ModelChange(NamedTuple):
-    """What changed about one node; ``verb`` has bits of ModelChangeStructureVerbMask (OPC 10000-5 §12.17)."""
+    """What changed about one node; ``verb`` has bits of ModelChangeStructureVerbMask (OPC 10000-5 §12.17).
+
+    It has none where attributes changed that no event tells of.
+    """
 
     node: Node
     verb: int
@@ -35,6 +38,13 @@ NODE_ADDED: Final = 1
 NODE_DELETED: Final = 2
 REFERENCE_ADDED: Final = 4
 REFERENCE_DELETED: Final = 8
+DATA_TYPE_CHANGED: Final = 16
+TOLD: Final = 0xFF
+"""What of a verb an event tells."""
+SUPERSEDED: Final = 1 << 8
+"""No bit of the mask, and in no event: another object stands for the node now, under the same NodeId."""
+_DATA_TYPE: Final = 14
+_ACCESS_LEVEL: Final = 17
 
 ChangeListener = Callable[[Sequence[ModelChange]], None]
 """Takes what one `Space.changing` changed, a change a node. Synchronous; must neither block nor raise."""
@@ -56,7 +66,7 @@ class Space:
         self.lasting = 0
         """Grows with every such change but quiet ones: what was planned with plant nodes before is void."""
         self.touched = 0
-        """How often attributes or permissions of nodes that stay have changed: grows with `touch` alone."""
+        """Grows when others may do something with nodes that stay: what was allowed may not be now."""
         self._listeners: list[ChangeListener] = []
         self._subtypes: dict[Node, frozenset[Node]] = {}
         self._dead: dict[Node, int] = {}
@@ -186,6 +196,39 @@ class Space:
         self._note(REFERENCE_ADDED, source, target)
         return True
 
+    def alter(self, node: Node, pattern: Node) -> None:
+        """Give a node that stays the names, attributes and permissions of a pattern."""
+        verb = _data_type_changed(node, pattern)
+        self.touched += _permits_others(node, pattern)
+        node.take_over(pattern)
+        self._alter(node, verb)
+
+    def reshape(self, variable: PlantVariable, shape: Shape) -> None:
+        """Make a plant variable one of another shape. Its members are others by that."""
+        verb = _data_type_changed(variable, shape.pattern)
+        self.touched += _permits_others(variable, shape.pattern)
+        before = variable.shape.members
+        self._derived += len(shape.members) - len(before)
+        former = self.members.part(variable)
+        verb |= REFERENCE_ADDED if shape.members.keys() - before.keys() else 0
+        verb |= REFERENCE_DELETED if before.keys() - shape.members.keys() else 0
+        variable.reshape(shape)
+        with self.changing():
+            self._end_members(former, shape.members)
+            self._alter(variable, verb)
+
+    def _alter(self, node: Node, verb: int) -> None:
+        with self.changing():
+            self._changed = True
+            self._tell(node, verb)
+
+    def _end_members(self, members: Iterable[Member], names: Container[bytes] = ()) -> None:
+        """Members somebody holds are no more, or, of these names, others: who watches them has to know."""
+        for member in members:
+            member.alive = False
+            if self._told is not None:
+                self._told[member] = SUPERSEDED if member.name in names else NODE_DELETED
+
     def unlink(self, source: Node, kind: Node, target: Node) -> bool:
         """Take a reference out, both ways; False where there is none. Linear in what the nodes hold."""
         forward = Reference(kind, True, target)
@@ -213,7 +256,7 @@ class Space:
     def _tell(self, node: Node, verb: int) -> None:
         if self._told is not None:
             known = self._told.get(node, 0)
-            if not known & (NODE_ADDED | NODE_DELETED):
+            if not known & (NODE_ADDED | NODE_DELETED | SUPERSEDED):
                 self._told[node] = known | verb
 
     def delete(self, keys: Iterable[Key]) -> int:
@@ -260,8 +303,7 @@ class Space:
 
     def _end_variable(self, variable: PlantVariable) -> None:
         self._derived -= len(variable.shape.members)
-        for member in variable.members():
-            member.alive = False
+        self._end_members(self.members.part(variable))
         holder = variable.holder
         dead = self._dead_variables.get(holder, 0) + 1
         if dead > _SWEEP_ABOVE and 2 * dead > len(holder.variables):
@@ -347,3 +389,17 @@ class Space:
                     found[target] = True
                     waiting.append(target)
         return list(found)
+
+
+def _permits_others(node: Node, pattern: Node) -> bool:
+    """Whether a pattern may be seen, read or written by others than a node."""
+    return (
+        node.role_permissions is not pattern.role_permissions
+        or node.access_restrictions != pattern.access_restrictions
+        or node.attributes.get(_ACCESS_LEVEL) != pattern.attributes.get(_ACCESS_LEVEL)
+    )
+
+
+def _data_type_changed(node: Node, pattern: Node) -> int:
+    same = node.attributes.get(_DATA_TYPE) == pattern.attributes.get(_DATA_TYPE)
+    return 0 if same else DATA_TYPE_CHANGED

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from server.opcua.space.node import Node
-from server.opcua.space.space import ModelChange
+from server.opcua.space.space import TOLD, ModelChange
 from server.opcua.subscriptions.events import SERVER, Event, path
 from server.opcua.types import ObjectIds
 from server.opcua.wire.nodeid import NULL, Key, numeric
@@ -95,10 +95,13 @@ class Emitter:
 
     def model_changed(self, changes: Sequence[ModelChange]) -> None:
         """Tell of changes of the model (OPC 10000-3 §9.32)."""
+        if not self._items:
+            return
         space = self._engine.space
+        changes = [change for change in changes if change.verb & TOLD]
         server = space.find(SERVER)
         kind = space.find(_GENERAL_CHANGE if len(changes) <= MAX_CHANGES else _BASE_CHANGE)
-        if not self._items or server is None or kind is None:
+        if not changes or server is None or kind is None:
             return
         fields = {_CHANGES: _listed(changes)} if len(changes) <= MAX_CHANGES else {}
         self.emit(Event(kind, server, "The address space changed", _SEVERITY, fields))
@@ -109,6 +112,6 @@ def _listed(changes: Sequence[ModelChange]) -> bytes:
     found = []
     for node, verb in changes:
         kind = node.type_definition
-        body = node.key + (NULL if kind is None else kind.key) + bytes((verb,))
+        body = node.key + (NULL if kind is None else kind.key) + bytes((verb & TOLD,))
         found.append(_CHANGE + int32(len(body)) + body)
     return variant_array(_EXTENSION_OBJECT, found)

@@ -20,12 +20,14 @@ from server.opcua.services.datatypes import DataTypes
 from server.opcua.services.readvalue import ValueReader
 from server.opcua.sessions.session import Session
 from server.opcua.space.node import Node
-from server.opcua.space.space import NODE_ADDED, NODE_DELETED, ModelChange, Space
+from server.opcua.space.shapes import PlantVariable
+from server.opcua.space.space import NODE_ADDED, NODE_DELETED, SUPERSEDED, ModelChange, Space
 from server.opcua.space.value import StoredValue
 from server.opcua.subscriptions import messages
 from server.opcua.subscriptions.conceive import Visible, reconsider, replace
 from server.opcua.subscriptions.emitter import Emitter
 from server.opcua.subscriptions.event_item import EventItem
+from server.opcua.subscriptions.filters import DataFilter
 from server.opcua.subscriptions.item import MonitoredItem
 from server.opcua.subscriptions.kinds import AttributeItem, RefusedItem
 from server.opcua.subscriptions.publishing import Publishing
@@ -343,15 +345,34 @@ class Engine:
 
     def _model_changed(self, changes: Sequence[ModelChange]) -> None:
         for node, verb in changes:
-            if verb & (NODE_ADDED | NODE_DELETED):
+            if verb & (NODE_ADDED | NODE_DELETED | SUPERSEDED):
                 for item in self._items_of(node):
                     replace(item)
             else:
                 for item in list(self._watchers.get(node.key, ())):
                     if isinstance(item, AttributeItem):
                         item.changed()
+            if isinstance(node, PlantVariable) and node.alive:
+                if self._watchers:
+                    self._members_came(node)
+                self._range_changed(node)
         if not self.space.quiet:  # sessions that come and go are no change of the model
             self.emitter.model_changed(changes)
+
+    def _members_came(self, variable: PlantVariable) -> None:
+        """Nobody tells of the members of a variable that came or is another; items may wait for them."""
+        for key in variable.member_keys():
+            for item in list(self._watchers.get(key, ())):
+                if isinstance(item, RefusedItem) and not item.subscription.closed:
+                    replace(item)
+
+    def _range_changed(self, variable: PlantVariable) -> None:
+        """A deadband in percent is one of the EURange there is now (OPC 10000-8 §7.2)."""
+        value = variable.value
+        for item in list(value.items or ()) if isinstance(value, Point) else ():
+            wanted = item.terms.filter
+            if isinstance(wanted, DataFilter) and (now := wanted.over(variable, self.space)) != wanted:
+                replace(item, terms=item.terms.filtered(now))
 
     def _items_of(self, node: Node) -> list[MonitoredItem]:
         """Those that watch that node, except for events."""

@@ -53,10 +53,21 @@ class Deadband(enum.IntEnum):
 
 
 class DataFilter(NamedTuple):
-    """A filter as it is applied; ``limit`` is the deadband in the value's own units, None without one."""
+    """A filter as it is applied; ``limit`` is the deadband in the value's own units, None without one.
+
+    ``percent`` is what of the EURange was asked for, None where something else was.
+    """
 
     trigger: Trigger
     limit: float | None
+    percent: float | None = None
+
+    def over(self, node: Node, space: Space) -> DataFilter:
+        """The filter as the node's EURange has it now; itself where that does not matter."""
+        span = None if self.percent is None else eu_range(node, space)
+        if self.percent is None or span is None:
+            return self
+        return self._replace(limit=self.percent / _PERCENT * span)
 
     @property
     def polls(self) -> bool:
@@ -96,7 +107,8 @@ def data_filter(body: bytes | None, node: Node, space: Space, types: DataTypes) 
         trigger = Trigger.StatusValue  # as §7.22.2 has it for StatusValueTimestamp with a deadband
     if trigger is Trigger.Status:
         limit = None
-    return None if trigger is Trigger.StatusValue and limit is None else DataFilter(trigger, limit)
+    percent = value if limit is not None and deadband == Deadband.Percent else None
+    return None if trigger is Trigger.StatusValue and limit is None else DataFilter(trigger, limit, percent)
 
 
 def _limit(deadband: int, value: float, node: Node, space: Space, types: DataTypes) -> float:

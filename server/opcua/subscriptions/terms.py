@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import struct
 from typing import TYPE_CHECKING, Final
@@ -85,6 +86,12 @@ class Terms:
         """What its queue takes of `MAX_QUEUED_NOTIFICATIONS`: nothing for a queue of one."""
         self.result = _RESULT.pack(sampling, queue_size) + filter_result
         """How a MonitoredItemCreateResult ends: revised interval and queue size, filter result."""
+
+    def filtered(self, wanted: DataFilter) -> Terms:
+        """The same with another filter."""
+        made = copy.copy(self)
+        made.filter = wanted
+        return made
 
 
 def revise_sampling(requested: float, publishing: float, floor: float) -> float:

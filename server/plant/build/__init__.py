@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from nodesets.records import NodeRecord
 from server.plant.build.assets import asset_nodes
 from server.plant.build.classes import class_nodes
@@ -40,15 +42,16 @@ def build_nodes(plant: Plant) -> list[NodeRecord]:
     return records
 
 
-def skeleton(plant: Plant) -> list[NodeRecord]:
+def skeleton(plant: Plant, paths: Container[str] | None = None) -> list[NodeRecord]:
     """Every node of the plant but the properties of its equipment, each after those it refers to upwards.
 
-    The ISA-95 nodeset is expected to be there. The entry points are organized by the
-    Objects folder: each enterprise, and the folders EquipmentClasses and PhysicalAssets.
+    With ``paths`` the equipment of these alone. The ISA-95 nodeset is expected to be there. The
+    entry points are organized by the Objects folder: each enterprise, and the folders
+    EquipmentClasses and PhysicalAssets.
     """
     records: list[NodeRecord] = []
     records += enumeration_nodes(plant)
     records += class_nodes(plant)
     records += asset_nodes(plant)
-    records += equipment_nodes(plant)
+    records += equipment_nodes(plant, paths)
     return records

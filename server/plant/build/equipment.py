@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Container, Hashable
 
 from nodesets import ua
 from nodesets.isa95 import (
@@ -27,12 +27,16 @@ def node_ids(plant: Plant) -> dict[str, NodeId]:
     }
 
 
-def equipment_nodes(plant: Plant) -> list[NodeRecord]:
-    """Every equipment below its parent, the top ones in the Objects folder, without their properties."""
+def equipment_nodes(plant: Plant, paths: Container[str] | None = None) -> list[NodeRecord]:
+    """Every equipment below its parent, the top ones in the Objects folder, without their properties.
+
+    With ``paths`` these alone.
+    """
     by_path = {equipment.path: equipment for equipment in plant.equipment}
     records: list[NodeRecord] = []
     for equipment in plant.equipment:
-        records += _equipment(plant, equipment, by_path)
+        if paths is None or equipment.path in paths:
+            records += _equipment(plant, equipment, by_path)
     return records
 
 

@@ -76,8 +76,12 @@ class Rules:
     def count(self, prop: Property) -> None:
         """It is written now."""
         rule = prop.type.write
-        if rule is not None and rule.max_per_minute is not None:
-            self._written.setdefault(prop.key, deque(maxlen=rule.max_per_minute)).append(self._clock())
+        if rule is None or rule.max_per_minute is None:
+            return
+        written = self._written.get(prop.key)
+        if written is None or written.maxlen != rule.max_per_minute:  # which may have changed
+            written = self._written[prop.key] = deque(written or (), maxlen=rule.max_per_minute)
+        written.append(self._clock())
 
     def _interlocked(self, prop: Property) -> Result | None:
         for condition in prop.interlock:
@@ -97,8 +101,9 @@ class Rules:
         written = self._written.get(prop.key)
         if rule is None or rule.max_per_minute is None or written is None:
             return None
-        if len(written) >= rule.max_per_minute and self._clock() - written[0] < _MINUTE:
-            return refused(BAD_TOO_MANY_OPERATIONS, f"more than {rule.max_per_minute} writes a minute")
+        most = rule.max_per_minute
+        if len(written) >= most and self._clock() - written[-most] < _MINUTE:
+            return refused(BAD_TOO_MANY_OPERATIONS, f"more than {most} writes a minute")
         return None
 
 

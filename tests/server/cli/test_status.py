@@ -91,6 +91,16 @@ async def check_a_write_is_counted(plant: Rig, url: str, before: dict[tuple[str,
     assert written["isthmus_audit_records_total",] > before["isthmus_audit_records_total",]
 
 
+def configuration_is_told(
+    plant: Rig, configuration: dict[str, Any], text: str, metrics: dict[tuple[str, ...], float]
+) -> None:
+    assert configuration["file"] == str(plant.file)
+    assert f"sha256 {configuration['digest'][:12]}; 0 changes applied, 0 rejected\n" in text
+    assert metrics["isthmus_configuration_applied_time_seconds",] > 1_700_000_000
+    assert metrics["isthmus_configuration_changes_total", "applied"] == 0
+    assert metrics["isthmus_configuration_changes_total", "rejected"] == 0
+
+
 async def test_status_and_metrics_tell_the_same(tmp_path: Path) -> None:
     async with rig(tmp_path, "metrics: {port: 0}") as plant:
         match = await until(
@@ -131,6 +141,7 @@ async def test_status_and_metrics_tell_the_same(tmp_path: Path) -> None:
         assert re.search(r"^A +127\.0\.0\.1:\d+ +connected +3 +0", text, re.MULTILINE), text
 
         before = await scraped(match[1])
+        configuration_is_told(plant, found["configuration"], text, before)
         assert before["isthmus_source_state", "A", "connected"] == 1
         assert before["isthmus_source_state", "A", "disconnected"] == 0
         assert before["isthmus_points_not_good",] == 0

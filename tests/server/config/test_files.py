@@ -79,7 +79,7 @@ def test_sections_of_several_files_are_merged_by_name(tmp_path: Path) -> None:
     (tmp_path / "lines" / "1.yaml").write_text("equipment: {C: {}}\nscan:\n")
     (tmp_path / "more.yaml").write_text("equipment: {E: {}}\n")
     problems: list[Problem] = []
-    tree = read_files(tmp_path / "plant.yaml", problems)
+    tree, _ = read_files(tmp_path / "plant.yaml", problems)
     assert problems == []
     merged = to_plain(tree)
     assert merged["scan"] == {"a": "1s", "b": "2s"}

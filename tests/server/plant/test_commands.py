@@ -8,6 +8,7 @@ import pytest
 from support.line import MACHINE, line
 
 from server.plant.commands import MAX_TEXT, Caller, Commands
+from server.plant.fresh import FreshReads
 from server.plant.model import Role
 from server.plant.values import ValueStore
 from sources.batch import Batch
@@ -15,6 +16,7 @@ from sources.clock import now
 from sources.errors import ConnectionLost, Unreachable
 from sources.quality import (
     BAD_DEVICE_FAILURE,
+    BAD_NODE_ID_UNKNOWN,
     BAD_NOT_CONNECTED,
     BAD_NOT_WRITABLE,
     BAD_OUT_OF_RANGE,
@@ -88,6 +90,39 @@ async def test_a_write_reaches_the_device_and_is_read_back(bench: Bench) -> None
     assert await bench.write("SpeedSP", 450.0) == GOOD
     assert bench.device.writes == [("SpeedSP", 450.0)]
     assert bench.value("SpeedSP") == 450.0
+
+
+async def test_a_property_that_was_removed_while_its_write_waited_is_unknown(bench: Bench) -> None:
+    prop = bench.store.points[f"{MACHINE}.SpeedSP"].property
+    bench.store.change(removed=[prop])
+    assert await bench.write("SpeedSP", 450.0) == BAD_NODE_ID_UNKNOWN
+    assert await bench.commands.refuse(OPERATOR, prop.key, 1, BAD_TYPE_MISMATCH) == BAD_NODE_ID_UNKNOWN
+    assert bench.device.writes == []
+
+
+async def test_a_constant_that_goes_while_its_value_is_kept_is_not_set(bench: Bench) -> None:
+    prop = bench.store.points[f"{MACHINE}.Target"].property
+
+    async def keep(_key: str, _value: Value) -> None:
+        bench.store.change(removed=[prop])
+
+    bench.commands = Commands(bench.store, {}, enabled=True, keep=keep)
+    assert await bench.write("Target", 600) == BAD_NODE_ID_UNKNOWN
+    assert prop.key not in bench.store.points
+
+
+async def test_a_device_that_is_another_by_now_is_read_in_a_line_of_its_own(bench: Bench) -> None:
+    devices = {"PLC": bench.device}
+    reads = FreshReads(bench.store, devices)
+    point = bench.store.points[f"{MACHINE}.Count"]
+    bench.device.holds = 7
+    assert await reads.read([point]) == {}
+    other = devices["PLC"] = Memory()
+    other.holds = 8
+    assert await reads.read([point]) == {}
+    assert point.value == 8
+    del devices["PLC"]
+    assert await reads.read([point]) == {"PLC": BAD_NOT_CONNECTED}
 
 
 async def test_the_scaling_is_inverted(bench: Bench) -> None:

@@ -15,6 +15,7 @@ from server.plant.commands import Caller, Commands
 from server.plant.commands.attempt import Outcome
 from server.plant.commands.queue import DeviceQueue, Full
 from server.plant.convert import Linear
+from server.plant.difference import PropertyChange
 from server.plant.interlock import Comparison, Condition
 from server.plant.model import (
     Binding,
@@ -215,6 +216,26 @@ async def test_no_more_writes_a_minute_than_allowed() -> None:
     bench.time += 30
     assert await bench.write("Speed", 1.0) == GOOD
     assert len(bench.device.writes) == 4
+
+
+async def test_another_rate_holds_from_now_on_for_what_was_written_before() -> None:
+    bench = Bench(bound("Speed", ValueType.Double, WriteRule(max_per_minute=3)))
+
+    def change(most: int) -> None:
+        old = bench.store.points[f"{A}.Speed"].property
+        new = replace(old, type=replace(old.type, write=WriteRule(max_per_minute=most)))
+        bench.store.change(changed=[PropertyChange(old, new, keeps=True)])
+
+    for _ in range(3):
+        assert await bench.write("Speed", 1.0) == GOOD
+        bench.time += 10
+    change(2)
+    bench.time += 31  # the first is more than a minute old, the two after it are not
+    assert await bench.write("Speed", 1.0) == BAD_TOO_MANY_OPERATIONS
+    change(4)
+    for _ in range(2):
+        assert await bench.write("Speed", 1.0) == GOOD
+    assert await bench.write("Speed", 1.0) == BAD_TOO_MANY_OPERATIONS
 
 
 # --- Interlock
