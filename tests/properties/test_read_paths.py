@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from support.line import MACHINE
 from support.nodes import point_key, read_request, request, session, small_space
 
+from server.opcua.requests import Answer, Request
 from server.opcua.services import read as reading_module
 from server.opcua.services.read import Reading
 from server.opcua.services.readvalue import VALUE
+from server.opcua.services.turns import Work, at_once
 from server.opcua.types import ServiceFault
 from server.opcua.wire.nodeid import Key, key, numeric
 from server.opcua.wire.reader import DecodingError
@@ -68,6 +70,11 @@ def _bytes(answer: Any) -> bytes:
     return answer if isinstance(answer, bytes) else b"".join(answer)
 
 
+def whole(work: Work, _: Request) -> Answer:
+    """What on a busy machine would come in several turns, at once."""
+    return cast("Answer", at_once(work))
+
+
 @given(
     lists, st.integers(0, 3), st.lists(changes, max_size=3), st.sampled_from([Role.Anonymous, Role.Operator])
 )
@@ -79,6 +86,7 @@ def test_both_ways_give_the_same_bytes(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reading_module, "now", lambda: TIME + 1)
+        patch.setattr(reading_module, "in_turns", whole)
         space, store = small_space()
         quick, plain = Reading(space, store), Reading(space, store)
         patch.setattr(plain, "_plain", lambda *_: None)
@@ -95,12 +103,14 @@ def test_any_bytes_are_read_or_refused_alike(body: bytes, timestamps: int) -> No
     space, store = small_space()
     quick, plain = Reading(space, store), Reading(space, store)
     plain._plain = lambda *_: None  # type: ignore[method-assign]
-    whole = read_request([], timestamps)[:12] + body
+    message = read_request([], timestamps)[:12] + body
 
     def outcome(reading: Reading) -> object:
         try:
-            return len(_bytes(reading.read(session(), request(whole))))
+            return len(_bytes(reading.read(session(), request(message))))
         except (ServiceFault, DecodingError) as error:
             return type(error), error.code
 
-    assert outcome(quick) == outcome(plain)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading_module, "in_turns", whole)
+        assert outcome(quick) == outcome(plain)

@@ -157,7 +157,7 @@ def test_a_bad_value_has_no_content(served: Served) -> None:
     assert value.Value is None or value.Value.Value is None
 
 
-def test_each_item_is_refused_for_its_own_reason(served: Served) -> None:
+async def test_each_item_is_refused_for_its_own_reason(served: Served) -> None:
     _, _, reading = served
     body = read_request(
         [
@@ -174,7 +174,8 @@ def test_each_item_is_refused_for_its_own_reason(served: Served) -> None:
             (numeric(9001, 4), VALUE, "1:2", None),
         ]
     )
-    found = results(reading.read(session(), request(body)))
+    answer = reading.read(session(), request(body))
+    found = results(await answer if isinstance(answer, Coroutine) else answer)
     assert codes(found) == [
         "BadWaitingForInitialData",
         "BadNodeIdUnknown",
