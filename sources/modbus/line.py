@@ -286,6 +286,7 @@ class Gateway:
             unit.lost(("the connection was closed by this side", BAD_CONNECTION_CLOSED))
             if not line.units:
                 line.close()
+                await asyncio.sleep(0)  # the loop closes its sockets a turn later
 
     async def _connected(self) -> Line:
         """The line, dialled unless it stands. Who waited while a call failed is told the same."""
