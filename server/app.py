@@ -35,6 +35,7 @@ from server.plant.commands import Commands
 from server.plant.fresh import FreshReads
 from server.plant.values import ValueStore
 from server.progress import Progress, silent
+from sources.opcua.security import NeedsSurroundings, Surroundings
 from sources.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
@@ -57,12 +58,14 @@ async def run(
     store = ValueStore(plant)
     kept = KeptConstants(data)
     kept.restore(plant, store)
-    supervisors = {
-        entry.name: Supervisor(
-            entry.driver.source(entry.name, entry.settings, entry.tags), store.ingest, stale=entry.stale
-        )
+    sources = [
+        entry.driver.source(entry.name, entry.settings, entry.tags)
         for entry in config.sources
         if entry.enabled
+    ]
+    stale = {entry.name: entry.stale for entry in config.sources}
+    supervisors = {
+        source.name: Supervisor(source, store.ingest, stale=stale[source.name]) for source in sources
     }
     audit = AuditLog(data.audit, segment_bytes=config.audit.file_mib << 20, sync=config.audit.sync)
     collector = Collector(audit)
@@ -77,6 +80,10 @@ async def run(
     identity = await asyncio.to_thread(_identity, config, data)
     trust = TrustList(data.pki, require_crl=not config.opcua.crl_optional)
     await asyncio.to_thread(trust.prepare)
+    surroundings = Surroundings(identity, trust, config.path.parent)
+    for source in sources:
+        if isinstance(source, NeedsSurroundings):
+            source.settle(surroundings)
     nodesets = await asyncio.to_thread(lambda: isa95.load().nodes)
     spaces = (isa95.ISA95, *namespaces(plant))
 

@@ -18,6 +18,9 @@ from sources.modbus.config import ModbusSettings
 from sources.modbus.config import conflict as modbus_conflict
 from sources.modbus.config import parse_tag as modbus_tag
 from sources.modbus.driver import ModbusSource
+from sources.opcua.config import DownstreamSettings
+from sources.opcua.config import parse_tag as opcua_tag
+from sources.opcua.driver import OpcUaSource
 from sources.source import Source
 from sources.spec import TagSpec
 from sources.tag import Tag
@@ -46,5 +49,6 @@ DRIVERS: Final[Mapping[str, Driver]] = {
         Driver("modbus", ModbusSettings, modbus_tag, ModbusSource, modbus_conflict),
         Driver("logix", LogixSettings, logix_tag, LogixSource),
         Driver("slc", SlcSettings, slc_tag, SlcSource),
+        Driver("opcua", DownstreamSettings, opcua_tag, OpcUaSource),
     )
 }

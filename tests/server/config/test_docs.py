@@ -28,6 +28,8 @@ SECTIONS = {
     "driver: slc": ["SlcSettings"],
     "scan": ["ScanStanza"],
     "stale": ["StaleStanza"],
+    "driver: opcua": ["DownstreamSettings"],
+    "deadband": ["DeadbandSettings"],
     "assets": ["AssetStanza"],
     "classes": ["ClassStanza"],
     "properties": ["PropertyStanza", "OwnPropertyStanza"],

@@ -87,4 +87,5 @@ def test_sources_are_told_apart_by_their_driver(whole: dict[str, Any]) -> None:
     (source,) = whole["properties"]["sources"]["patternProperties"].values()
     assert source["discriminator"] == {"propertyName": "driver"}
     drivers = [whole["$defs"][one["$ref"].rpartition("/")[2]] for one in source["oneOf"]]
-    assert [driver["properties"]["driver"]["const"] for driver in drivers] == ["modbus", "logix", "slc"]
+    kinds = [driver["properties"]["driver"]["const"] for driver in drivers]
+    assert kinds == ["modbus", "logix", "slc", "opcua"]

@@ -1,0 +1,220 @@
+"""OpcUaSource: one downstream OPC UA server, and the session while it is connected."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, Never
+
+from sources import clock
+from sources.batch import Batch, Emit
+from sources.errors import ConnectionLost
+from sources.opcua import wire
+from sources.opcua.channel import ServiceError
+from sources.opcua.config import DownstreamSettings, OpcUaTag
+from sources.opcua.connection import Connection, chunks, connect
+from sources.opcua.fit import fit, to_device
+from sources.opcua.kept import Device
+from sources.opcua.scan import Scan
+from sources.opcua.security import Surroundings, where
+from sources.opcua.stack import encode_variant, ua
+from sources.quality import (
+    BAD_COMMUNICATION_ERROR,
+    BAD_CONFIGURATION_ERROR,
+    BAD_NOT_CONNECTED,
+    BAD_NOT_WRITABLE,
+    BAD_RESOURCE_UNAVAILABLE,
+    BAD_TYPE_MISMATCH,
+    GOOD,
+    Quality,
+    is_bad,
+)
+from sources.statistics import ScanStatistics
+from sources.tag import Tag, Value
+
+log = logging.getLogger(__name__)
+
+RECHECK: Final = 60.0
+"""Seconds after which nodes the server does not have are looked for again."""
+
+_TOO_MANY: Final = 0x80100000
+
+
+class OpcUaSource:
+    """See `sources.source.Source`."""
+
+    def __init__(
+        self, name: str, settings: DownstreamSettings, tags: Sequence[OpcUaTag], *, recheck: float = RECHECK
+    ) -> None:
+        self._device = Device(name, settings, tuple(tags), recheck)
+
+    @property
+    def name(self) -> str:
+        """See Source."""
+        return self._device.name
+
+    @property
+    def address(self) -> str:
+        """See Source."""
+        return where(self._device.settings.url)
+
+    @property
+    def tags(self) -> Sequence[OpcUaTag]:
+        """See Source."""
+        return self._device.tags
+
+    @property
+    def statistics(self) -> Mapping[str, ScanStatistics]:
+        """What was counted, by the name of the scan class, over all connections."""
+        return self._device.statistics
+
+    @property
+    def device(self) -> Device:
+        """What is known of the server over all connections."""
+        return self._device
+
+    def settle(self, surroundings: Surroundings) -> None:
+        """Take the application's identity and trust list, from the next connection on."""
+        self._device.surroundings = surroundings
+
+    def replace_tags(self, tags: Sequence[OpcUaTag]) -> None:
+        """Read other tags from the next connection on; what was counted and learnt is forgotten."""
+        device = self._device
+        self._device = Device(device.name, device.settings, tuple(tags), device.recheck, device.surroundings)
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[OpcUaSession]:
+        """Dial. Raises Unreachable, Refused."""
+        device = self._device
+        connection = await connect(device.settings, device.surroundings)
+        keep = False
+        try:
+            yield OpcUaSession(device, connection)
+        except ConnectionLost:
+            keep = True
+            raise
+        finally:
+            if keep:
+                await connection.channel.gone()
+            else:
+                device.plan = None
+                await connection.end()
+
+
+class OpcUaSession:
+    """See `sources.source.Session`."""
+
+    def __init__(self, device: Device, connection: Connection) -> None:
+        self._device = device
+        self._connection = connection
+
+    async def scan(self, emit: Emit) -> Never:
+        """See Session."""
+        await Scan(self._device, self._connection, emit).run()
+
+    async def read(self, tags: Sequence[Tag[Any]]) -> Batch:
+        """See Session; values of now (MaxAge 0)."""
+        wanted = tuple(tags)
+        found: list[tuple[Value, Quality, int]] = [(None, BAD_CONFIGURATION_ERROR, 0)] * len(wanted)
+        nodes = await self._nodes(wanted)
+        asked = [(place, node) for place, node in enumerate(nodes) if node is not None]
+        for part in chunks(asked, self._connection.limits.read):
+            request = ua.ReadRequest()
+            request.Parameters.MaxAge = 0
+            request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Source
+            request.Parameters.NodesToRead = [
+                ua.ReadValueId(NodeId=node, AttributeId=ua.AttributeIds.Value) for _, node in part
+            ]
+            response = await self._connection.ask(request, ua.ReadResponse)
+            results = response.Results or []
+            if len(results) != len(part):
+                raise ConnectionLost("a Read was answered in part", BAD_COMMUNICATION_ERROR)
+            for (place, _), result in zip(part, results, strict=True):
+                found[place] = _taken(result, wanted[place])
+        values, qualities, times = zip(*found, strict=True) if found else ((), (), ())
+        return Batch(wanted, values, qualities, times, clock.now())
+
+    async def write(self, pairs: Sequence[tuple[Tag[Any], Value]]) -> list[Quality]:
+        """See Session. What could not be sent is BadNotConnected; the device's own codes pass untouched."""
+        return [await self._write(tag, value) for tag, value in pairs]
+
+    async def _write(self, tag: OpcUaTag, value: Value) -> Quality:
+        if not tag.writable:
+            return BAD_NOT_WRITABLE
+        try:
+            (node,) = await self._nodes((tag,))
+            if node is None:
+                return BAD_CONFIGURATION_ERROR
+            kind = await self._kind(tag, node)
+        except ConnectionLost:
+            return BAD_NOT_CONNECTED  # of the looking: nothing was written
+        variant = to_device(value, kind)
+        if variant is None:
+            log.info("%s: %r is no value for %s", self._device.name, value, tag.address)
+            return BAD_TYPE_MISMATCH
+        return (await self.forward([(node, variant)], tag.name))[0]
+
+    async def forward(self, pairs: Sequence[tuple[Any, Any]], what: str) -> list[Quality]:
+        """Write Variants to nodes, once. Raises ConnectionLost where nobody knows what was done."""
+        request = ua.WriteRequest()
+        request.Parameters.NodesToWrite = [
+            ua.WriteValue(NodeId=node, AttributeId=ua.AttributeIds.Value, Value=ua.DataValue(Value=variant))
+            for node, variant in pairs
+        ]
+        channel = self._connection.channel
+        try:
+            future = channel.send(request, self._device.settings.timeout)
+        except ServiceError as error:
+            return [BAD_RESOURCE_UNAVAILABLE if error.code == _TOO_MANY else error.code] * len(pairs)
+        except ConnectionLost:
+            return [BAD_NOT_CONNECTED] * len(pairs)
+        try:
+            response = await channel.outcome(future, request, ua.WriteResponse)
+        except ServiceError as error:
+            return [error.code] * len(pairs)
+        except ConnectionLost as lost:
+            raise ConnectionLost(
+                f"{lost}, after writing {what}: it may have been carried out", lost.quality
+            ) from None
+        codes = [int(code.value) for code in response.Results or []]
+        if len(codes) != len(pairs):
+            raise ConnectionLost(
+                f"a Write was answered in part, after writing {what}: it may have been carried out",
+                BAD_COMMUNICATION_ERROR,
+            )
+        return codes
+
+    async def _nodes(self, tags: Sequence[OpcUaTag]) -> list[Any | None]:
+        plan = self._device.plan
+        if plan is not None and all(id(tag) in plan.nodes for tag in tags):
+            return [plan.nodes[id(tag)] for tag in tags]
+        found = await self._connection.resolve([tag.address for tag in tags])
+        return [None if isinstance(node, str) else node for node in found]
+
+    async def _kind(self, tag: OpcUaTag, node: Any) -> int:
+        """The built-in type the device has for a tag: as it was last seen, or else looked up."""
+        plan = self._device.plan
+        for subscription in plan.subscriptions if plan is not None else ():
+            for place, other in enumerate(subscription.tags):
+                if other is tag and subscription.kinds[place]:
+                    return subscription.kinds[place]
+        value, kind = await self._connection.read(
+            [(node, ua.AttributeIds.Value), (node, ua.AttributeIds.DataType)]
+        )
+        if value.Value is not None and value.Value.VariantType.value:
+            return int(value.Value.VariantType.value)
+        if kind.Value is not None and isinstance(kind.Value.Value, ua.NodeId):
+            return await self._connection.built_in(kind.Value.Value) or tag.type.value
+        return tag.type.value
+
+
+def _taken(result: Any, tag: OpcUaTag) -> tuple[Value, Quality, int]:
+    """Value, quality and source time of the stack's DataValue."""
+    status = int(result.StatusCode.value) if result.StatusCode is not None else GOOD
+    time = clock.from_datetime(result.SourceTimestamp) if result.SourceTimestamp is not None else 0
+    if is_bad(status) or result.Value is None:
+        return None, status, time
+    kind, raw, _ = wire.variant(encode_variant(result.Value), 0)
+    value, quality = fit(kind, raw, tag.type)
+    return value, quality if quality != GOOD else status, time
