@@ -17,7 +17,7 @@ from sources.opcua.address import NodeAddress, PathAddress, Step
 from sources.opcua.channel import Channel, ServiceError
 from sources.opcua.config import DownstreamSettings
 from sources.opcua.security import Surroundings, Way, choose, user_token
-from sources.opcua.stack import NONE, status_name, ua
+from sources.opcua.stack import NONE, local, status_name, ua
 from sources.quality import BAD_COMMUNICATION_ERROR
 
 log = logging.getLogger(__name__)
@@ -202,8 +202,8 @@ class Connection:
                 if code & 0x80000000 or not result.Targets:
                     found[place] = f"the server has no such path ({status_name(code)})"
                 else:
-                    target = result.Targets[0].TargetId
-                    found[place] = ua.NodeId(target.Identifier, target.NamespaceIndex, target.NodeIdType)
+                    node = local(result.Targets[0].TargetId)
+                    found[place] = "the path leads to another server" if node is None else node
         return found
 
     def _path(self, steps: tuple[Step, ...]) -> Any:
@@ -307,8 +307,9 @@ class Connection:
             )
             if not above:
                 return 0
-            target = above[0].NodeId
-            data_type = ua.NodeId(target.Identifier, target.NamespaceIndex, target.NodeIdType)
+            data_type = local(above[0].NodeId)
+            if data_type is None:
+                return 0
         return 0
 
 

@@ -54,6 +54,13 @@ def decode_variant(data: bytes) -> Any:
     return binary.variant_from_binary(Buffer(data))
 
 
+def local(target: Any) -> Any | None:
+    """The NodeId of an ExpandedNodeId; None for a node of another server."""
+    if getattr(target, "ServerIndex", 0) or getattr(target, "NamespaceUri", None):
+        return None
+    return ua.NodeId(target.Identifier, target.NamespaceIndex, target.NodeIdType)
+
+
 def status_name(code: int) -> str:
     """The symbolic name of a StatusCode, or its number in hex."""
     name = ua.status_codes.code_to_name_doc.get(code & 0xFFFF0000)

@@ -104,6 +104,6 @@ def test_a_tag_has_the_type_of_its_property_or_of_as() -> None:
     assert parse_tag(spec, settings).type is ValueType.Double
     spec = TagSpec("Speed", "nsu=urn:a;s=Speed", ValueType.Double, FAST, encoding="int16")
     assert parse_tag(spec, settings).type is ValueType.Int16
-    for keys, advice in (({"encoding": "string(8)"}, "as: "), ({"words": "ABCD"}, "words: ")):
+    for encoding, words, advice in (("string(8)", None, "as: "), (None, "ABCD", "words: ")):
         with pytest.raises(AddressError, match=advice):
-            parse_tag(TagSpec("Speed", "i=1", ValueType.Double, FAST, **keys), settings)
+            parse_tag(TagSpec("Speed", "i=1", ValueType.Double, FAST, encoding, words), settings)
