@@ -9,12 +9,14 @@ from typing import Any, Final, Never
 
 from sources import clock
 from sources.batch import Batch, Emit
-from sources.errors import ConnectionLost
+from sources.errors import ConnectionLost, Unreachable
 from sources.opcua import wire
 from sources.opcua.channel import ServiceError
 from sources.opcua.config import DownstreamSettings, OpcUaTag
 from sources.opcua.connection import Connection, chunks, connect
 from sources.opcua.fit import fit, to_device
+from sources.opcua.importing import Importing
+from sources.opcua.imports import CallResult, Mirror, Wanted
 from sources.opcua.kept import Device
 from sources.opcua.scan import Scan
 from sources.opcua.security import Surroundings, where
@@ -78,10 +80,35 @@ class OpcUaSource:
         """Take the application's identity and trust list, from the next connection on."""
         self._device.surroundings = surroundings
 
+    def mirror(self, mirror: Mirror, imports: Sequence[Wanted]) -> None:
+        """Have nodes imported and shown there, from the next connection on."""
+        self._device.imports = tuple(imports)
+        self._device.importing = Importing(self, self._device.settings, mirror)
+
+    @property
+    def acts_as(self) -> str:
+        """See imports.Device."""
+        return f"service:{self._device.settings.user or 'anonymous'}"
+
+    async def write_node(self, node: bytes, variant: bytes) -> Quality:
+        """See imports.Device."""
+        return await self._reached().write(node, variant)
+
+    async def call_method(self, holder: bytes, method: bytes, inputs: Sequence[bytes]) -> CallResult:
+        """See imports.Device."""
+        return await self._reached().call(holder, method, inputs)
+
+    def _reached(self) -> Importing:
+        importing = self._device.importing
+        if importing is None or importing.connection is None:
+            raise Unreachable(f"{self.name} ({self.address}) is not connected")
+        return importing
+
     def replace_tags(self, tags: Sequence[OpcUaTag]) -> None:
         """Read other tags from the next connection on; what was counted and learnt is forgotten."""
         device = self._device
         self._device = Device(device.name, device.settings, tuple(tags), device.recheck, device.surroundings)
+        self._device.imports, self._device.importing = device.imports, device.importing
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[OpcUaSession]:
@@ -89,12 +116,17 @@ class OpcUaSource:
         device = self._device
         connection = await connect(device.settings, device.surroundings)
         keep = False
+        importing = device.importing
+        if importing is not None:
+            importing.connection = connection
         try:
             yield OpcUaSession(device, connection)
         except ConnectionLost:
             keep = True
             raise
         finally:
+            if importing is not None:
+                importing.gone()
             if keep:
                 await connection.channel.gone()
             else:

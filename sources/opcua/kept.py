@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sources.opcua.config import DownstreamSettings, OpcUaTag
+from sources.opcua.importing import Importing
+from sources.opcua.imports import Wanted
 from sources.opcua.security import Surroundings
 from sources.statistics import ScanStatistics
 from sources.tag import ScanClass
@@ -33,6 +35,8 @@ class Subscription:
     sequence: int = 0
     heard: float = 0.0
     """When it was last heard of, by the loop's clock."""
+    watched: tuple[bytes, ...] = ()
+    """The imported variables it watches in place of tags, by their keys here."""
     odd: set[int] = field(default_factory=set)
     """Places whose values do not fit their tags; told once."""
 
@@ -63,6 +67,9 @@ class Device:
     statistics: dict[str, ScanStatistics] = field(default_factory=dict)
     plan: Plan | None = None
     """Of the last connection: its subscriptions may still be there."""
+    imports: tuple[Wanted, ...] = ()
+    importing: Importing | None = None
+    """How imported nodes are named and reached there; None where none are."""
     told: set[str] = field(default_factory=set)
     """Tags whose lack stands in the log."""
     transferred: int = 0

@@ -214,6 +214,8 @@ class Scan:
                 )
             if subscription.scan is None:
                 self._watched(notification)
+            elif subscription.watched:
+                self._imported(subscription, notification)
             elif wire.is_data_change(notification):
                 self._values(subscription, notification.body)
 
@@ -253,6 +255,12 @@ class Scan:
         if its is not None:
             its.reads += 1
             its.measured = time.perf_counter() - began
+
+    def _imported(self, subscription: Subscription, notification: wire.Notification) -> None:
+        importing = self._device.importing
+        if importing is None or not wire.is_data_change(notification):
+            return
+        importing.take(subscription.watched, wire.raw_changes(notification.body))
 
     def _report(  # a batch's columns
         self,
@@ -351,9 +359,48 @@ class Scan:
             waiting = [tag for tag in tags if id(tag) in nodes]
             while waiting:
                 waiting = await self._subscribe(plan, scan, waiting)
+        await self._import(plan)
         await self._watch(plan)
         self._tell_missing(plan)
         device.plan = plan
+
+    async def _import(self, plan: Plan) -> None:
+        """Find what is imported, have it shown, and watch its variables."""
+        importing = self._device.importing
+        if importing is None:
+            return
+        importing.forget()
+        for wanted in self._device.imports:
+            watched = await importing.run(wanted)
+            while watched:
+                watched = await self._subscribe_imported(plan, wanted.scan, watched)
+
+    async def _subscribe_imported(
+        self, plan: Plan, scan: ScanClass, watched: list[tuple[bytes, Any]]
+    ) -> list[tuple[bytes, Any]]:
+        """One subscription for these variables; returns those for which it has no room."""
+        subscription = await self._create(scan, scan.period)
+        subscription.watched = tuple(key for key, _ in watched)
+        self._by_id[subscription.id] = subscription
+        plan.subscriptions.append(subscription)
+        later: list[tuple[bytes, Any]] = []
+        sampling = (self._settings.sampling or scan.period) * 1000
+        places = range(len(watched))
+        for part in chunks(places, self._connection.limits.items):
+            request = ua.CreateMonitoredItemsRequest()
+            request.Parameters.SubscriptionId = subscription.id
+            request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Source
+            request.Parameters.ItemsToCreate = [
+                _item(watched[place][1], place, sampling, self._settings.queue, None) for place in part
+            ]
+            response = await self._connection.ask(request, ua.CreateMonitoredItemsResponse)
+            for place, result in zip(part, response.Results or [], strict=False):
+                code = int(result.StatusCode.value)
+                if code == _TOO_MANY_ITEMS and place:
+                    later.append(watched[place])
+                elif is_bad(code) and self._device.importing is not None:
+                    self._device.importing.take(subscription.watched, [(place, wire.Raw(b"", code, 0))])
+        return later
 
     async def _create(self, scan: ScanClass | None, period: float) -> Subscription:
         settings = self._settings

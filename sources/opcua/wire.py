@@ -293,7 +293,7 @@ def skip_variant(data: bytes, at: int, depth: int = 0) -> int:
     kind = mask & 0x3F
     at += 1
     if not mask & 0x80:
-        return at if kind == NOTHING else _skip(data, at, kind, depth)
+        return at if kind == NOTHING else skip(data, at, kind, depth)
     (count,) = _i32(data, at)
     at += 4
     size = _SIZES.get(kind)
@@ -302,7 +302,7 @@ def skip_variant(data: bytes, at: int, depth: int = 0) -> int:
         _fits(data, at, 0)
     else:
         for _ in range(max(count, 0)):
-            at = _skip(data, at, kind, depth)
+            at = skip(data, at, kind, depth)
     if mask & 0x40:
         (count,) = _i32(data, at)
         at += 4 + 4 * max(count, 0)
@@ -310,7 +310,8 @@ def skip_variant(data: bytes, at: int, depth: int = 0) -> int:
     return at
 
 
-def _skip(data: bytes, at: int, kind: int, depth: int) -> int:
+def skip(data: bytes, at: int, kind: int, depth: int = 0) -> int:
+    """Where a value of a built-in type ends. Raises Malformed, struct.error, IndexError."""
     size = _SIZES.get(kind)
     if size is not None:
         _fits(data, at, size)
@@ -443,3 +444,67 @@ def text_of(encoded: bytes) -> str | None:
     if not mask & 2:
         return None
     return encoded[at + 4 : _skip_string(encoded, at)].decode("utf-8", "replace")
+
+
+# --- Values as they are, for nodes that are passed on
+
+
+class Raw(NamedTuple):
+    """A DataValue: the bytes of its Variant (empty for none), its StatusCode, its SourceTimestamp or 0."""
+
+    variant: bytes
+    status: int
+    time: int
+
+
+def raw_value(data: bytes, at: int) -> tuple[Raw, int]:
+    """A DataValue as it is, and where it ends. Raises Malformed, struct.error, IndexError."""
+    mask = data[at]
+    at += 1
+    value = b""
+    status = time = 0
+    if mask & 1:
+        end = skip_variant(data, at)
+        value = data[at:end]
+        at = end
+    if mask & 2:
+        (status,) = _u32(data, at)
+        at += 4
+    if mask & 4:
+        (time,) = _i64(data, at)
+        at += 8
+    at += (2 if mask & 0x10 else 0) + (8 if mask & 8 else 0) + (2 if mask & 0x20 else 0)
+    _fits(data, at, 0)
+    return Raw(value, status, time), at
+
+
+def read_results(data: bytes) -> tuple[int, list[Raw]]:
+    """Decode a ReadResponse: its ServiceResult, and its values as they are. Raises Malformed."""
+    try:
+        result, at = _response_header(data)
+        if result & 0x80000000:
+            return result, []
+        (count,) = _i32(data, at)
+        at += 4
+        found = []
+        for _ in range(max(count, 0)):
+            value, at = raw_value(data, at)
+            found.append(value)
+    except (struct.error, IndexError) as error:
+        raise Malformed(f"a ReadResponse ends too early: {error}") from None
+    return result, found
+
+
+def raw_changes(data: bytes) -> list[tuple[int, Raw]]:
+    """Decode the body of a DataChangeNotification: handles, and values as they are. Raises Malformed."""
+    found = []
+    try:
+        (count,) = _i32(data, 0)
+        at = 4
+        for _ in range(max(count, 0)):
+            (handle,) = _u32(data, at)
+            value, at = raw_value(data, at + 4)
+            found.append((handle, value))
+    except (struct.error, IndexError) as error:
+        raise Malformed(f"a DataChangeNotification ends too early: {error}") from None
+    return found
