@@ -25,6 +25,7 @@ from server.datadir import DataDirectory
 from server.mqtt.embedded import EmbeddedBroker
 from server.mqtt.publisher import MqttPublisher
 from server.mqtt.settings import EMBEDDED
+from server.namespaces import KeptNamespaces
 from server.observe.control import ControlServer
 from server.observe.http import MetricsServer
 from server.observe.observer import Observer, Running
@@ -33,8 +34,10 @@ from server.opcua.users import UserStore
 from server.plant.build import namespaces, node_ids
 from server.plant.commands import Commands
 from server.plant.fresh import FreshReads
+from server.plant.model import Plant
 from server.plant.values import ValueStore
 from server.progress import Progress, silent
+from sources.opcua.imports import CanImport, Wanted
 from sources.opcua.security import NeedsSurroundings, Surroundings
 from sources.supervisor import Supervisor
 
@@ -85,6 +88,7 @@ async def run(
         if isinstance(source, NeedsSurroundings):
             source.settle(surroundings)
     nodesets = await asyncio.to_thread(lambda: isa95.load().nodes)
+    kept_namespaces = KeptNamespaces(data)
     spaces = (isa95.ISA95, *namespaces(plant))
 
     async with AsyncExitStack() as stack:
@@ -96,7 +100,7 @@ async def run(
             config.opcua,
             plant=plant,
             nodesets=nodesets,
-            namespaces=spaces,
+            namespaces=(*spaces, *kept_namespaces.uris),
             store=store,
             commands=commands,
             identity=identity,
@@ -104,10 +108,14 @@ async def run(
             users=UserStore(data.users),
             refresh=FreshReads(store, supervisors).read,
             sources=tuple(supervisors.values()),
+            namespace_added=kept_namespaces.add,
             progress=progress,
         )
         stack.push_async_callback(server.stop)
         await server.start()
+        for source in sources:
+            if isinstance(source, CanImport):
+                source.mirror(server.imported, _imports(plant, source.name))
         # The address space stays: the collector need never look through it again, not even at the end.
         gc.collect()
         gc.freeze()
@@ -146,6 +154,15 @@ async def run(
             for supervisor in supervisors.values():
                 group.create_task(supervisor.run(), name=f"source {supervisor.status.name}")
             ready(running)
+
+
+def _imports(plant: Plant, source: str) -> list[Wanted]:
+    """What the plant imports of a source."""
+    return [
+        Wanted(one.path, one.imported.below, one.imported.scan)
+        for one in plant.equipment
+        if one.imported is not None and one.imported.source == source
+    ]
 
 
 def _identity(config: Configuration, data: DataDirectory) -> ApplicationIdentity:

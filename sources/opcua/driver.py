@@ -83,6 +83,8 @@ class OpcUaSource:
     def mirror(self, mirror: Mirror, imports: Sequence[Wanted]) -> None:
         """Have nodes imported and shown there, from the next connection on."""
         self._device.imports = tuple(imports)
+        if not imports:
+            return
         self._device.importing = Importing(self, self._device.settings, mirror)
 
     @property

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from sources.opcua.address import UA_URI, OpcUaAddress
 from sources.opcua.wire import Raw
@@ -55,6 +55,8 @@ class Model:
     holder: str
     nodes: Mapping[bytes, ImportedNode] = field(default_factory=dict)
     tops: tuple[bytes, ...] = ()
+    period: float = 1.0
+    """Seconds between two reports of its values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,15 @@ class Mirror(Protocol):
 
     def lose(self, device: Device, quality: Quality) -> None:
         """The device is gone: mark what it brought."""
+        ...
+
+
+@runtime_checkable
+class CanImport(Protocol):
+    """A source whose nodes can be imported."""
+
+    def mirror(self, mirror: Mirror, imports: Sequence[Wanted]) -> None:
+        """Have nodes imported and shown there, from the next connection on."""
         ...
 
 

@@ -77,6 +77,8 @@ class Scan:
         self._most = _MAX_PUBLISHES
         self._acknowledge: list[tuple[int, int]] = []
         self._by_id: dict[int, Subscription] = {}
+        self._stale = False
+        """Whether the device's model has changed since what is imported was looked at."""
         self._again: float | None = None
         """When to plan again, by the loop's clock."""
 
@@ -308,6 +310,7 @@ class Scan:
 
     def _changed(self, what: str) -> None:
         self._device.model_changes += 1
+        self._stale = True
         log.info("%s: %s: looking at its nodes again", self._device.name, what)
         self._again = min(self._again or math.inf, self._clock() + _SETTLE)
 
@@ -333,23 +336,32 @@ class Scan:
         unresolved = {key: why for key, why in missing.items() if plan and key in plan.missing}
         lacking = set(plan.missing) - set(unresolved) if plan is not None else set()
         same = plan is not None and plan.nodes == nodes and plan.namespaces == self._connection.namespaces
-        if not same or lacking:
-            old = [subscription.id for subscription in self._by_id.values()]
+        if not same or lacking or (self._stale and self._device.imports):
+            # The one that watches the server stays: what changes meanwhile is not missed.
+            watch = next((one for one in self._by_id.values() if one.scan is None), None)
+            old = [subscription.id for subscription in self._by_id.values() if subscription is not watch]
             request = ua.DeleteSubscriptionsRequest()
             request.Parameters.SubscriptionIds = old
             await self._connection.ask(request, ua.DeleteSubscriptionsResponse)
-            self._by_id.clear()
-            self._acknowledge = []
+            for number in old:
+                del self._by_id[number]
+            self._acknowledge = [one for one in self._acknowledge if one[0] in self._by_id]
             self._device.plan = None
-            await self._plan(nodes, missing)
+            await self._plan(nodes, missing, watch)
         self._next_check()
 
-    async def _plan(self, nodes: dict[int, Any] | None = None, missing: dict[int, str] | None = None) -> None:
+    async def _plan(
+        self,
+        nodes: dict[int, Any] | None = None,
+        missing: dict[int, str] | None = None,
+        watch: Subscription | None = None,
+    ) -> None:
         """Find every tag's node, and subscribe."""
         device, connection = self._device, self._connection
+        watch = watch or await self._watch()
         if nodes is None or missing is None:
             nodes, missing = await self._resolve()
-        plan = Plan(connection.namespaces, connection.start_time, nodes, missing)
+        plan = Plan(connection.namespaces, connection.start_time, nodes, missing, [watch])
         classes: dict[ScanClass, list[Tag[Any]]] = defaultdict(list)
         for tag in device.tags:
             classes[tag.scan].append(tag)
@@ -360,7 +372,6 @@ class Scan:
             while waiting:
                 waiting = await self._subscribe(plan, scan, waiting)
         await self._import(plan)
-        await self._watch(plan)
         self._tell_missing(plan)
         device.plan = plan
 
@@ -370,6 +381,7 @@ class Scan:
         if importing is None:
             return
         importing.forget()
+        self._stale = False
         for wanted in self._device.imports:
             watched = await importing.run(wanted)
             while watched:
@@ -511,11 +523,10 @@ class Scan:
             DeadbandValue=deadband.percent if deadband.percent is not None else deadband.absolute,
         )
 
-    async def _watch(self, plan: Plan) -> None:
+    async def _watch(self) -> Subscription:
         """Watch the server itself. A server that has no such events is not watched for them."""
         subscription = await self._create(None, _WATCH)
         self._by_id[subscription.id] = subscription
-        plan.subscriptions.append(subscription)
         model = ua.EventFilter(
             SelectClauses=[
                 ua.SimpleAttributeOperand(
@@ -527,15 +538,12 @@ class Scan:
             WhereClause=ua.ContentFilter(
                 Elements=[
                     ua.ContentFilterElement(
-                        FilterOperator=ua.FilterOperator.OfType,
-                        FilterOperands=[
-                            ua.LiteralOperand(
-                                Value=ua.Variant(
-                                    ua.NodeId(ua.ObjectIds.BaseModelChangeEventType), ua.VariantType.NodeId
-                                )
-                            )
-                        ],
-                    )
+                        FilterOperator=ua.FilterOperator.Or,
+                        FilterOperands=[ua.ElementOperand(Index=1), ua.ElementOperand(Index=2)],
+                    ),
+                    _of_type(ua.ObjectIds.GeneralModelChangeEventType),
+                    # Some servers take no subtype for its supertype.
+                    _of_type(ua.ObjectIds.BaseModelChangeEventType),
                 ]
             ),
         )
@@ -556,6 +564,7 @@ class Scan:
                     self._device.name,
                     status_name(int(result.StatusCode.value)),
                 )
+        return subscription
 
     def _tell_missing(self, plan: Plan) -> None:
         device = self._device
@@ -648,6 +657,11 @@ def _item(  # the parameters of the service
             DiscardOldest=True,
         ),
     )
+
+
+def _of_type(number: int) -> Any:
+    operand = ua.LiteralOperand(Value=ua.Variant(ua.NodeId(number), ua.VariantType.NodeId))
+    return ua.ContentFilterElement(FilterOperator=ua.FilterOperator.OfType, FilterOperands=[operand])
 
 
 def _following(sequence: int) -> int:

@@ -35,7 +35,7 @@ _NON_HIERARCHICAL: Final = 32
 _A: Final = ua.AttributeIds
 _OF_ALL: Final = (_A.BrowseName, _A.DisplayName, _A.Description)
 _OF_CLASS: Final[dict[int, tuple[int, ...]]] = {
-    _OBJECT: (),
+    _OBJECT: (_A.EventNotifier,),
     _VARIABLE: (
         _A.Value,
         _A.DataType,
@@ -64,6 +64,8 @@ _KEPT: Final = frozenset(
     }
 )
 _CURRENT_READ_AND_WRITE: Final = 0x03
+_SUBSCRIBE_TO_EVENTS: Final = 0x01
+_HISTORY: Final = 0x0C
 _NUMBER_TYPES: Final = frozenset({26, 27, 28})
 _ENUMERATION: Final = 29
 _LAST_BUILT_IN: Final = 25
@@ -304,10 +306,30 @@ class Walk:
                 values[node.key] = moved(self._mapper, met.raw[_A.Value])
                 if met.node_class == _VARIABLE and not met.is_type:
                     watched.append((node.key, met.node))
+        self._tell_refused()
         for why, count in odd.items():
             log.warning("%s: %d nodes are left out of the import: %s", self._name, count, why)
         found = tuple(self._mapper.node_id(top) for top in tops if top in self._met)
-        return Walked(Model(wanted.holder, nodes, found), values, watched)
+        return Walked(Model(wanted.holder, nodes, found, wanted.scan.period), values, watched)
+
+    def _tell_refused(self) -> None:
+        """What of the device is not passed on is said, not dropped."""
+        notifiers = sum(
+            met.node_class == _OBJECT and _bits(met.raw.get(_A.EventNotifier)) & _SUBSCRIBE_TO_EVENTS != 0
+            for met in self._met.values()
+        )
+        historians = sum(
+            met.node_class == _VARIABLE and _bits(met.raw.get(_A.UserAccessLevel)) & _HISTORY != 0
+            for met in self._met.values()
+        )
+        if notifiers:
+            log.info(
+                "%s: %d imported objects have events there; they are refused here", self._name, notifiers
+            )
+        if historians:
+            log.info(
+                "%s: %d imported variables have a history there; it is refused here", self._name, historians
+            )
 
     def _node(self, there: bytes, met: _Met) -> ImportedNode:
         """Raises Unmappable."""
@@ -339,6 +361,11 @@ class Walk:
             mapper.node_id(met.super) if met.super else b"",
             met.is_type,
         )
+
+
+def _bits(raw: Raw | None) -> int:
+    """The value of an attribute that is a Byte; 0 where there is none."""
+    return raw.variant[1] if raw is not None and len(raw.variant) > 1 and not is_bad(raw.status) else 0
 
 
 def moved(mapper: Mapper, raw: Raw, odd: Callable[[str], None] = lambda _: None) -> Raw:

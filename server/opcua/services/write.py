@@ -14,6 +14,7 @@ from typing import Any, Final, cast
 
 from asyncua import ua
 
+from server.opcua.imported.value import ImportedValue
 from server.opcua.limits import MAX_NODES_PER_WRITE
 from server.opcua.requests import Request, Service, service
 from server.opcua.services import ranges
@@ -153,7 +154,10 @@ class Writing:
                     queued=queued,
                     wanted=awaited,
                 )
-            code = self._to_store(found, cast("StoredValue", point), wanted)
+            if isinstance(point, ImportedValue):
+                code = await self._to_device(found, point, wanted)
+            else:
+                code = self._to_store(found, cast("StoredValue", point), wanted)
         except ServiceFault as fault:
             code = fault.code
             if code == StatusCodes.BadUserAccessDenied:
@@ -162,8 +166,13 @@ class Writing:
                 given = wanted.Value.Value
                 value = given.Value if given is not None else None
                 return await self._commands.refuse(caller, point.property.key, value, code)
-        _tell(session, wanted, code)
+        _tell(session, wanted, code, point.device.acts_as if isinstance(point, ImportedValue) else "")
         return code
+
+    async def _to_device(self, node: Node, imported: ImportedValue, wanted: ua.WriteValue) -> int:
+        """A variable of a downstream server: the whole value, in the name its source is configured with."""
+        held = structs.decode_variant(imported.variant).Value if imported.variant else None
+        return await imported.forward(structs.encode_variant(self._content(node, held, wanted)))
 
     def _check(self, access: Access, node: Node | None, wanted: ua.WriteValue) -> Node:
         """The node, where its value may be written by this user. Raises ServiceFault."""
@@ -224,6 +233,8 @@ def _value(content: Any) -> Any:
 
 def _source(node: Node | None) -> str:
     point = node.value if node is not None else None
+    if isinstance(point, ImportedValue):
+        return point.device.name
     binding = point.property.binding if isinstance(point, Point) else None
     return binding.source if binding is not None else ""
 
@@ -251,7 +262,7 @@ def _level(node: Node) -> int:
     return encoded[1] if encoded is not None else 0
 
 
-def _tell(session: Session, wanted: ua.WriteValue, code: int) -> None:
+def _tell(session: Session, wanted: ua.WriteValue, code: int, acts_as: str = "") -> None:
     """A line of the audit log for what is no point of the plant."""
     caller = session.caller()
     node, outcome = text(key_of(wanted.NodeId))[:_MAX_NODE], status_name(code)
@@ -267,7 +278,8 @@ def _tell(session: Session, wanted: ua.WriteValue, code: int) -> None:
             "user": caller.user,
             "client": caller.client,
             "status": outcome,
-        },
+        }
+        | ({"as": acts_as} if acts_as else {}),
     )
 
 

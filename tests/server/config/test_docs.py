@@ -36,6 +36,7 @@ SECTIONS = {
     "write": ["WriteStanza"],
     "equipment": ["EquipmentStanza"],
     "bindings": ["BindingStanza"],
+    "import": ["ImportStanza"],
 }
 
 
