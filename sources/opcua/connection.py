@@ -143,18 +143,22 @@ class Connection:
 
     async def look(self) -> None:
         """Read what the server says of itself: its namespaces, its limits, since when it runs."""
-        wanted = [_NAMESPACE_ARRAY, _START_TIME, *_LIMITS.values()]
-        found = await self._read([(ua.NodeId(number), ua.AttributeIds.Value) for number in wanted])
+        first = [_NAMESPACE_ARRAY, _START_TIME, _LIMITS["read"]]
+        found = await self._read([(ua.NodeId(number), ua.AttributeIds.Value) for number in first])
         names = _value(found[0])
         if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
             raise ConnectionLost("the server has no readable NamespaceArray", BAD_COMMUNICATION_ERROR)
         self.namespaces = tuple(names)
         self._indexes = {uri: index for index, uri in enumerate(names)}
         self.start_time = _value(found[1])
-        default = self.settings.max_nodes
-        for (name, _), data in zip(_LIMITS.items(), found[2:], strict=True):
-            limit = _value(data)
-            setattr(self.limits, name, limit if isinstance(limit, int) and limit > 0 else default)
+        self.limits.read = self._limit(found[2])
+        others = await self._read([(ua.NodeId(n), ua.AttributeIds.Value) for n in _LIMITS.values()])
+        for name, data in zip(_LIMITS, others, strict=True):
+            setattr(self.limits, name, self._limit(data))
+
+    def _limit(self, data: Any) -> int:
+        limit = _value(data)
+        return limit if isinstance(limit, int) and limit > 0 else self.settings.max_nodes
 
     async def end(self) -> None:
         """Close the session with its subscriptions, and the connection."""

@@ -77,11 +77,11 @@ async def test_a_write_without_an_answer_is_not_repeated(
     lend_password(monkeypatch)
     there.feed("SpeedSP", 1.0)
     async with proxy_to(there.port) as proxy:
-        made = source(proxy.port, [SET_POINT], timeout="1s", **OPERATING)
+        made = source(proxy.port, [SET_POINT], timeout="500ms", **OPERATING)
         made.settle(protected(there, tmp_path))
         async with scanning(made) as its:
             await its.good(SET_POINT)
-            there.bench.device.delay = 3.0
+            there.bench.device.delay = 1.5
             try:
                 with pytest.raises(ConnectionLost, match="may have been carried out"):
                     await its.session.write([(SET_POINT, 500.0)])
