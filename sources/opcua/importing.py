@@ -13,7 +13,7 @@ from sources.opcua.connection import Connection
 from sources.opcua.imports import CallResult, Device, Mirror, Wanted, own_uri
 from sources.opcua.mapping import Layout, Mapper, Unmappable
 from sources.opcua.stack import Buffer, binary, decode_variant, encode_variant, ua
-from sources.opcua.walk import Walk, moved
+from sources.opcua.walk import Walk, moved, read_raw
 from sources.opcua.wire import Raw
 from sources.quality import (
     BAD_COMMUNICATION_ERROR,
@@ -89,6 +89,13 @@ class Importing:
         values = [
             (watched[place], moved(self._mapper, raw, self._tell)) for place, raw in found if place < count
         ]
+        self._mirror.take(self._device, values)
+
+    async def read(self, keys: Sequence[bytes]) -> None:
+        """Read variables by their keys here, and take what they hold. Raises ConnectionLost."""
+        wanted = [(self._node(key), int(ua.AttributeIds.Value)) for key in keys]
+        found = await read_raw(self._live(), wanted)
+        values = [(key, moved(self._mapper, raw, self._tell)) for key, raw in zip(keys, found, strict=True)]
         self._mirror.take(self._device, values)
 
     def _tell(self, what: str) -> None:

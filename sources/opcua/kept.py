@@ -37,6 +37,10 @@ class Subscription:
     """When it was last heard of, by the loop's clock."""
     watched: tuple[bytes, ...] = ()
     """The imported variables it watches in place of tags, by their keys here."""
+    taken_over: bool = False
+    """Whether it was, and the word of that which is meant for the session before may still come to us."""
+    unheard: set[int] = field(default_factory=set)
+    """Places of which nothing has come since it was taken over from a lost connection."""
     odd: set[int] = field(default_factory=set)
     """Places whose values do not fit their tags; told once."""
 

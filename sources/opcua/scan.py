@@ -25,6 +25,7 @@ from sources.opcua.connection import Connection, chunks
 from sources.opcua.fit import fit
 from sources.opcua.kept import Device, Plan, Subscription
 from sources.opcua.stack import status_name, ua
+from sources.opcua.walk import read_raw
 from sources.quality import (
     BAD_COMMUNICATION_ERROR,
     BAD_CONFIGURATION_ERROR,
@@ -161,10 +162,12 @@ class Scan:
             if _behind(answer.sequence, expected):
                 return  # known already
             await self._fetch(subscription, answer.sequence)
-        if not answer.notifications:
+        if answer.notifications:
+            self._message(subscription, answer)
+        else:
             self._alive(subscription)
-            return
-        self._message(subscription, answer)
+        if subscription.unheard and not answer.more:
+            await self._ask(subscription)
 
     def _refused(self, code: int) -> None:
         name = status_name(code)
@@ -209,12 +212,14 @@ class Scan:
         self._acknowledge.append((subscription.id, message.sequence))
         for notification in message.notifications:
             status = wire.status_change(notification)
-            if status is not None:
+            if status == _GOOD_TRANSFERRED and subscription.taken_over:
+                subscription.taken_over = False
+            elif status is not None:
                 self._device.plan = None
                 raise ConnectionLost(
                     f"the device ended a subscription: {status_name(status)}", BAD_CONNECTION_CLOSED
                 )
-            if subscription.scan is None:
+            elif subscription.scan is None:
                 self._watched(notification)
             elif subscription.watched:
                 self._imported(subscription, notification)
@@ -223,8 +228,15 @@ class Scan:
 
     def _values(self, subscription: Subscription, body: bytes) -> None:
         began = time.perf_counter()
+        self._take_in(subscription, wire.changes(body))
+        its = self._device.statistics[subscription.scan.name] if subscription.scan else None
+        if its is not None:
+            its.reads += 1
+            its.measured = time.perf_counter() - began
+
+    def _take_in(self, subscription: Subscription, found: wire.Changes) -> None:
+        """Report values in columns, each fitted to its tag."""
         received = clock.now()
-        found = wire.changes(body)
         handles, kinds, values, statuses, times = (
             found.handles,
             found.kinds,
@@ -232,6 +244,8 @@ class Scan:
             found.statuses,
             found.times,
         )
+        if subscription.unheard:
+            subscription.unheard.difference_update(handles)
         tags, expected, known = subscription.tags, subscription.expected, subscription.kinds
         count = len(tags)
         for index, handle in enumerate(handles):
@@ -246,7 +260,6 @@ class Scan:
                 if quality != GOOD:
                     statuses[index] = quality
                     self._odd(subscription, handle, kind, quality)
-        its = self._device.statistics[subscription.scan.name] if subscription.scan else None
         good: Quality | Sequence[Quality] = statuses if any(statuses) else GOOD
         if self._settings.queue == 1 or len(set(handles)) == len(handles):
             self._report(subscription, handles, values, good, times, received)
@@ -254,15 +267,40 @@ class Scan:
             for start, end in _runs(handles):
                 cut = slice(start, end)
                 self._report(subscription, handles[cut], values[cut], statuses[cut], times[cut], received)
-        if its is not None:
-            its.reads += 1
-            its.measured = time.perf_counter() - began
+
+    async def _ask(self, subscription: Subscription) -> None:
+        """Read what a server did not send again after a transfer, though it was asked to."""
+        places = sorted(subscription.unheard)
+        subscription.unheard = set()
+        plan, importing = self._device.plan, self._device.importing
+        if plan is None:
+            return
+        if subscription.watched:
+            if importing is not None:
+                await importing.read([subscription.watched[place] for place in places])
+            return
+        tags = [subscription.tags[place] for place in places]
+        found = await read_raw(
+            self._connection, [(plan.nodes[id(tag)], int(ua.AttributeIds.Value)) for tag in tags]
+        )
+        changes = wire.Changes(handles=places)
+        for raw in found:
+            kind, value = wire.NOTHING, None
+            if raw.variant:
+                kind, value, _ = wire.variant(raw.variant, 0)
+            changes.kinds.append(kind)
+            changes.values.append(value)
+            changes.statuses.append(raw.status)
+            changes.times.append(raw.time)
+        self._take_in(subscription, changes)
 
     def _imported(self, subscription: Subscription, notification: wire.Notification) -> None:
         importing = self._device.importing
         if importing is None or not wire.is_data_change(notification):
             return
-        importing.take(subscription.watched, wire.raw_changes(notification.body))
+        found = wire.raw_changes(notification.body)
+        subscription.unheard.difference_update(place for place, _ in found)
+        importing.take(subscription.watched, found)
 
     def _report(  # a batch's columns
         self,
@@ -621,6 +659,8 @@ class Scan:
         for subscription, result in zip(plan.subscriptions, results, strict=True):
             subscription.heard = self._clock()
             self._by_id[subscription.id] = subscription
+            subscription.taken_over = True
+            subscription.unheard = set(range(len(subscription.tags or subscription.watched)))
             await self._catch_up(subscription, result.AvailableSequenceNumbers or [])
         self._tell_missing(plan)
         return True
