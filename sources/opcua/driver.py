@@ -20,7 +20,7 @@ from sources.opcua.imports import CallResult, Mirror, Wanted
 from sources.opcua.kept import Device
 from sources.opcua.scan import Scan
 from sources.opcua.security import Surroundings, where
-from sources.opcua.stack import encode_variant, ua
+from sources.opcua.stack import encode_variant, status_name, ua
 from sources.quality import (
     BAD_COMMUNICATION_ERROR,
     BAD_CONFIGURATION_ERROR,
@@ -36,6 +36,7 @@ from sources.statistics import ScanStatistics
 from sources.tag import Tag, Value
 
 log = logging.getLogger(__name__)
+audit = logging.getLogger("isthmus.audit")
 
 RECHECK: Final = 60.0
 """Seconds after which nodes the server does not have are looked for again."""
@@ -90,7 +91,7 @@ class OpcUaSource:
     @property
     def acts_as(self) -> str:
         """See imports.Device."""
-        return f"service:{self._device.settings.user or 'anonymous'}"
+        return self._device.acts_as
 
     async def write_node(self, node: bytes, variant: bytes) -> Quality:
         """See imports.Device."""
@@ -187,37 +188,60 @@ class OpcUaSession:
         if variant is None:
             log.info("%s: %r is no value for %s", self._device.name, value, tag.address)
             return BAD_TYPE_MISMATCH
-        return (await self.forward([(node, variant)], tag.name))[0]
+        outcome = "unknown"
+        try:
+            quality = await self._forward(node, variant, tag.name)
+            outcome = status_name(quality)
+        finally:
+            self._tell(tag, outcome)
+        return quality
 
-    async def forward(self, pairs: Sequence[tuple[Any, Any]], what: str) -> list[Quality]:
-        """Write Variants to nodes, once. Raises ConnectionLost where nobody knows what was done."""
+    def _tell(self, tag: OpcUaTag, outcome: str) -> None:
+        """A line of the audit log beside that of the user who asked: in whose name the device was told."""
+        device = self._device
+        audit.info(
+            "write %s forwarded to %s as %s: %s",
+            tag.name,
+            device.name,
+            device.acts_as,
+            outcome,
+            extra={
+                "event": "forward",
+                "node": tag.name,
+                "source": device.name,
+                "as": device.acts_as,
+                "status": outcome,
+            },
+        )
+
+    async def _forward(self, node: Any, variant: Any, what: str) -> Quality:
+        """Write a Variant to a node, once. Raises ConnectionLost where nobody knows what was done."""
         request = ua.WriteRequest()
         request.Parameters.NodesToWrite = [
             ua.WriteValue(NodeId=node, AttributeId=ua.AttributeIds.Value, Value=ua.DataValue(Value=variant))
-            for node, variant in pairs
         ]
         channel = self._connection.channel
         try:
             future = channel.send(request, self._device.settings.timeout)
         except ServiceError as error:
-            return [BAD_RESOURCE_UNAVAILABLE if error.code == _TOO_MANY else error.code] * len(pairs)
+            return BAD_RESOURCE_UNAVAILABLE if error.code == _TOO_MANY else error.code
         except ConnectionLost:
-            return [BAD_NOT_CONNECTED] * len(pairs)
+            return BAD_NOT_CONNECTED
         try:
             response = await channel.outcome(future, request, ua.WriteResponse)
         except ServiceError as error:
-            return [error.code] * len(pairs)
+            return error.code
         except ConnectionLost as lost:
             raise ConnectionLost(
                 f"{lost}, after writing {what}: it may have been carried out", lost.quality
             ) from None
         codes = [int(code.value) for code in response.Results or []]
-        if len(codes) != len(pairs):
+        if len(codes) != 1:
             raise ConnectionLost(
-                f"a Write was answered in part, after writing {what}: it may have been carried out",
+                f"the answer to a Write is not one, after writing {what}: it may have been carried out",
                 BAD_COMMUNICATION_ERROR,
             )
-        return codes
+        return codes[0]
 
     async def _nodes(self, tags: Sequence[OpcUaTag]) -> list[Any | None]:
         plan = self._device.plan

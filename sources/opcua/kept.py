@@ -83,3 +83,8 @@ class Device:
     lost_messages: int = 0
     """How many of these the server had no longer."""
     model_changes: int = 0
+
+    @property
+    def acts_as(self) -> str:
+        """In whose name writes and calls are forwarded: whoever asked, the device knows the source's user."""
+        return f"service:{self.settings.user or 'anonymous'}"

@@ -14,11 +14,13 @@ from support.opcua import Running, serving
 from support.proxy import proxy_to
 from support.scanning import Listener, scanning
 
+from server.opcua.subscriptions.subscription import Subscription
 from sources.errors import ConnectionLost, Unreachable
 from sources.opcua.config import OpcUaTag
 from sources.opcua.driver import OpcUaSource
 from sources.quality import BAD_CONNECTION_CLOSED, BAD_TIMEOUT
 from sources.supervisor import SourceState, Supervisor
+from sources.tag import ValueType
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +55,7 @@ async def lost_after(device: OpcUaSource, step: Callable[[Listener], Awaitable[N
 
 
 async def test_subscriptions_outlive_the_connection(there: Running, tmp_path: Path) -> None:
-    speed, state = named("Speed"), named("Count", named("Speed").type.UInt32)
+    speed, state = named("Speed"), named("Count", ValueType.UInt32)
     there.feed("Speed", 1.0)
     there.feed("Count", 7)
     async with proxy_to(there.port) as proxy:
@@ -78,6 +80,29 @@ async def test_subscriptions_outlive_the_connection(there: Running, tmp_path: Pa
             assert list(dict.fromkeys(speeds)) == [2.0, 3.0, 4.0, 5.0]
             assert 1.0 not in speeds
     assert device.device.lost_messages == 0
+
+
+async def test_a_server_that_does_not_send_values_again_is_asked(
+    there: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OPC 10000-4 §5.14.7 has it send them; not every server does."""
+    monkeypatch.setattr(Subscription, "resend", lambda _: None)
+    speed, count = named("Speed"), named("Count", ValueType.UInt32)
+    there.feed("Speed", 1.0)
+    there.feed("Count", 7)
+    async with proxy_to(there.port) as proxy:
+        device = protected_source(there, proxy.port, tmp_path, [speed, count])
+
+        async def until_cut(first: Listener) -> None:
+            await until(lambda: {1.0, 7} <= set(seen(first)))
+            proxy.cut()
+
+        await lost_after(device, until_cut)
+        there.feed("Speed", 2.0)
+        async with scanning(device) as its:
+            await its.good(speed, count)
+            assert device.device.transferred == 1
+            assert (its.listener.value(speed), its.listener.value(count)) == (2.0, 7)
 
 
 async def test_messages_that_never_arrived_are_asked_for_again(there: Running, tmp_path: Path) -> None:
