@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 from cryptography.exceptions import InvalidSignature
@@ -69,8 +69,12 @@ class Limits:
 class Connection:
     """A session. Made by `connect`."""
 
-    def __init__(self, channel: Channel, settings: DownstreamSettings) -> None:
+    def __init__(
+        self, channel: Channel, settings: DownstreamSettings, recheck: Callable[[], object] = lambda: None
+    ) -> None:
+        """``recheck`` looks at the server's certificate again, see `security.Way`."""
         self.channel = channel
+        self.recheck = recheck
         self.settings = settings
         self.namespaces: tuple[str, ...] = ()
         """The server's NamespaceArray."""
@@ -323,7 +327,7 @@ async def connect(settings: DownstreamSettings, surroundings: Surroundings) -> C
     channel = Channel(way.policy, settings.timeout)
     try:
         await channel.open(settings.host, settings.port, settings.url)
-        connection = Connection(channel, settings)
+        connection = Connection(channel, settings, way.recheck)
         await connection.begin(way, surroundings)
     except BaseException:
         await channel.gone()

@@ -45,6 +45,8 @@ _WATCH: Final = 1.0
 """Seconds between two looks at the server itself."""
 _SETTLE: Final = 1.0
 """Seconds between a change of the model and the plan that follows it: changes come in crowds."""
+_TRUST: Final = 2.0
+"""Seconds between two looks at whether the device's certificate is still trusted."""
 _MAX_PUBLISHES: Final = 20
 _MAX_MISSED: Final = 1000
 """Messages asked for again after one gap."""
@@ -80,11 +82,12 @@ class Scan:
         self._by_id: dict[int, Subscription] = {}
         self._stale = False
         """Whether the device's model has changed since what is imported was looked at."""
+        self._trust_at = self._clock() + _TRUST
         self._again: float | None = None
         """When to plan again, by the loop's clock."""
 
     async def run(self) -> Never:
-        """Until cancelled. Raises ConnectionLost."""
+        """Until cancelled. Raises ConnectionLost, and Refused for a server that is trusted no longer."""
         device = self._device
         try:
             if not await self._resume():
@@ -112,7 +115,11 @@ class Scan:
 
     def _patience(self) -> float:
         """Seconds until something is to be done even if nothing comes."""
-        moments = [self._connection.channel.renew_at, *map(self._silent_at, self._by_id.values())]
+        moments = [
+            self._connection.channel.renew_at,
+            self._trust_at,
+            *map(self._silent_at, self._by_id.values()),
+        ]
         if self._again is not None:
             moments.append(self._again)
         return max(0.0, min(moments) - self._clock())
@@ -130,6 +137,9 @@ class Scan:
                 raise ConnectionLost(f"not a word from the device for {silent:.1f} s", BAD_TIMEOUT)
         if now >= self._connection.channel.renew_at:
             await self._connection.channel.renew()
+        if now >= self._trust_at:
+            self._trust_at = now + _TRUST
+            await asyncio.to_thread(self._connection.recheck)
         if self._again is not None and now >= self._again:
             await self._replan()
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol, runtime_checkable
 from urllib.parse import urlsplit
@@ -55,6 +57,8 @@ class Way:
     policy: Any
     certificate: bytes
     """The server's own, DER; empty where none takes part."""
+    recheck: Callable[[], object] = lambda: None
+    """Look at that certificate again, which touches the disk. Raises Refused."""
 
 
 async def choose(settings: DownstreamSettings, surroundings: Surroundings) -> Way:
@@ -73,7 +77,8 @@ async def choose(settings: DownstreamSettings, surroundings: Surroundings) -> Wa
     for name in wanted:
         for endpoint in endpoints:
             if endpoint.SecurityPolicyUri == _POLICY + name and endpoint.SecurityMode == mode:
-                certificate = await asyncio.to_thread(_validated, settings, surroundings, endpoint)
+                check = partial(_validated, settings, surroundings, endpoint)
+                certificate = await asyncio.to_thread(check)
                 identity = surroundings.identity
                 assert identity is not None  # noqa: S101  # _validated refuses without
                 policy = POLICIES[name](
@@ -83,7 +88,7 @@ async def choose(settings: DownstreamSettings, surroundings: Surroundings) -> Wa
                     mode,
                     host_cert_chain=list(identity.issuers),
                 )
-                return Way(endpoint, policy, bytes(policy.peer_certificate))
+                return Way(endpoint, policy, bytes(policy.peer_certificate), check)
     raise Refused(
         f"it offers nothing with security: {settings.security} and {' or '.join(wanted)}; it offers "
         f"{_offered(endpoints)}"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.downstream import OPERATING, SAFE, lend_password, named, protected, source
+from support.net import until
 from support.opcua import OPERATOR, Running, serving
-from support.scanning import scanning
+from support.scanning import Listener, scanning
 
 from sources.errors import Refused
 from sources.opcua.driver import OpcUaSource
+from sources.quality import GOOD
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +54,29 @@ async def test_a_server_nobody_trusts_is_refused_and_kept_to_be_trusted(
     assert "isthmus certs trust" in await refused(device)
     assert surroundings.trust is not None
     assert len(surroundings.trust.rejected()) == 1
+
+
+async def test_a_server_that_is_trusted_no_longer_is_left(
+    there: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lend_password(monkeypatch)
+    speed = named("Speed")
+    device = source(there, [speed], **OPERATING)
+    surroundings = protected(there, tmp_path)
+    device.settle(surroundings)
+    there.feed("Speed", 5.0)
+
+    async def until_distrusted() -> None:
+        async with device.connect() as session, asyncio.timeout(30):
+            heard = Listener()
+            scan = asyncio.create_task(session.scan(heard))
+            await until(lambda: heard.quality(speed) == GOOD)
+            assert surroundings.trust is not None
+            surroundings.trust.distrust(surroundings.trust.trusted()[0].thumbprint)
+            await scan
+
+    with pytest.raises(Refused, match="is not trusted"):
+        await until_distrusted()
 
 
 async def test_without_a_certificate_nothing_is_protected(there: Running) -> None:
