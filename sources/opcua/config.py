@@ -90,10 +90,10 @@ class DownstreamSettings(SettingsModel):
         None, description="{absolute: 0.5} or {percent: 1}: smaller changes of numbers are not reported."
     )
     max_nodes: int = Field(
-        1000,
+        250,
         ge=1,
         le=100_000,
-        description="Nodes a request, where the device has no OperationLimits that say so.",
+        description="Nodes in one request at most; fewer where the device's OperationLimits say so.",
     )
     namespaces: Annotated[dict[str, str], AfterValidator(_namespaces)] = Field(
         {},

@@ -162,7 +162,8 @@ class Connection:
 
     def _limit(self, data: Any) -> int:
         limit = _value(data)
-        return limit if isinstance(limit, int) and limit > 0 else self.settings.max_nodes
+        most = self.settings.max_nodes
+        return min(limit, most) if isinstance(limit, int) and limit > 0 else most
 
     async def end(self) -> None:
         """Close the session with its subscriptions, and the connection."""

@@ -80,7 +80,7 @@ class Importing:
         self._layouts_here.clear()
         for encoding, layout in self._layouts.items():
             self._layouts_here[self._mapper.node_id(encoding)] = layout
-        self._mirror.show(self._device, walked.model, walked.values)
+        await self._mirror.show(self._device, walked.model, walked.values)
         return walked.watched
 
     def take(self, watched: Sequence[bytes], found: Iterable[tuple[int, Raw]]) -> None:

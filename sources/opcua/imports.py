@@ -94,14 +94,17 @@ class Device(Protocol):
 
 
 class Mirror(Protocol):
-    """Whoever shows imported nodes. All of it is synchronous and must not block."""
+    """Whoever shows imported nodes. It must not block; what is synchronous is never cancelled midway."""
 
     def index(self, uri: str) -> int:
         """The index here of a namespace, which is added where it is new."""
         ...
 
-    def show(self, device: Device, model: Model, values: Mapping[bytes, Raw]) -> None:
-        """Show what an import found, in place of what it found before; the rest stays as it is."""
+    async def show(self, device: Device, model: Model, values: Mapping[bytes, Raw]) -> None:
+        """Show what an import found, in place of what it found before; the rest stays as it is.
+
+        Where it is cancelled, the next time sets right what was left half done.
+        """
         ...
 
     def take(self, device: Device, values: Sequence[tuple[bytes, Raw]]) -> None:

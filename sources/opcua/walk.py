@@ -7,6 +7,7 @@ same everywhere and is referred to, never imported.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import enum
 import logging
@@ -26,7 +27,9 @@ from sources.quality import BAD_COMMUNICATION_ERROR, is_bad
 
 log = logging.getLogger(__name__)
 
-_AT_ONCE: Final = 500
+_AT_ONCE: Final = 50
+_A_SLICE: Final = 200
+"""Nodes made before others get a turn."""
 _OBJECT, _VARIABLE, _METHOD = 1, 2, 4
 _OBJECT_TYPE, _VARIABLE_TYPE, _REFERENCE_TYPE, _DATA_TYPE = 8, 16, 32, 64
 _TYPES: Final = frozenset({_OBJECT_TYPE, _VARIABLE_TYPE, _REFERENCE_TYPE, _DATA_TYPE})
@@ -122,7 +125,7 @@ class Walk:
                 wanted.below,
             )
         self._define()
-        return self._result(wanted, tops)
+        return await self._result(wanted, tops)
 
     async def _begin(self, start: Any) -> list[bytes]:
         if key_of(start) and standard_number(key_of(start)) is None:
@@ -290,12 +293,14 @@ class Walk:
 
     # --- The result
 
-    def _result(self, wanted: Wanted, tops: Sequence[bytes]) -> Walked:
+    async def _result(self, wanted: Wanted, tops: Sequence[bytes]) -> Walked:
         nodes: dict[bytes, ImportedNode] = {}
         values: dict[bytes, Raw] = {}
         watched: list[tuple[bytes, Any]] = []
         odd: dict[str, int] = {}
-        for there, met in self._met.items():
+        for number, (there, met) in enumerate(self._met.items()):
+            if number % _A_SLICE == 0:
+                await asyncio.sleep(0)
             try:
                 node = self._node(there, met)
             except Unmappable as error:

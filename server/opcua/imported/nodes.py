@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 from asyncua import ua
 
@@ -32,9 +32,12 @@ from sources.quality import BAD_NO_COMMUNICATION, BAD_NOT_CONNECTED, Quality, is
 log = logging.getLogger(__name__)
 audit = logging.getLogger("isthmus.audit")
 
+T = TypeVar("T")
+
 _OBJECT, _VARIABLE, _METHOD, _VARIABLE_TYPE = 1, 2, 4, 16
 _A: Final = AttributeIds
 _WRITE: Final = 0x02
+_A_SLICE: Final = 200
 _USABLE_SCANS: Final = 3
 """So many periods after a device is gone its last values are no longer usable."""
 
@@ -86,42 +89,51 @@ class ImportedNodes:
             self._added(uri)
         return self._namespaces.index(uri)
 
-    def show(self, device: Device, model: Model, values: Mapping[Key, Raw]) -> None:
-        """See Mirror."""
-        holder = self._space.nodes[self._holders[model.holder]]
+    async def show(self, device: Device, model: Model, values: Mapping[Key, Raw]) -> None:
+        """See Mirror. Slice by slice: others get their turns, and no event tells of too much at once."""
         owner = (device.name, model.holder)
-        before = self._models.get(owner, Model(model.holder))
+        before = self._models.get(owner, Model(model.holder)).nodes
         held = self._values.setdefault(device.name, {})
-        gone = [key for key in before.nodes if key not in model.nodes]
-        other = [
-            key for key, node in model.nodes.items() if key in before.nodes and before.nodes[key] != node
-        ]
-        with self._space.changing():
-            for key in other:
-                self._remove(key, held)
-            for key in gone:
-                owners = self._owners.get(key, set())
-                owners.discard(owner)
-                if not owners:
-                    self._owners.pop(key, None)
+        changed = {key for key, node in model.nodes.items() if key in before and before[key] != node}
+        gone = [key for key in before if key not in model.nodes and self._give_up(key, owner)]
+        for keys in _slices([*changed, *gone]):
+            with self._space.changing():
+                for key in keys:
                     self._remove(key, held)
-            added = [node for node in model.nodes.values() if self._add(device, node, values, held)]
-            for node in model.nodes.values():
-                self._owners.setdefault(node.key, set()).add(owner)
-            if added or other:
-                self._link_all(model.nodes.values())
-            self._hang(holder, model.tops)
+            await asyncio.sleep(0)
+        new = 0
+        for part in _slices(list(model.nodes.values())):
+            with self._space.changing():
+                for node in part:
+                    self._owners.setdefault(node.key, set()).add(owner)
+                    new += self._add(device, node, values, held)
+            await asyncio.sleep(0)
+        if new:
+            for part in _slices(list(model.nodes.values())):
+                with self._space.changing():
+                    self._link_all(part)
+                await asyncio.sleep(0)
+        self._hang(self._space.nodes[self._holders[model.holder]], model.tops)
         self._models[owner] = model
         self.take(device, [(key, raw) for key, raw in values.items() if key in held])
         log.info(
-            "%s: %d nodes below %s: %d new, %d gone, %d changed",
+            "%s: %d nodes below %s: %d new, %d changed, %d gone",
             device.name,
             len(model.nodes),
             model.holder,
-            len(added) - len(other),
+            new - len(changed),
+            len(changed),
             len(gone),
-            len(other),
         )
+
+    def _give_up(self, key: Key, owner: tuple[str, str]) -> bool:
+        """Take a node from an import; whether nobody else has it."""
+        owners = self._owners.get(key, set())
+        owners.discard(owner)
+        if owners:
+            return False
+        self._owners.pop(key, None)
+        return True
 
     def take(self, device: Device, values: Sequence[tuple[Key, Raw]]) -> None:
         """See Mirror."""
@@ -261,6 +273,11 @@ class ImportedNodes:
                 raise InvalidArguments(result.arguments)
             raise ServiceFault(result.status)
         return [structs.decode_variant(output) for output in result.outputs]
+
+
+def _slices(items: list[T]) -> Iterator[list[T]]:
+    """So many at a time that the loop does not notice."""
+    return (items[at : at + _A_SLICE] for at in range(0, len(items), _A_SLICE))
 
 
 def _tell_call(session: Session, device: Device, method: str, code: int) -> None:
