@@ -12,6 +12,7 @@ import gc
 import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from typing import Final
 
 from certs.own import ApplicationIdentity, load_or_make
 from certs.store import TrustList
@@ -39,6 +40,7 @@ from server.plant.values import ValueStore
 from server.progress import Progress, silent
 from sources.opcua.imports import CanImport, Wanted
 from sources.opcua.security import NeedsSurroundings, Surroundings
+from sources.source import Source
 from sources.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
@@ -83,10 +85,8 @@ async def run(
     identity = await asyncio.to_thread(_identity, config, data)
     trust = TrustList(data.pki, require_crl=not config.opcua.crl_optional)
     await asyncio.to_thread(trust.prepare)
-    surroundings = Surroundings(identity, trust, config.path.parent)
     for source in sources:
-        if isinstance(source, NeedsSurroundings):
-            source.settle(surroundings)
+        settle(source, Surroundings(identity, trust, config.path.parent))
     nodesets = await asyncio.to_thread(lambda: isa95.load().nodes)
     kept_namespaces = KeptNamespaces(data)
     spaces = (isa95.ISA95, *namespaces(plant))
@@ -165,6 +165,21 @@ def _imports(plant: Plant, source: str) -> list[Wanted]:
     ]
 
 
+def settle(source: Source, surroundings: Surroundings) -> None:
+    """Lend a source what it needs of the application, if it needs anything."""
+    if isinstance(source, NeedsSurroundings):
+        source.settle(surroundings)
+
+
+def surroundings_of(config: Configuration, data: DataDirectory) -> Surroundings:
+    """What `run` lends its sources, but nothing is made where there is no certificate. Touches the disk."""
+    base = config.path.parent
+    if not (data.pki / "own").is_dir():
+        return Surroundings(base=base)
+    trust = TrustList(data.pki, require_crl=not config.opcua.crl_optional)
+    return Surroundings(_identity(config, data), trust, base)
+
+
 def _identity(config: Configuration, data: DataDirectory) -> ApplicationIdentity:
     return load_or_make(
         data.pki,
@@ -172,6 +187,12 @@ def _identity(config: Configuration, data: DataDirectory) -> ApplicationIdentity
         common_name=config.opcua.application_name,
         hosts=config.opcua.hostnames,
     )
+
+
+_WEAK: Final = {
+    "none": "nobody proves who he is, and values and commands can be read and changed on the wire",
+    "sign": "values can be read on the wire",
+}
 
 
 def weak_lines(config: Configuration) -> list[str]:
@@ -184,10 +205,14 @@ def weak_lines(config: Configuration) -> list[str]:
         "anonymous": "anonymous clients may browse and read",
         "writable": "users with the right role may write to devices",
     }
-    unrecorded = ["audit.refuse_unrecorded: writes are carried out that cannot be recorded"]
-    return [f"opcua.{key}: {sentence}" for key, sentence in sentences.items() if getattr(opcua, key)] + (
-        unrecorded if opcua.writable and not config.audit.refuse_unrecorded else []
-    )
+    found = [f"opcua.{key}: {sentence}" for key, sentence in sentences.items() if getattr(opcua, key)]
+    for entry in config.sources:
+        security = getattr(entry.settings, "security", None)
+        if security in _WEAK:
+            found.append(f"sources.{entry.name}.security: {security}: {_WEAK[security]}")
+    if opcua.writable and not config.audit.refuse_unrecorded:
+        found.append("audit.refuse_unrecorded: writes are carried out that cannot be recorded")
+    return found
 
 
 def tell_stance(config: Configuration) -> None:

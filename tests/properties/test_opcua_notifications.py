@@ -79,7 +79,7 @@ def test_what_is_spoilt_is_malformed_or_read_and_nothing_else(
     cut = bytes(spoilt[: end or len(spoilt)])
     for read in (wire.changes, wire.raw_changes, wire.publish, wire.read_results, wire.republished):
         with contextlib.suppress(wire.Malformed):
-            read(cut)  # type: ignore[operator]
+            read(cut)
     for _, value in _readable(cut):
         with contextlib.suppress(Unmappable):
             Mapper(lambda there: there + 1, {}).variant(value.variant)
@@ -96,4 +96,4 @@ def _readable(data: bytes) -> list[tuple[int, wire.Raw]]:
 def test_a_count_that_is_a_lie_costs_nothing(tail: bytes) -> None:
     for read in (wire.changes, wire.raw_changes):
         with contextlib.suppress(wire.Malformed):
-            read(struct.pack("<i", 2**31 - 1) + tail)  # type: ignore[operator]
+            read(struct.pack("<i", 2**31 - 1) + tail)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
+import pytest
 from support import pki
-from support.isthmus import running
+from support.isthmus import isthmus, running
 from support.net import until
 from support.twoplcs import PASSWORD, USER, rig
 from support.uaclient import Client, ua
@@ -42,7 +44,9 @@ equipment:
 """
 
 
-async def test_a_plc_s_values_pass_two_servers_and_a_write_comes_back(tmp_path: Path) -> None:
+async def test_a_plc_s_values_pass_two_servers_and_a_write_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with rig(tmp_path / "lower") as lower:
         file, data = tmp_path / "upper.yaml", tmp_path / "upper"
         file.write_text(UPPER.format(url=lower.process.ready["opcua"]), encoding="utf-8")
@@ -56,8 +60,10 @@ async def test_a_plc_s_values_pass_two_servers_and_a_write_comes_back(tmp_path: 
             trust = TrustList(mine / "pki")
             trust.prepare()
             trust.trust(theirs / "pki" / "own" / "certificate.der")
-        environment = {"LOWER_PASSWORD": PASSWORD}
-        async with running(tmp_path / "run", "run", file, "--data", data, environment=environment) as upper:
+        monkeypatch.setenv("LOWER_PASSWORD", PASSWORD)
+        looked = await asyncio.to_thread(isthmus, "check", file, "--connect", "--data", data)
+        assert looked.returncode == 0, looked.stdout + looked.stderr
+        async with running(tmp_path / "run", "run", file, "--data", data) as upper:
             client = Client(upper.ready["opcua"])
             client.set_user(USER)
             client.set_password(PASSWORD)
