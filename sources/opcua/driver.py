@@ -125,7 +125,8 @@ class OpcUaSource:
         try:
             yield OpcUaSession(device, connection)
         except ConnectionLost:
-            keep = True
+            # What was subscribed to is taken over by the next connection, so its session is not closed.
+            keep = device.plan is not None
             raise
         finally:
             if importing is not None:

@@ -27,7 +27,13 @@ from server.plant.model import DEFAULT_WRITERS
 from sources.errors import ConnectionLost, Unreachable
 from sources.opcua.imports import Device, ImportedNode, Model
 from sources.opcua.wire import Raw
-from sources.quality import BAD_NO_COMMUNICATION, BAD_NOT_CONNECTED, Quality, is_bad
+from sources.quality import (
+    BAD_NO_COMMUNICATION,
+    BAD_NOT_CONNECTED,
+    BAD_WAITING_FOR_INITIAL_DATA,
+    Quality,
+    is_bad,
+)
 
 log = logging.getLogger(__name__)
 audit = logging.getLogger("isthmus.audit")
@@ -94,7 +100,11 @@ class ImportedNodes:
         owner = (device.name, model.holder)
         before = self._models.get(owner, Model(model.holder)).nodes
         held = self._values.setdefault(device.name, {})
-        changed = {key for key, node in model.nodes.items() if key in before and before[key] != node}
+        changed = {
+            key
+            for key, node in model.nodes.items()
+            if key in before and before[key] != node and owner in self._owners.get(key, ())
+        }
         gone = [key for key in before if key not in model.nodes and self._give_up(key, owner)]
         for keys in _slices([*changed, *gone]):
             with self._space.changing():
@@ -105,13 +115,25 @@ class ImportedNodes:
         for part in _slices(list(model.nodes.values())):
             with self._space.changing():
                 for node in part:
-                    self._owners.setdefault(node.key, set()).add(owner)
-                    new += self._add(device, node, values, held)
+                    if self._add(device, node, values, held):
+                        new += 1
+                        self._owners.setdefault(node.key, set()).add(owner)
+                    elif self._is_own(device, node):
+                        self._owners[node.key].add(owner)
             await asyncio.sleep(0)
+        taken = sum(not self._is_own(device, node) for node in model.nodes.values())
+        if taken:
+            log.error(
+                "%s: %d of the nodes for %s have NodeIds that are taken here, and are left out; give the "
+                "source namespaces of its own",
+                device.name,
+                taken,
+                model.holder,
+            )
         if new:
             for part in _slices(list(model.nodes.values())):
                 with self._space.changing():
-                    self._link_all(part)
+                    self._link_all(node for node in part if self._is_own(device, node))
                 await asyncio.sleep(0)
         self._hang(self._space.nodes[self._holders[model.holder]], model.tops)
         self._models[owner] = model
@@ -126,9 +148,16 @@ class ImportedNodes:
             len(gone),
         )
 
+    def _is_own(self, device: Device, node: ImportedNode) -> bool:
+        """Whether the node that is there was imported from that device."""
+        owners = self._owners.get(node.key)
+        return bool(owners) and all(source == device.name for source, _ in owners or ())
+
     def _give_up(self, key: Key, owner: tuple[str, str]) -> bool:
         """Take a node from an import; whether nobody else has it."""
         owners = self._owners.get(key, set())
+        if owner not in owners:
+            return False  # another's, whose NodeId ours has
         owners.discard(owner)
         if owners:
             return False
@@ -185,7 +214,9 @@ class ImportedNodes:
         )
         raw = values.get(node.key)
         if node.node_class == _VARIABLE and not node.is_type:
-            made.value = held[node.key] = ImportedValue(device, node.key, raw or Raw(b"", 0, 0))
+            made.value = held[node.key] = ImportedValue(
+                device, node.key, raw or Raw(b"", BAD_WAITING_FOR_INITIAL_DATA, 0)
+            )
         elif node.node_class in {_VARIABLE, _VARIABLE_TYPE}:
             made.value = StoredValue(raw.variant if raw else b"", raw.status if raw else 0)
         self._space.add(made)
