@@ -37,6 +37,8 @@ MAX_PENDING: Final = 200
 """Requests that wait for their answers."""
 LIFETIME: Final = 600_000
 """Milliseconds a security token is asked for."""
+_LARGE: Final = 8_192
+"""Bytes of an answer that the loop does not decode itself."""
 _HEADER: Final = 8
 _FAULT: Final = 397
 """The id of a ServiceFault's encoding."""
@@ -181,11 +183,11 @@ class Channel(asyncio.Protocol):
 
         Raises ServiceError for a bad ServiceResult, ConnectionLost where none came.
         """
-        return self._decoded(request, answer, await self.answer_to(request, within=within))
+        return await self._decoded(request, answer, await self.answer_to(request, within=within))
 
     async def outcome(self, sent: asyncio.Future[bytes], request: Any, answer: Any) -> Any:
         """As `request`, of one that was sent already."""
-        return self._decoded(request, answer, await self._await(sent, request, self._timeout))
+        return await self._decoded(request, answer, await self._await(sent, request, self._timeout))
 
     async def answer_to(self, request: Any, *, within: float | None = None) -> bytes:
         """Send a request; the bytes of its answer. Raises ServiceError for a ServiceFault, ConnectionLost."""
@@ -205,9 +207,13 @@ class Channel(asyncio.Protocol):
         return body
 
     @staticmethod
-    def _decoded(request: Any, answer: Any, body: bytes) -> Any:
+    async def _decoded(request: Any, answer: Any, body: bytes) -> Any:
+        """The stack takes long for an answer that is large: that is done in a thread."""
         try:
-            response = decode(answer, body)
+            if len(body) > _LARGE:
+                response = await asyncio.to_thread(decode, answer, body)
+            else:
+                response = decode(answer, body)
         except Exception as error:
             raise ConnectionLost(
                 f"the answer to {_service(request)} cannot be read: {error!r:.200}", BAD_COMMUNICATION_ERROR

@@ -174,28 +174,33 @@ class Walk:
         down = await self._connection.browse(nodes)
         aside = await self._connection.browse(nodes, ReferenceTypeId=ua.NodeId(_NON_HIERARCHICAL))
         for met, references in zip(mets, down, strict=True):
-            for reference in references:
+            for number, reference in enumerate(references, 1):
+                if number % _A_SLICE == 0:
+                    await asyncio.sleep(0)
                 if standard_number(key_of(reference.ReferenceTypeId)) != _HAS_SUBTYPE:
                     self._refer(met, reference, is_type=met.is_type)
+            await asyncio.sleep(0)
         for met, references in zip(mets, aside, strict=True):
             for reference in references:
                 kind = standard_number(key_of(reference.ReferenceTypeId))
                 if kind != _HAS_DESCRIPTION:
                     follows = kind in {_HAS_TYPE, _HAS_ENCODING}
                     self._refer(met, reference, is_type=True, follows=follows)
-        types = [met for met in mets if met.node_class in _TYPES]
+        await self._climb([met for met in mets if met.node_class in _TYPES])
+        await self._meet_types(mets)
+
+    async def _climb(self, types: Sequence[_Met]) -> None:
+        """The type above each type."""
         above = await self._connection.browse(
             [met.node for met in types],
             ReferenceTypeId=ua.NodeId(_HAS_SUBTYPE),
             BrowseDirection=ua.BrowseDirection.Inverse,
         )
         for met, references in zip(types, above, strict=True):
-            for reference in references[:1]:
-                node = local(reference.NodeId)
-                if node is not None:
-                    self._meet(node, int(reference.NodeClass), is_type=True)
-                    met.super = key_of(node)
-        await self._meet_types(mets)
+            node = local(references[0].NodeId) if references else None
+            if node is not None:
+                self._meet(node, int(references[0].NodeClass), is_type=True)
+                met.super = key_of(node)
 
     def _refer(self, met: _Met, reference: Any, *, is_type: bool, follows: bool = True) -> None:
         node = local(reference.NodeId)

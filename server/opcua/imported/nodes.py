@@ -214,9 +214,8 @@ class ImportedNodes:
         )
         raw = values.get(node.key)
         if node.node_class == _VARIABLE and not node.is_type:
-            made.value = held[node.key] = ImportedValue(
-                device, node.key, raw or Raw(b"", BAD_WAITING_FOR_INITIAL_DATA, 0)
-            )
+            first = raw or Raw(b"", BAD_WAITING_FOR_INITIAL_DATA, 0)
+            made.value = held[node.key] = ImportedValue(device, node.key, first)
         elif node.node_class in {_VARIABLE, _VARIABLE_TYPE}:
             made.value = StoredValue(raw.variant if raw else b"", raw.status if raw else 0)
         self._space.add(made)
