@@ -15,6 +15,7 @@ import struct
 from typing import Any, Final, cast
 
 from sources.errors import ConnectionLost, Refused, Unreachable
+from sources.insight import Traffic
 from sources.opcua.stack import (
     NONE,
     Buffer,
@@ -56,8 +57,10 @@ class ServiceError(Exception):
 class Channel(asyncio.Protocol):
     """One connection with one secure channel. ``timeout`` is how long an answer may take, in seconds."""
 
-    def __init__(self, policy: Any, timeout: float) -> None:
+    def __init__(self, policy: Any, timeout: float, traffic: Traffic | None = None) -> None:
+        """``traffic`` is counted on."""
         self._timeout = timeout
+        self._traffic = traffic or Traffic()
         self._limits = TransportLimits(CHUNK, CHUNK, MAX_MESSAGE // 8192, MAX_MESSAGE)
         self._secure = SecureConnection(policy, self._limits)
         self._policy = policy
@@ -76,9 +79,6 @@ class Channel(asyncio.Protocol):
         """The AuthenticationToken of the session, once there is one."""
         self.renew_at = float("inf")
         """When the security token is to be renewed, by the loop's clock."""
-        self.requests = 0
-        self.received = 0
-        """Bytes."""
 
     # --- Opening and closing
 
@@ -240,11 +240,12 @@ class Channel(asyncio.Protocol):
         if self._secure.next_security_token.TokenId != 0:
             self._secure.revolve_tokens()
         number = self._request_id
-        self._write(self._secure.message_to_binary(body, request_id=number))
+        message = self._secure.message_to_binary(body, request_id=number)
+        self._write(message)
+        self._traffic.asked(len(message))
         future: asyncio.Future[bytes] = self._loop.create_future()
         self._pending[number] = future
         future.add_done_callback(lambda _: self._pending.pop(number, None))
-        self.requests += 1
         return future
 
     def tell(self, request: Any) -> None:
@@ -284,7 +285,7 @@ class Channel(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
-        self.received += len(data)
+        self._traffic.bytes_in += len(data)
         buffer = self._buffer
         buffer += data
         try:

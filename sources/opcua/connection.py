@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 from cryptography.exceptions import InvalidSignature
 
 from sources.errors import ConnectionLost, Refused, Unreachable
+from sources.insight import Traffic
 from sources.opcua.address import NodeAddress, PathAddress, Step
 from sources.opcua.channel import Channel, ServiceError
 from sources.opcua.config import DownstreamSettings
@@ -322,10 +323,12 @@ class Connection:
         return 0
 
 
-async def connect(settings: DownstreamSettings, surroundings: Surroundings) -> Connection:
-    """A session, ready. Raises Unreachable, Refused."""
+async def connect(
+    settings: DownstreamSettings, surroundings: Surroundings, traffic: Traffic | None = None
+) -> Connection:
+    """A session, ready; what goes over it is counted on ``traffic``. Raises Unreachable, Refused."""
     way = await choose(settings, surroundings)
-    channel = Channel(way.policy, settings.timeout)
+    channel = Channel(way.policy, settings.timeout, traffic)
     try:
         await channel.open(settings.host, settings.port, settings.url)
         connection = Connection(channel, settings, way.recheck)

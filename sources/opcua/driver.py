@@ -10,6 +10,7 @@ from typing import Any, Final, Never
 from sources import clock
 from sources.batch import Batch, Emit
 from sources.errors import ConnectionLost, Unreachable
+from sources.insight import PlannedBlock, Traffic
 from sources.opcua import wire
 from sources.opcua.channel import ServiceError
 from sources.opcua.config import DownstreamSettings, OpcUaTag
@@ -73,6 +74,33 @@ class OpcUaSource:
         return self._device.statistics
 
     @property
+    def traffic(self) -> Traffic:
+        """What went over its connections; see `sources.insight`."""
+        return self._device.traffic
+
+    @property
+    def tells_changes(self) -> bool:
+        """True; see `sources.insight.TellsChanges`."""
+        return True
+
+    def plan(self) -> Sequence[PlannedBlock]:
+        """Its subscriptions; see `sources.insight.HasPlan`."""
+        plan = self._device.plan
+        found = []
+        for one in plan.subscriptions if plan is not None else ():
+            if one.scan is not None:
+                count = len(one.tags or one.watched)
+                what = "imported variables" if one.watched else "chosen nodes"
+                label = f"subscription {one.id}, {what} every {one.interval:g} s"
+                found.append(PlannedBlock(label, one.scan.name, f"{count} items", count, "scan class"))
+        return found
+
+    def bad_points(self) -> Sequence[str]:
+        """The tags whose nodes the server does not have; see `sources.insight.HasPlan`."""
+        plan = self._device.plan
+        return [tag.name for tag in self._device.tags if plan is not None and id(tag) in plan.missing]
+
+    @property
     def device(self) -> Device:
         """What is known of the server over all connections."""
         return self._device
@@ -117,7 +145,7 @@ class OpcUaSource:
     async def connect(self) -> AsyncIterator[OpcUaSession]:
         """Dial. Raises Unreachable, Refused."""
         device = self._device
-        connection = await connect(device.settings, device.surroundings)
+        connection = await connect(device.settings, device.surroundings, device.traffic)
         keep = False
         importing = device.importing
         if importing is not None:

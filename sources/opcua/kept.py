@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sources.insight import Traffic
 from sources.opcua.config import DownstreamSettings, OpcUaTag
 from sources.opcua.importing import Importing
 from sources.opcua.imports import Wanted
@@ -33,6 +34,8 @@ class Subscription:
     kinds: list[int] = field(default_factory=list)
     """The type the device was last seen to send."""
     sequence: int = 0
+    lasted: float = 0.0
+    """How long its last notification took to take in, in seconds."""
     heard: float = 0.0
     """When it was last heard of, by the loop's clock."""
     watched: tuple[bytes, ...] = ()
@@ -69,6 +72,7 @@ class Device:
     """Seconds after which what is missing is looked for again."""
     surroundings: Surroundings = field(default_factory=Surroundings)
     statistics: dict[str, ScanStatistics] = field(default_factory=dict)
+    traffic: Traffic = field(default_factory=Traffic)
     plan: Plan | None = None
     """Of the last connection: its subscriptions may still be there."""
     imports: tuple[Wanted, ...] = ()

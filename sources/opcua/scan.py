@@ -244,7 +244,9 @@ class Scan:
         its = self._device.statistics[subscription.scan.name] if subscription.scan else None
         if its is not None:
             its.reads += 1
-            its.measured = time.perf_counter() - began
+            lasted = time.perf_counter() - began
+            its.took(lasted, subscription.lasted)
+            subscription.lasted = lasted
 
     def _take_in(self, subscription: Subscription, found: wire.Changes) -> None:
         """Report values in columns, each fitted to its tag."""

@@ -71,10 +71,14 @@ async def test_what_is_not_there_is_named_once_and_found_later(
     alien = named("Alien", address="nsu=urn:nobody;s=Speed")
     astray = named("Astray", address="/Objects/nsu=urn:acme:plant;Nowhere")
     there.feed("Speed", 1.0)
-    async with scanning(source(there, [speed, lost, alien, astray], recheck=0.1)) as its:
+    device = source(there, [speed, lost, alien, astray], recheck=0.1)
+    async with scanning(device) as its:
         await its.good(speed)
         await its.bad(BAD_CONFIGURATION_ERROR, lost, alien, astray)
         await asyncio.sleep(0.5)
+        assert device.bad_points() == ["There.Lost", "There.Alien", "There.Astray"]
+        (block,) = device.plan()
+        assert (block.scan, block.points) == ("fast", 2)
         told = [r.getMessage() for r in caplog.records if "check the addresses" in r.getMessage()]
         assert len(told) == 1
         assert "urn:nobody" in told[0]
