@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import reprlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
@@ -285,6 +286,8 @@ class ImportedNodes:
     ) -> Outputs:
         """Forward a call, once. Raises ServiceFault, InvalidArguments."""
         code: int = StatusCodes.BadInternalError
+        given = reprlib.repr([value.Value for value in inputs])
+        _tell_call(session, device, text(method), "asked", given)
         try:
             result = await device.call_method(
                 found.key, method, [structs.encode_variant(value) for value in inputs]
@@ -297,7 +300,7 @@ class ImportedNodes:
             code = lost.quality
             raise ServiceFault(code) from None
         finally:
-            _tell_call(session, device, text(method), code)
+            _tell_call(session, device, text(method), status_name(code), given)
         if is_bad(result.status):
             if result.status == StatusCodes.BadInvalidArgument and result.arguments:
                 raise InvalidArguments(result.arguments)
@@ -310,9 +313,9 @@ def _slices(items: list[T]) -> Iterator[list[T]]:
     return (items[at : at + _A_SLICE] for at in range(0, len(items), _A_SLICE))
 
 
-def _tell_call(session: Session, device: Device, method: str, code: int) -> None:
-    """A line of the audit log: who asked, and in whose name the device was called."""
-    caller, outcome = session.caller(), status_name(code)
+def _tell_call(session: Session, device: Device, method: str, outcome: str, given: str) -> None:
+    """A line of the audit log, before and after: who asked, and in whose name the device is called."""
+    caller = session.caller()
     audit.info(
         "call %s of %s by %s, as %s: %s",
         method,
@@ -327,6 +330,7 @@ def _tell_call(session: Session, device: Device, method: str, code: int) -> None
             "user": caller.user,
             "client": caller.client,
             "as": device.acts_as,
+            "inputs": given,
             "status": outcome,
         },
     )

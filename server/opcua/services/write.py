@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import reprlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -155,7 +156,7 @@ class Writing:
                     wanted=awaited,
                 )
             if isinstance(point, ImportedValue):
-                code = await self._to_device(found, point, wanted)
+                code = await self._to_device(session, found, point, wanted)
             else:
                 code = self._to_store(found, cast("StoredValue", point), wanted)
         except ServiceFault as fault:
@@ -166,13 +167,18 @@ class Writing:
                 given = wanted.Value.Value
                 value = given.Value if given is not None else None
                 return await self._commands.refuse(caller, point.property.key, value, code)
-        _tell(session, wanted, code, point.device.acts_as if isinstance(point, ImportedValue) else "")
+        acts_as = point.device.acts_as if isinstance(point, ImportedValue) else ""
+        _tell(session, wanted, status_name(code), acts_as)
         return code
 
-    async def _to_device(self, node: Node, imported: ImportedValue, wanted: ua.WriteValue) -> int:
+    async def _to_device(
+        self, session: Session, node: Node, imported: ImportedValue, wanted: ua.WriteValue
+    ) -> int:
         """A variable of a downstream server: the whole value, in the name its source is configured with."""
         held = structs.decode_variant(imported.variant).Value if imported.variant else None
-        return await imported.forward(structs.encode_variant(self._content(node, held, wanted)))
+        content = self._content(node, held, wanted)
+        _tell(session, wanted, "asked", imported.device.acts_as)
+        return await imported.forward(structs.encode_variant(content))
 
     def _check(self, access: Access, node: Node | None, wanted: ua.WriteValue) -> Node:
         """The node, where its value may be written by this user. Raises ServiceFault."""
@@ -262,10 +268,11 @@ def _level(node: Node) -> int:
     return encoded[1] if encoded is not None else 0
 
 
-def _tell(session: Session, wanted: ua.WriteValue, code: int, acts_as: str = "") -> None:
-    """A line of the audit log for what is no point of the plant."""
+def _tell(session: Session, wanted: ua.WriteValue, outcome: str, acts_as: str = "") -> None:
+    """A line of the audit log for what is no point of the plant; what is forwarded has one before, too."""
     caller = session.caller()
-    node, outcome = text(key_of(wanted.NodeId))[:_MAX_NODE], status_name(code)
+    node = text(key_of(wanted.NodeId))[:_MAX_NODE]
+    content = wanted.Value.Value
     audit.info(
         "write %s by %s: %s",
         node,
@@ -279,7 +286,7 @@ def _tell(session: Session, wanted: ua.WriteValue, code: int, acts_as: str = "")
             "client": caller.client,
             "status": outcome,
         }
-        | ({"as": acts_as} if acts_as else {}),
+        | ({"as": acts_as, "new": reprlib.repr(content.Value if content else None)} if acts_as else {}),
     )
 
 

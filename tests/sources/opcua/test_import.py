@@ -168,6 +168,8 @@ async def test_two_like_machines_side_by_side(  # noqa: PLR0915  # two processes
         told = audited(caplog)
         assert ("write", OPERATOR, "service:anonymous", "Good") in told
         assert ("call", OPERATOR, "service:anonymous", "Good") in told
+        assert {(e, "asked") for e in ("write", "call")} <= {(event, status) for event, _, _, status in told}
+        assert any(r.__dict__.get("inputs") == "[2.5]" for r in caplog.records)
         start = ua.NodeId("Filler.Start", second)
         async with client(it.url) as nobody:
             with pytest.raises(ua.UaStatusCodeError, match="BadUserAccessDenied"):
