@@ -128,7 +128,8 @@ def _validated(settings: DownstreamSettings, surroundings: Surroundings, endpoin
     """The server's certificate, checked as that of a client is (OPC 10000-4 §6.1.3). Touches the disk."""
     trust = surroundings.trust
     if surroundings.identity is None or trust is None:
-        raise Refused(f"security: {settings.security} needs the application's certificate, and there is none")
+        what = "a password" if settings.security == "none" else f"security: {settings.security}"
+        raise Refused(f"{what} needs the application's certificate and trust list, and there is none")
     chain: list[x509.Certificate] = []
     try:
         chain = read_chain(bytes(endpoint.ServerCertificate or b""))
@@ -202,10 +203,13 @@ async def user_token(settings: DownstreamSettings, surroundings: Surroundings, w
         token.Password = password.encode()
         token.EncryptionAlgorithm = None
         return token
-    try:
-        certificate = read_chain(way.certificate or bytes(way.endpoint.ServerCertificate or b""))[0]
-    except CertificateRefused as refused:
-        raise Refused(f"the password cannot be encrypted for it: {refused}") from None
+    if uri.removeprefix(_POLICY) not in POLICIES:
+        raise Refused(f"it wants the password encrypted by {uri}, which is no longer safe")
+    if settings.security == "none":
+        # Nobody has proved yet that it is the server: a password is only for one that is trusted.
+        certificate = await asyncio.to_thread(_validated, settings, surroundings, way.endpoint)
+    else:
+        certificate = x509.load_der_x509_certificate(way.certificate)
     secret = password.encode() + nonce
     plain = len(secret).to_bytes(4, "little") + secret
     token.Password, token.EncryptionAlgorithm = encrypt_asymmetric(certificate.public_key(), plain, uri)

@@ -53,7 +53,7 @@ def notification(entries: list[Any]) -> bytes:
     )
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(items)
 def test_a_notification_is_read_as_the_stack_wrote_it(entries: list[Any]) -> None:
     body = notification(entries)

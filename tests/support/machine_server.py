@@ -193,23 +193,27 @@ class Machine:
 
 
 @asynccontextmanager
-async def machine_server() -> AsyncIterator[Machine]:
-    """A machine, from its start to its end: a process of its own, for it cannot be stopped tidily."""
-    port = free_port()
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        __file__,
-        str(port),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    machine = Machine(process, port)
+async def machine_servers(count: int) -> AsyncIterator[list[Machine]]:
+    """Machines, from their start to their end: processes of their own, for they cannot be stopped tidily."""
+    machines: list[Machine] = []
     try:
-        await machine.answer()
-        yield machine
+        for _ in range(count):
+            port = free_port()
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                __file__,
+                str(port),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+            )
+            machines.append(Machine(process, port))
+        for machine in machines:
+            await machine.answer()
+        yield machines
     finally:
-        await machine.end()
+        for machine in machines:
+            await machine.end()
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import asyncua.ua
 import pytest
 from asyncua.client.client import Client
 from support.downstream import source
-from support.machine_server import URI, Machine, machine_server
+from support.machine_server import URI, Machine, machine_servers
 from support.net import until
 from support.opcua import OPERATOR, OPERATOR_PASSWORD, Bench
 from support.scanning import FAST
@@ -106,8 +106,7 @@ async def test_two_like_machines_side_by_side(  # noqa: PLR0915  # two processes
 ) -> None:
     caplog.set_level("INFO", "isthmus.audit")
     async with (
-        machine_server() as one,
-        machine_server() as two,
+        machine_servers(2) as (one, two),
         world(tmp_path, [one, two]) as it,
         client(it.url, user=True) as asking,
     ):

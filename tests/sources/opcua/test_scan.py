@@ -15,7 +15,6 @@ from sources.clock import now
 from sources.quality import (
     BAD_CONFIGURATION_ERROR,
     BAD_OUT_OF_RANGE,
-    BAD_TIMEOUT,
     BAD_TYPE_MISMATCH,
     GOOD,
     is_bad,
@@ -135,15 +134,3 @@ async def test_a_read_asks_the_device(there: Running) -> None:
     assert not isinstance(batch.qualities, int)
     assert batch.qualities[0] == GOOD
     assert is_bad(batch.qualities[1])
-
-
-async def test_a_device_that_falls_silent_is_found_out(there: Running) -> None:
-    from support.proxy import proxy_to
-
-    speed = named("Speed")
-    there.feed("Speed", 1.0)
-    async with proxy_to(there.port) as proxy, scanning(source(proxy.port, [speed], timeout="500ms")) as its:
-        await its.good(speed)
-        proxy.delay = 3600.0
-        error = await its.lost()
-        assert error.quality == BAD_TIMEOUT

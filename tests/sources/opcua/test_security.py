@@ -83,6 +83,21 @@ async def test_without_a_certificate_nothing_is_protected(there: Running) -> Non
     assert "needs the application's certificate" in await refused(source(there, [], **SAFE))
 
 
+async def test_a_password_is_only_for_a_server_that_is_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over a connection that is not protected anybody may answer."""
+    lend_password(monkeypatch)
+    with serving(tmp_path / "open", allow_none=True) as unprotected:
+        device = source(unprotected, [named("Speed")], **OPERATING | {"security": "none"})
+        assert "a password needs the application's certificate" in await refused(device)
+        device.settle(protected(unprotected, tmp_path / "stranger", mutual=False))
+        assert "isthmus certs trust" in await refused(device)
+        device.settle(protected(unprotected, tmp_path / "known"))
+        async with device.connect():
+            pass
+
+
 async def test_there_is_no_fallback(there: Running, tmp_path: Path) -> None:
     device = source(there, [named("Speed")])
     assert "it offers no unprotected connection" in await refused(device)
