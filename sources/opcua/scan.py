@@ -453,6 +453,9 @@ class Scan:
         sampling = (self._settings.sampling or scan.period) * 1000
         places = range(len(watched))
         for part in chunks(places, self._connection.limits.items):
+            if later:
+                later += [watched[place] for place in part]
+                continue
             request = ua.CreateMonitoredItemsRequest()
             request.Parameters.SubscriptionId = subscription.id
             request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Source
@@ -466,6 +469,7 @@ class Scan:
                     later.append(watched[place])
                 elif is_bad(code) and self._device.importing is not None:
                     self._device.importing.take(subscription.watched, [(place, wire.Raw(b"", code, 0))])
+        subscription.watched = subscription.watched[: len(watched) - len(later)]
         return later
 
     async def _create(self, scan: ScanClass | None, period: float) -> Subscription:
@@ -521,16 +525,20 @@ class Scan:
 
     def _sort_out(self, plan: Plan, subscription: Subscription, refused: dict[int, int]) -> list[Tag[Any]]:
         """What was refused: tags for another subscription, and marks on those that are not there."""
+        tags = subscription.tags
+        full = min((place for place, code in refused.items() if code == _TOO_MANY_ITEMS), default=len(tags))
         later: list[Tag[Any]] = []
+        if full and all(place in refused for place in range(full, len(tags))):
+            later = list(tags[full:])
+            subscription.tags = tags[:full]
+            subscription.expected = subscription.expected[:full]
+            del subscription.kinds[full:]
         missing = dict(plan.missing)
         for place, code in refused.items():
-            tag = subscription.tags[place]
-            if code == _TOO_MANY_ITEMS and len(refused) < len(subscription.tags):
-                later.append(tag)
-                continue
-            quality = BAD_CONFIGURATION_ERROR if status_name(code) in _NOT_THERE else code
-            missing[id(tag)] = status_name(code)
-            self._emit(Batch(subscription.tags, None, quality, None, clock.now(), (place,)))
+            if place < len(subscription.tags):
+                quality = BAD_CONFIGURATION_ERROR if status_name(code) in _NOT_THERE else code
+                missing[id(tags[place])] = status_name(code)
+                self._emit(Batch(subscription.tags, None, quality, None, clock.now(), (place,)))
         plan.missing = missing
         return later
 
@@ -544,6 +552,9 @@ class Scan:
         )
         refused: dict[int, int] = {}
         for part in chunks(places, self._connection.limits.items):
+            if _TOO_MANY_ITEMS in refused.values():
+                refused |= dict.fromkeys(part, _TOO_MANY_ITEMS)
+                continue
             request = ua.CreateMonitoredItemsRequest()
             request.Parameters.SubscriptionId = subscription.id
             request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Source

@@ -62,11 +62,14 @@ class ImportedNodes:
         writable: bool,
         added: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """``holders`` are the equipment nodes by path; ``added`` is told of each new namespace."""
+        """``holders`` are the equipment nodes by path; ``added`` is told of each new namespace.
+
+        To withdraw an import, show an empty model for its holder.
+        """
         self._space = space
         self._namespaces = namespaces
         self._methods = methods
-        self._holders = holders
+        self.holders = dict(holders)
         self._writable = writable
         self._added = added
         self._models: dict[tuple[str, str], Model] = {}
@@ -136,7 +139,7 @@ class ImportedNodes:
                 with self._space.changing():
                     self._link_all(node for node in part if self._is_own(device, node))
                 await asyncio.sleep(0)
-        self._hang(self._space.nodes[self._holders[model.holder]], model.tops)
+        self._hang(self._space.nodes[self.holders[model.holder]], model.tops)
         self._models[owner] = model
         self.take(device, [(key, raw) for key, raw in values.items() if key in held])
         log.info(

@@ -43,6 +43,20 @@ async def test_no_request_is_larger_than_the_server_allows(
             assert batch.qualities == (GOOD,) * len(tags)
 
 
+async def test_what_one_subscription_has_no_room_for_goes_into_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(creating, "MAX_MONITORED_ITEMS_PER_SUBSCRIPTION", 2)
+    tags = [named(name) for name in NAMES]
+    with serving(tmp_path, allow_none=True, anonymous=True) as there:
+        for name in ("Speed", "SpeedSP", "Level"):
+            there.feed(name, 7)
+        device = source(there, tags)
+        async with scanning(device) as its:
+            await its.good(*tags)
+            assert [block.points for block in device.plan()] == [2, 2]
+
+
 async def test_the_key_of_the_channel_is_renewed_and_values_go_on(tmp_path: Path) -> None:
     speed = named("Speed")
     with serving(tmp_path / "there", anonymous=True) as there:
