@@ -136,6 +136,7 @@ _TYPES: Final = {
     "float32": ValueType.Float,
     "float64": ValueType.Double,
     "string": ValueType.String,
+    "datetime": ValueType.DateTime,
 }
 """The device's own type, as ``as:`` names it, in the words of the other drivers."""
 

@@ -14,14 +14,15 @@ from sources.insight import PlannedBlock, Traffic
 from sources.opcua import wire
 from sources.opcua.channel import ServiceError
 from sources.opcua.config import DownstreamSettings, OpcUaTag
-from sources.opcua.connection import Connection, chunks, connect
+from sources.opcua.connection import Connection, connect
 from sources.opcua.fit import fit, to_device
 from sources.opcua.importing import Importing
 from sources.opcua.imports import CallResult, Mirror, Wanted
 from sources.opcua.kept import Device
 from sources.opcua.scan import Scan
 from sources.opcua.security import Surroundings, where
-from sources.opcua.stack import encode_variant, status_name, ua
+from sources.opcua.stack import status_name, ua
+from sources.opcua.walk import read_raw
 from sources.quality import (
     BAD_COMMUNICATION_ERROR,
     BAD_CONFIGURATION_ERROR,
@@ -183,19 +184,9 @@ class OpcUaSession:
         found: list[tuple[Value, Quality, int]] = [(None, BAD_CONFIGURATION_ERROR, 0)] * len(wanted)
         nodes = await self._nodes(wanted)
         asked = [(place, node) for place, node in enumerate(nodes) if node is not None]
-        for part in chunks(asked, self._connection.limits.read):
-            request = ua.ReadRequest()
-            request.Parameters.MaxAge = 0
-            request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Source
-            request.Parameters.NodesToRead = [
-                ua.ReadValueId(NodeId=node, AttributeId=ua.AttributeIds.Value) for _, node in part
-            ]
-            response = await self._connection.ask(request, ua.ReadResponse)
-            results = response.Results or []
-            if len(results) != len(part):
-                raise ConnectionLost("a Read was answered in part", BAD_COMMUNICATION_ERROR)
-            for (place, _), result in zip(part, results, strict=True):
-                found[place] = _taken(result, wanted[place])
+        values_of = [(node, int(ua.AttributeIds.Value)) for _, node in asked]
+        for (place, _), raw in zip(asked, await read_raw(self._connection, values_of), strict=True):
+            found[place] = _taken(raw, wanted[place])
         values, qualities, times = zip(*found, strict=True) if found else ((), (), ())
         return Batch(wanted, values, qualities, times, clock.now())
 
@@ -296,12 +287,10 @@ class OpcUaSession:
         return tag.type.value
 
 
-def _taken(result: Any, tag: OpcUaTag) -> tuple[Value, Quality, int]:
-    """Value, quality and source time of the stack's DataValue."""
-    status = int(result.StatusCode.value) if result.StatusCode is not None else GOOD
-    time = clock.from_datetime(result.SourceTimestamp) if result.SourceTimestamp is not None else 0
-    if is_bad(status) or result.Value is None:
-        return None, status, time
-    kind, raw, _ = wire.variant(encode_variant(result.Value), 0)
-    value, quality = fit(kind, raw, tag.type)
-    return value, quality if quality != GOOD else status, time
+def _taken(raw: wire.Raw, tag: OpcUaTag) -> tuple[Value, Quality, int]:
+    """Value, quality and source time of a DataValue."""
+    if is_bad(raw.status) or not raw.variant:
+        return None, raw.status, raw.time
+    kind, received, _ = wire.variant(raw.variant, 0)
+    value, quality = fit(kind, received, tag.type)
+    return value, quality if quality != GOOD else raw.status, raw.time

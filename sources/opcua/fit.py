@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
+from sources import clock
 from sources.opcua import wire
 from sources.opcua.stack import ua
 from sources.quality import BAD_OUT_OF_RANGE, BAD_TYPE_MISMATCH, GOOD, Quality
@@ -22,6 +23,8 @@ def fit(kind: int, value: Value | bytes, wanted: ValueType) -> tuple[Value, Qual
     Integers pass between their types where they fit, and become Float or Double where that holds them
     exactly; a LocalizedText passes as a String, its text.
     """
+    if kind == wanted.value == wire.DATE_TIME and isinstance(value, int):
+        return (value, GOOD) if 0 <= value <= wire.LAST_TIME else (None, BAD_OUT_OF_RANGE)
     if kind in {wanted.value, wire.NOTHING}:
         return value if not isinstance(value, bytes) else None, GOOD
     if kind in _INTEGERS and isinstance(value, int):
@@ -54,6 +57,8 @@ def to_device(value: Value, kind: int) -> object | None:
         if kind == _FLOAT and math.isfinite(value) and abs(value) >= _MAX_FLOAT:
             return None
         fitted = float(value)
+    elif kind == wire.DATE_TIME and isinstance(value, int) and 0 <= value <= wire.LAST_TIME:
+        fitted = clock.to_datetime(value)
     elif kind == _STRING and isinstance(value, str):
         fitted = value
     elif kind == wire.LOCALIZED and isinstance(value, str):

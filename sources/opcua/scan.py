@@ -63,8 +63,6 @@ _FILTER: Final = frozenset(
     }
 )
 _SUBSCRIPTION_NEVER: Final = 1 << 32
-_LAST_TIME: Final = 2_650_467_743_990_000_000
-"""9999-12-31T23:59:59Z: no DateTime is later (OPC 10000-6 §5.2.2.5)."""
 _NAMESPACES, _MODEL = 0, 1
 """Client handles in the subscription that watches the server."""
 
@@ -266,7 +264,7 @@ class Scan:
             if handle >= count:
                 raise wire.Malformed(f"a value for the handle {handle}, which was never given")
             kind = kinds[index]
-            if kind == expected[handle]:
+            if kind == expected[handle] != wire.DATE_TIME:
                 known[handle] = kind
             elif not is_bad(statuses[index]):
                 known[handle] = kind or known[handle]
@@ -274,8 +272,8 @@ class Scan:
                 if quality != GOOD:
                     statuses[index] = quality
                     self._odd(subscription, handle, kind, quality)
-        if times and (min(times) < 0 or max(times) > _LAST_TIME):
-            times = [time if 0 <= time <= _LAST_TIME else 0 for time in times]
+        if times and (min(times) < 0 or max(times) > wire.LAST_TIME):
+            times = [time if 0 <= time <= wire.LAST_TIME else 0 for time in times]
         good: Quality | Sequence[Quality] = statuses if any(statuses) else GOOD
         if self._settings.queue == 1 or len(set(handles)) == len(handles):
             self._report(subscription, handles, values, good, times, received)

@@ -35,17 +35,21 @@ _FORMATS: Final = {
     9: "Q",
     10: "f",
     11: "d",
+    13: "q",
 }
-"""The numbers of OPC 10000-6 §5.1.2, by their built-in type."""
+"""The numbers, and DateTime in ticks, of OPC 10000-6 §5.1.2, by their built-in type."""
 
 _SIZES: Final = {kind: struct.calcsize("<" + form) for kind, form in _FORMATS.items()} | {
-    13: 8,  # DateTime
     14: 16,  # Guid
     19: 4,  # StatusCode
 }
 _READ: Final = {kind: struct.Struct("<" + form).unpack_from for kind, form in _FORMATS.items()}
 _STRING, _BYTE_STRING, _XML = 12, 15, 16
 _MAX_DEPTH: Final = 50
+
+DATE_TIME: Final = 13
+LAST_TIME: Final = 2_650_467_743_990_000_000
+"""9999-12-31T23:59:59Z: no DateTime is later (OPC 10000-6 §5.2.2.5)."""
 
 NOTHING: Final = 0
 """The kind of a value that is not there."""

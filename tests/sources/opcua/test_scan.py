@@ -62,6 +62,18 @@ async def test_a_browse_path_leads_to_its_node(there: Running) -> None:
         assert its.listener.value(speed) == 99.5
 
 
+async def test_times_are_values_too(there: Running) -> None:
+    started = named("StartTime", ValueType.DateTime, address="i=2257")
+    async with scanning(source(there, [started])) as its:
+        await its.good(started)
+        value = its.listener.value(started)
+        assert isinstance(value, int)
+        assert 0 <= now() - value < 36_000_000_000
+        batch = await its.session.read([started])
+        assert batch.values is not None
+        assert batch.values[0] == value
+
+
 async def test_what_is_not_there_is_named_once_and_found_later(
     there: Running, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -130,7 +142,7 @@ async def test_a_read_asks_the_device(there: Running) -> None:
         batch = await session.read([speed, lost])
     assert batch.values is not None
     assert batch.device_times is not None
-    assert (batch.values[0], batch.device_times[0] // 10) == (7.0, moment // 10)
+    assert (batch.values[0], batch.device_times[0]) == (7.0, moment)
     assert not isinstance(batch.qualities, int)
     assert batch.qualities[0] == GOOD
     assert is_bad(batch.qualities[1])
