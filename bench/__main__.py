@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from bench import eip, items, modbus, notify, path, read, scale, store
+from bench import eip, items, modbus, notify, opcua_source, path, read, scale, store
 from bench.accounting import Machine
 from bench.path import Scenario
 from bench.processes import BenchError
@@ -67,6 +67,11 @@ PARTS: Final = {
     "store": Part(lambda: store.measure(2.0), lambda: store.measure(1.0), store.table),
     "read": Part(lambda: read.measure(*READ_ROUNDS), lambda: read.measure(*QUICK_READ_ROUNDS), read.table),
     "notify": Part(lambda: notify.measure(notify.FULL), lambda: notify.measure(notify.QUICK), notify.table),
+    "opcua_source": Part(
+        lambda: opcua_source.measure(2_000, 10.0),
+        lambda: opcua_source.measure(1_000, 4.0),
+        opcua_source.table,
+    ),
     "items": Part(lambda: items.measure(items.FULL), lambda: items.measure(items.QUICK), items.table),
     "modbus": Part(lambda: modbus.measure(2.0), lambda: modbus.measure(1.0), modbus.table),
     "eip": Part(lambda: eip.measure(2.0), lambda: eip.measure(1.0), eip.table),

@@ -12,6 +12,7 @@ import gc
 import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from typing import Final
 
 from certs.own import ApplicationIdentity, load_or_make
 from certs.store import TrustList
@@ -27,6 +28,7 @@ from server.datadir import DataDirectory
 from server.mqtt.embedded import EmbeddedBroker
 from server.mqtt.publisher import MqttPublisher
 from server.mqtt.settings import EMBEDDED
+from server.namespaces import KeptNamespaces
 from server.observe.control import ControlServer
 from server.observe.http import MetricsServer
 from server.observe.observer import Observer, Running
@@ -35,8 +37,12 @@ from server.opcua.users import UserStore
 from server.plant.build import namespaces, node_ids
 from server.plant.commands import Commands
 from server.plant.fresh import FreshReads
+from server.plant.model import Plant
 from server.plant.values import ValueStore
 from server.progress import Progress, silent
+from sources.opcua.imports import CanImport, Wanted
+from sources.opcua.security import NeedsSurroundings, Surroundings
+from sources.source import Source
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +78,10 @@ async def run(
     identity = await asyncio.to_thread(_identity, config, data)
     trust = TrustList(data.pki, require_crl=not config.opcua.crl_optional)
     await asyncio.to_thread(trust.prepare)
+    surroundings = Surroundings(identity, trust, config.path.parent)
+    fleet.equip(lambda source: settle(source, surroundings))
     nodesets = await asyncio.to_thread(lambda: isa95.load().nodes)
+    kept_namespaces = KeptNamespaces(data)
     spaces = (isa95.ISA95, *namespaces(plant))
 
     async with AsyncExitStack() as stack:
@@ -84,7 +93,7 @@ async def run(
             config.opcua,
             plant=plant,
             nodesets=nodesets,
-            namespaces=spaces,
+            namespaces=(*spaces, *kept_namespaces.uris),
             store=store,
             commands=commands,
             identity=identity,
@@ -92,10 +101,12 @@ async def run(
             users=UserStore(data.users),
             refresh=FreshReads(store, fleet.supervisors).read,
             sources=tuple(fleet.supervisors.values()),
+            namespace_added=kept_namespaces.add,
             progress=progress,
         )
         stack.push_async_callback(server.stop)
         await server.start()
+        fleet.equip(lambda source: _mirror(source, server, plant))
         # The address space stays: the collector need never look through it again, not even at the end.
         gc.collect()
         gc.freeze()
@@ -150,6 +161,32 @@ async def run(
             ready(running)
 
 
+def _mirror(source: Source, server: OpcUaServer, plant: Plant) -> None:
+    """Let a source show in the address space what the plant imports of it."""
+    if isinstance(source, CanImport):
+        wanted = [
+            Wanted(one.path, one.imported.below, one.imported.scan)
+            for one in plant.equipment
+            if one.imported is not None and one.imported.source == source.name
+        ]
+        source.mirror(server.imported, wanted)
+
+
+def settle(source: Source, surroundings: Surroundings) -> None:
+    """Lend a source what it needs of the application, if it needs anything."""
+    if isinstance(source, NeedsSurroundings):
+        source.settle(surroundings)
+
+
+def surroundings_of(config: Configuration, data: DataDirectory) -> Surroundings:
+    """What `run` lends its sources, but nothing is made where there is no certificate. Touches the disk."""
+    base = config.path.parent
+    if not (data.pki / "own").is_dir():
+        return Surroundings(base=base)
+    trust = TrustList(data.pki, require_crl=not config.opcua.crl_optional)
+    return Surroundings(_identity(config, data), trust, base)
+
+
 def _identity(config: Configuration, data: DataDirectory) -> ApplicationIdentity:
     return load_or_make(
         data.pki,
@@ -157,6 +194,12 @@ def _identity(config: Configuration, data: DataDirectory) -> ApplicationIdentity
         common_name=config.opcua.application_name,
         hosts=config.opcua.hostnames,
     )
+
+
+_WEAK: Final = {
+    "none": "nobody proves who he is, and values and commands can be read and changed on the wire",
+    "sign": "values can be read on the wire",
+}
 
 
 def weak_lines(config: Configuration) -> list[str]:
@@ -169,10 +212,14 @@ def weak_lines(config: Configuration) -> list[str]:
         "anonymous": "anonymous clients may browse and read",
         "writable": "users with the right role may write to devices",
     }
-    unrecorded = ["audit.refuse_unrecorded: writes are carried out that cannot be recorded"]
-    return [f"opcua.{key}: {sentence}" for key, sentence in sentences.items() if getattr(opcua, key)] + (
-        unrecorded if opcua.writable and not config.audit.refuse_unrecorded else []
-    )
+    found = [f"opcua.{key}: {sentence}" for key, sentence in sentences.items() if getattr(opcua, key)]
+    for entry in config.sources:
+        security = getattr(entry.settings, "security", None)
+        if security in _WEAK:
+            found.append(f"sources.{entry.name}.security: {security}: {_WEAK[security]}")
+    if opcua.writable and not config.audit.refuse_unrecorded:
+        found.append("audit.refuse_unrecorded: writes are carried out that cannot be recorded")
+    return found
 
 
 def tell_stance(config: Configuration) -> None:

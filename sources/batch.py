@@ -20,7 +20,12 @@ class Batch:
     the quality demands). ``qualities`` is one code for all, or one for each tag.
     ``device_times`` is None unless the device itself gave times: a driver never invents
     one. Times are ticks (`sources.clock`); ``received`` is when the reply arrived, or,
-    where nothing arrived, when that was noticed.
+    where nothing arrived, when that was noticed. A device time of 0 is one it did not give.
+
+    ``places`` is None where the batch says something of every tag. A device that reports
+    changes brings some: ``places`` are where these stand in ``tags``, each once, and ``values``,
+    ``qualities`` and ``device_times`` are as many. The other tags are unchanged, and as fresh
+    as ``received``.
     """
 
     tags: tuple[Tag[Any], ...]
@@ -28,6 +33,7 @@ class Batch:
     qualities: Quality | Sequence[Quality]
     device_times: Sequence[int] | None
     received: int
+    places: Sequence[int] | None = None
 
 
 Emit: TypeAlias = Callable[[Batch], None]

@@ -18,6 +18,10 @@ from sources.modbus.config import ModbusSettings
 from sources.modbus.config import conflict as modbus_conflict
 from sources.modbus.config import parse_tag as modbus_tag
 from sources.modbus.driver import ModbusSource
+from sources.opcua.address import parse_address
+from sources.opcua.config import DownstreamSettings
+from sources.opcua.config import parse_tag as opcua_tag
+from sources.opcua.driver import OpcUaSource
 from sources.source import Source
 from sources.spec import TagSpec
 from sources.tag import Tag
@@ -38,6 +42,8 @@ class Driver:
     tag: Callable[[TagSpec, Any], Tag[Any]]
     source: Callable[[str, Any, Sequence[Tag[Any]]], Source]
     conflict: Callable[[Any, Any], str | None] | None = None
+    node: Callable[[str], Any] | None = None
+    """Turns what an import says of a node into its address, or raises AddressError; None without imports."""
 
 
 DRIVERS: Final[Mapping[str, Driver]] = {
@@ -46,5 +52,6 @@ DRIVERS: Final[Mapping[str, Driver]] = {
         Driver("modbus", ModbusSettings, modbus_tag, ModbusSource, modbus_conflict),
         Driver("logix", LogixSettings, logix_tag, LogixSource),
         Driver("slc", SlcSettings, slc_tag, SlcSource),
+        Driver("opcua", DownstreamSettings, opcua_tag, OpcUaSource, node=parse_address),
     )
 }

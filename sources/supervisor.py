@@ -327,7 +327,7 @@ class Supervisor:
                 self._hear()
             return
         self._reads += 1
-        self._values += len(batch.tags)
+        self._values += len(batch.tags if batch.places is None else batch.places)
         causes = _NOTHING
         if not isinstance(qualities, int):
             causes = frozenset(filter(is_bad, set(qualities)))

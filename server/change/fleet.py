@@ -46,6 +46,7 @@ class Fleet:
         """Nothing runs before `start`. Raises what a driver raises that cannot be made."""
         self._emit = emit
         self._entries = tuple(entries)
+        self._equipment: list[Callable[[Source], None]] = []
         self._crews = {entry.name: self._crew(entry) for entry in entries if entry.enabled}
         self.supervisors: dict[str, Supervisor] = {
             name: crew.supervisor for name, crew in self._crews.items()
@@ -59,7 +60,15 @@ class Fleet:
 
     def _crew(self, entry: SourceEntry) -> _Crew:
         source = entry.driver.source(entry.name, entry.settings, entry.tags)
+        for equip in self._equipment:
+            equip(source)
         return _Crew(source, Supervisor(source, self._emit, stale=entry.stale))
+
+    def equip(self, equip: Callable[[Source], None]) -> None:
+        """Have this done to every source there is, and to each that is made later, in whatever thread."""
+        self._equipment.append(equip)
+        for crew in self._crews.values():
+            equip(crew.source)
 
     def start(self, group: asyncio.TaskGroup) -> None:
         """Let every source live in this group."""

@@ -11,14 +11,16 @@ from rich.console import Console
 from rich.table import Table
 
 from nodesets import isa95
-from server.app import weak_lines
+from server.app import settle, surroundings_of, weak_lines
 from server.cli.errors import RUNTIME_FAILURE, told
 from server.cli.output import console, table
-from server.cli.run import PlantFile
+from server.cli.run import DEFAULT_DATA, DataOption, PlantFile
 from server.cli.waiting import bar
 from server.config import Configuration, SourceEntry, load
+from server.datadir import DataDirectory
 from server.plant.build import build_nodes
 from sources.errors import SourceError
+from sources.opcua.security import Surroundings
 from sources.quality import is_good
 
 _WITHIN: Final = 30.0
@@ -30,6 +32,7 @@ def check(
     connect: Annotated[
         bool, typer.Option("--connect", help="Also dial every source and read its tags once.")
     ] = False,
+    data: DataOption = DEFAULT_DATA,
 ) -> None:
     """Validate a configuration without touching a device."""
     with told():
@@ -47,14 +50,16 @@ def check(
             f"{len(config.sources)} sources, {nodes} nodes.",
             soft_wrap=True,
         )
-        if connect and not asyncio.run(_dial(config, out)):
-            raise typer.Exit(RUNTIME_FAILURE)
+        if connect:
+            surroundings = surroundings_of(config, DataDirectory(data))
+            if not asyncio.run(_dial(config, surroundings, out)):
+                raise typer.Exit(RUNTIME_FAILURE)
 
 
-async def _dial(config: Configuration, out: Console) -> bool:
+async def _dial(config: Configuration, surroundings: Surroundings, out: Console) -> bool:
     """Dial every enabled source at once and print how it went; whether all answered."""
     async with asyncio.TaskGroup() as group:
-        calls = {e.name: group.create_task(_answer(e)) for e in config.sources if e.enabled}
+        calls = {e.name: group.create_task(_answer(e, surroundings)) for e in config.sources if e.enabled}
     out.print(_table(config.sources, {name: call.result() for name, call in calls.items()}))
     return all(call.result() is None for call in calls.values())
 
@@ -68,8 +73,9 @@ def _table(sources: Sequence[SourceEntry], answers: dict[str, str | None]) -> Ta
     return rows
 
 
-async def _answer(entry: SourceEntry) -> str | None:
+async def _answer(entry: SourceEntry, surroundings: Surroundings) -> str | None:
     source = entry.driver.source(entry.name, entry.settings, entry.tags)
+    settle(source, surroundings)
     try:
         async with asyncio.timeout(_WITHIN), source.connect() as session:
             batch = await session.read(entry.tags)

@@ -15,11 +15,12 @@ from server.config.errors import closest, did_you_mean, listed
 from server.config.fields import NAME, NAME_HINT
 from server.config.interlocks import Interlocks
 from server.config.models import EquipmentStanza, OwnPropertyStanza
-from server.config.properties import Declared, Vocabulary, declare, misfit
+from server.config.properties import DEFAULT_SCAN, Declared, Vocabulary, declare, misfit
 from server.config.repeat import MAX_PROPERTIES, Repetition, Template, TemplateError, Variables, shown
 from server.config.tree import Loc
-from server.plant.model import Equipment, EquipmentLevel, Property
-from sources.tag import Value
+from server.plant.model import Equipment, EquipmentLevel, Import, Property
+from sources.errors import AddressError
+from sources.tag import ScanClass, Value
 
 _PATH: Final = re.compile(f"{NAME}(?:/{NAME})*")
 
@@ -68,6 +69,15 @@ def count(stanzas: Mapping[str, EquipmentStanza], classes: Mapping[str, Resolved
     return total
 
 
+@dataclass(frozen=True, slots=True)
+class _ImportPlan:
+    """An import, ready to be made for any number of equipment."""
+
+    source: Template
+    under: Template
+    scan: ScanClass
+
+
 class EquipmentPlan:
     """One stanza of ``equipment``, its rules checked."""
 
@@ -91,6 +101,7 @@ class EquipmentPlan:
             name: self._template(getattr(stanza, name) or "", (*self.loc, name))
             for name in ("description", "display_name", "id", "source", "prefix", "implemented_by")
         }
+        self._import = self._import_plan()
         self._default: dict[str, SourceDraft | None] = {}
         own = self._own()
         plans = self._plans({**(self._class.properties if self._class else {}), **own})
@@ -321,7 +332,41 @@ class EquipmentPlan:
             description=text["description"],
             display_name=text["display_name"],
             pinned_id=pinned,
+            imported=self._imported(variables),
         )
+
+    def _import_plan(self) -> _ImportPlan | None:
+        stanza, loc = self._stanza.imported, (*self.loc, "import")
+        if stanza is None:
+            return None
+        source = self._template(stanza.source, (*loc, "from"))
+        under = self._template(stanza.under, (*loc, "under"))
+        scan = self._words.scan(stanza.scan or DEFAULT_SCAN, (*loc, "scan"))
+        return _ImportPlan(source, under, scan) if source and under and scan else None
+
+    def _imported(self, variables: Variables) -> Import | None:
+        """What one repetition imports; None where it has a problem, told of once."""
+        plan = self._import
+        if plan is None:
+            return None
+        name = self._render(plan.source, ("import", "from"), variables)
+        under = self._render(plan.under, ("import", "under"), variables)
+        if name is None or under is None:
+            return None
+        suffix = f" (with {shown(variables)})" if variables else ""
+        source = self._scope.sources.find(name, (*self.loc, "import", "from"), suffix)
+        if source is None or source.driver is None:
+            return None
+        if source.driver.node is None:
+            message = f"nothing can be imported from {name}: its driver is {source.driver.kind}"
+            self._once("import", ("import", "from"), message, variables, "name a source with driver: opcua")
+            return None
+        try:
+            return Import(name, source.driver.node(under), plan.scan)
+        except AddressError as error:
+            message, _, hint = str(error).partition("; ")
+            self._once("under", ("import", "under"), message, variables, hint)
+            return None
 
     def _may_go_on(self, path: str, variables: Variables) -> bool:
         """Tell of a part that is no name; whether it stands further up, where its own stanza is told of."""

@@ -274,6 +274,14 @@ class BindingStanza(Stanza):
         }
 
 
+class ImportStanza(Stanza):
+    """Nodes of a downstream OPC UA server that the equipment holds."""
+
+    source: str = Field(alias="from", description="The source; its driver is opcua.")
+    under: str = Field(min_length=1, description="What lies below this node: its NodeId or browse path.")
+    scan: str | None = Field(None, description="Scan class of its values. Default normal.")
+
+
 class EquipmentStanza(Stanza):
     """One equipment, or many where it has `for`."""
 
@@ -292,6 +300,9 @@ class EquipmentStanza(Stanza):
     )
     map: Annotated[dict[str, Annotated[BindingStanza, BeforeValidator(_short_form)]], HEADED] = Field(
         {}, description="Bindings by property: an address alone, or a mapping."
+    )
+    imported: ImportStanza | None = Field(
+        None, alias="import", description="{from, under}: holds nodes of a downstream OPC UA server."
     )
     repetition: For | None = Field(
         None,

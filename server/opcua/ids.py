@@ -28,6 +28,17 @@ class Namespaces:
             raise UnknownNamespace(f"the namespace {uri} is not among those of this server")
         return found
 
+    def __contains__(self, uri: str) -> bool:
+        """Whether the namespace is there."""
+        return uri in self._indexes
+
+    def add(self, uri: str) -> int:
+        """Put a namespace behind those that are there; its index, also where it was there already."""
+        if uri not in self._indexes:
+            self._indexes[uri] = len(self.uris)
+            self.uris = (*self.uris, uri)
+        return self._indexes[uri]
+
     def node_id(self, name: NodeId) -> ua.NodeId:
         """Raises UnknownNamespace."""
         return node_id(name.identifier, self.index(name.namespace))

@@ -22,6 +22,7 @@ from server.opcua.dispatcher import Dispatcher
 from server.opcua.endpoints import EndpointInfo, Endpoints, offers
 from server.opcua.errors import ServerStartError, SpaceError
 from server.opcua.ids import Namespaces, UnknownNamespace
+from server.opcua.imported.nodes import ImportedNodes
 from server.opcua.peer import ClientPeer, Host
 from server.opcua.services.datatypes import DataTypes
 from server.opcua.services.discovery import Discovery
@@ -52,6 +53,7 @@ from server.opcua.transport.limits import LIMITS, caps_for
 from server.opcua.transport.listener import Listener
 from server.opcua.types import status_name
 from server.opcua.users import UserStore
+from server.opcua.wire.nodeid import key
 from server.plant.commands import Commands
 from server.plant.difference import Difference
 from server.plant.model import Plant
@@ -88,11 +90,13 @@ class OpcUaServer:
         users: UserStore,
         refresh: Refresh | None = None,
         sources: Sequence[Watched] = (),
+        namespace_added: Callable[[str], None] = lambda _: None,
         progress: Progress = silent,
     ) -> None:
         """``nodesets`` in dependency order: what the plant's nodes refer to beside namespace 0.
 
-        ``namespaces`` follow namespace 0 and the server's own.
+        ``namespaces`` follow namespace 0 and the server's own; ``namespace_added`` is told of those
+        that imported nodes add while it runs.
 
         ``refresh`` reads points from their devices for clients that want values of now; ``sources``
         are shown to those who may know of them;
@@ -112,7 +116,12 @@ class OpcUaServer:
         self._sources = sources
         self.source_objects: SourceObjects | None = None
         """The sources that are shown, there once the server is started; more may come, and some go."""
+        self._namespace_added = namespace_added
         self._progress = progress
+        index = self._names.index(plant.plant_uri)
+        self._holders = {
+            one.path: key(one.node_id, index) for one in plant.equipment if one.imported is not None
+        }
         self._listener = Listener(caps=caps_for(settings.max_sessions))
         self._sessions = Sessions(Limits(settings.max_sessions, settings.max_sessions_per_user))
         self._peers: dict[ClientPeer, None] = {}
@@ -122,12 +131,20 @@ class OpcUaServer:
         self._dispatcher: Dispatcher | None = None
         self._shown: ServerObject | None = None
         self._stop_telling: Callable[[], None] = _nothing
+        self._imported: ImportedNodes | None = None
         self.endpoints: tuple[EndpointInfo, ...] = ()
         """What clients can connect to, the best protected first; there once the server is started."""
 
     def namespace_index(self, uri: str) -> int:
         """The index clients of this server see for a namespace. Raises UnknownNamespace."""
         return self._names.index(uri)
+
+    @property
+    def imported(self) -> ImportedNodes:
+        """Where sources show the nodes they import; there once the server is started."""
+        if self._imported is None:
+            raise RuntimeError("the server is not started")
+        return self._imported
 
     @property
     def sessions(self) -> int:
@@ -183,7 +200,8 @@ class OpcUaServer:
         plant_index = self._names.index(self._plant_uri)
         told = WriteAudit(space, engine.emitter, index=plant_index, server=self._identity.application_uri)
         self._stop_telling = self._commands.listen(told)
-        dispatcher = self._dispatcher = self._dispatch(space, engine, endpoints, authenticator, pool)
+        methods = Methods(space)
+        dispatcher = self._dispatcher = self._dispatch(space, engine, endpoints, authenticator, pool, methods)
         host = Host(dispatcher, self._sessions, self._peers)
         self._shown = ServerObject(
             space,
@@ -194,6 +212,14 @@ class OpcUaServer:
             rejected=lambda: (dispatcher.refused_for_security, dispatcher.refused),
         )
         self._shown.show_identities(self._users.known())
+        self._imported = ImportedNodes(
+            space,
+            self._names,
+            methods,
+            self._holders,
+            writable=self._settings.writable,
+            added=self._namespace_added,
+        )
 
         def handler(connection: Connection) -> ClientPeer:
             return ClientPeer(host, connection, _channel(gate, connection))
@@ -209,6 +235,8 @@ class OpcUaServer:
 
     async def stop(self) -> None:
         """Say goodbye to every client and end within two seconds. May be called at any time, and again."""
+        if self._imported is not None:
+            self._imported.close()
         engine, self._engine = self._engine, None
         if engine is not None and self._shown is not None:
             self._shown.shut_down(_STOP_WITHIN)
@@ -287,11 +315,16 @@ class OpcUaServer:
                 shown.show(source)
         return space
 
-    def _dispatch(
-        self, space: Space, engine: Engine, endpoints: Endpoints, authenticator: Authenticator, pool: Pool
+    def _dispatch(  # what its services are made of
+        self,
+        space: Space,
+        engine: Engine,
+        endpoints: Endpoints,
+        authenticator: Authenticator,
+        pool: Pool,
+        methods: Methods,
     ) -> Dispatcher:
         types = DataTypes(space)
-        methods = Methods(space)
         for method, carry_out in SubscriptionMethods(engine).handlers().items():
             methods.add(method, carry_out)
         parts = (

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from server.plant.convert import Conversion
 from server.plant.interlock import Condition
-from sources.tag import Tag, Value, ValueType
+from sources.tag import ScanClass, Tag, Value, ValueType
 
 
 class EquipmentLevel(enum.IntEnum):
@@ -179,6 +179,15 @@ class Asset:
 
 
 @dataclass(frozen=True, slots=True)
+class Import:
+    """Nodes of another OPC UA server that an equipment holds: what lies below one, as its driver names it."""
+
+    source: str
+    below: Any
+    scan: ScanClass
+
+
+@dataclass(frozen=True, slots=True)
 class Equipment:
     """One equipment of the hierarchy: enterprise, site, area, line, machine."""
 
@@ -190,6 +199,7 @@ class Equipment:
     description: str = ""
     display_name: str = ""
     pinned_id: str | None = None
+    imported: Import | None = None
 
     @property
     def name(self) -> str:

@@ -209,7 +209,10 @@ class ValueStore:
         has none becomes BadNoCommunication. A Bad quality empties the point.
         """
         points, block = self._block(batch.tags)
-        if batch.values is None or batch.qualities != GOOD or batch.device_times is not None:
+        if batch.places is not None:
+            block.raws = None
+            self._tell(self._some(points, block, batch, batch.places))
+        elif batch.values is None or batch.qualities != GOOD or batch.device_times is not None:
             block.raws = None
             self._tell(self._each(points, block, batch))
         elif block.raws is None or block.layout != self.layout:
@@ -233,22 +236,49 @@ class ValueStore:
         changed: list[Point] = []
         for index, point in enumerate(points):
             quality = batch.qualities[index] if not isinstance(batch.qualities, int) else batch.qualities
-            time = times[index] if times is not None else batch.received
+            time = batch.received if times is None else times[index] or batch.received
             if point.block is not block:
                 point.block = block
                 self.layout += 1
             if batch.values is None or is_bad(quality):
                 if self._mark(point, quality, time):
                     changed.append(point)
-                continue
-            raw = batch.values[index]
-            if raw == point.raw and quality == point.status and type(raw) is type(point.raw):
-                if times is not None:
-                    point.source_time, point.head = time, None
-                continue
-            if self._convert(point, raw, quality, time):
+            elif self._take(point, batch.values[index], quality, time, own_time=times is not None):
                 changed.append(point)
         return changed
+
+    def _some(
+        self, points: list[Point], block: ScanBlock, batch: Batch, places: Sequence[int]
+    ) -> list[Point]:
+        """Take in what a device reported of some points of a block; the points it changed."""
+        if block.layout != self.layout:
+            for point in points:
+                if point.block is not block:
+                    point.block = block
+                    self.layout += 1
+            block.layout = self.layout
+        values, qualities, times = batch.values, batch.qualities, batch.device_times
+        if values is not None:
+            block.heard(batch.received)
+        changed: list[Point] = []
+        for index, place in enumerate(places):
+            point = points[place]
+            quality = qualities if isinstance(qualities, int) else qualities[index]
+            time = batch.received if times is None else times[index] or batch.received
+            if values is None or is_bad(quality):
+                if self._mark(point, quality, time):
+                    changed.append(point)
+            elif self._take(point, values[index], quality, time, own_time=times is not None):
+                changed.append(point)
+        return changed
+
+    def _take(self, point: Point, raw: Value, quality: Quality, time: int, *, own_time: bool) -> bool:
+        """Take one point's value in; whether that changed it."""
+        if raw == point.raw and quality == point.status and type(raw) is type(point.raw):
+            if own_time:
+                point.source_time, point.head = time, None
+            return False
+        return self._convert(point, raw, quality, time)
 
     def _differing(
         self, points: list[Point], before: Sequence[Value], values: Sequence[Value], time: int

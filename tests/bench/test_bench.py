@@ -8,6 +8,7 @@ import pytest
 from asyncua.ua import ua_binary
 from support.uaclient import ua
 
+from bench import opcua_source
 from bench.__main__ import table
 from bench.client import Count, count
 from bench.path import Scenario, measure
@@ -59,3 +60,10 @@ def test_a_publish_response_is_counted_without_decoding_it() -> None:
     assert count(ua_binary.struct_to_binary(response), seen, 3_000_000) == (5, 3)
     assert seen.notifications == 8
     assert seen.latencies == [pytest.approx(2.0)]
+
+
+def test_our_decoder_of_notifications_is_measured_beside_the_stack_s() -> None:
+    found = opcua_source.decoding()
+    assert found["stack"] > found["decode"] > 0
+    metrics = {f"opcua_source.{name}.us": value for name, value in found.items()}
+    assert f"{found['decode']:.2f}" in opcua_source.table(metrics | {"opcua_source.whole.us": 1.0})

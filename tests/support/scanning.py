@@ -43,7 +43,8 @@ class Listener:
 
     def __call__(self, batch: Batch) -> None:
         self.batches.append(batch)
-        for index, its in enumerate(batch.tags):
+        told = batch.tags if batch.places is None else [batch.tags[place] for place in batch.places]
+        for index, its in enumerate(told):
             quality = batch.qualities if isinstance(batch.qualities, int) else batch.qualities[index]
             self.qualities[its.name] = quality
             if batch.values is not None:

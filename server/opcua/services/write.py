@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import reprlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from typing import Any, Final, cast
 
 from asyncua import ua
 
+from server.opcua.imported.value import ImportedValue
 from server.opcua.limits import MAX_NODES_PER_WRITE
 from server.opcua.requests import Request, Service, service
 from server.opcua.services import ranges
@@ -153,7 +155,10 @@ class Writing:
                     queued=queued,
                     wanted=awaited,
                 )
-            code = self._to_store(found, cast("StoredValue", point), wanted)
+            if isinstance(point, ImportedValue):
+                code = await self._to_device(session, found, point, wanted)
+            else:
+                code = self._to_store(found, cast("StoredValue", point), wanted)
         except ServiceFault as fault:
             code = fault.code
             if code == StatusCodes.BadUserAccessDenied:
@@ -162,8 +167,18 @@ class Writing:
                 given = wanted.Value.Value
                 value = given.Value if given is not None else None
                 return await self._commands.refuse(caller, point.property.key, value, code)
-        _tell(session, wanted, code)
+        acts_as = point.device.acts_as if isinstance(point, ImportedValue) else ""
+        _tell(session, wanted, status_name(code), acts_as)
         return code
+
+    async def _to_device(
+        self, session: Session, node: Node, imported: ImportedValue, wanted: ua.WriteValue
+    ) -> int:
+        """A variable of a downstream server: the whole value, in the name its source is configured with."""
+        held = structs.decode_variant(imported.variant).Value if imported.variant else None
+        content = self._content(node, held, wanted)
+        _tell(session, wanted, "asked", imported.device.acts_as)
+        return await imported.forward(structs.encode_variant(content))
 
     def _check(self, access: Access, node: Node | None, wanted: ua.WriteValue) -> Node:
         """The node, where its value may be written by this user. Raises ServiceFault."""
@@ -224,6 +239,8 @@ def _value(content: Any) -> Any:
 
 def _source(node: Node | None) -> str:
     point = node.value if node is not None else None
+    if isinstance(point, ImportedValue):
+        return point.device.name
     binding = point.property.binding if isinstance(point, Point) else None
     return binding.source if binding is not None else ""
 
@@ -251,10 +268,11 @@ def _level(node: Node) -> int:
     return encoded[1] if encoded is not None else 0
 
 
-def _tell(session: Session, wanted: ua.WriteValue, code: int) -> None:
-    """A line of the audit log for what is no point of the plant."""
+def _tell(session: Session, wanted: ua.WriteValue, outcome: str, acts_as: str = "") -> None:
+    """A line of the audit log for what is no point of the plant; what is forwarded has one before, too."""
     caller = session.caller()
-    node, outcome = text(key_of(wanted.NodeId))[:_MAX_NODE], status_name(code)
+    node = text(key_of(wanted.NodeId))[:_MAX_NODE]
+    content = wanted.Value.Value
     audit.info(
         "write %s by %s: %s",
         node,
@@ -267,7 +285,8 @@ def _tell(session: Session, wanted: ua.WriteValue, code: int) -> None:
             "user": caller.user,
             "client": caller.client,
             "status": outcome,
-        },
+        }
+        | ({"as": acts_as, "new": reprlib.repr(content.Value if content else None)} if acts_as else {}),
     )
 
 

@@ -61,3 +61,10 @@ def plant_writers(roles: frozenset[Role]) -> RolePermissions:
     """A variable of the plant that those roles may write."""
     more = {role: _NAMED.get(role, Permission(0)) | Permission.Write for role in roles}
     return RolePermissions(_entries(_SEE, {**_NAMED, **more}))
+
+
+@cache
+def plant_callers(roles: frozenset[Role]) -> RolePermissions:
+    """An object or a method of the plant that those roles may call."""
+    more = {role: _NAMED.get(role, Permission(0)) | Permission.Call for role in roles}
+    return RolePermissions(_entries(_SEE, {**_NAMED, **more}))

@@ -32,26 +32,35 @@ def show_namespaces(space: Space, namespaces: Namespaces) -> None:
     A nodeset may bring the object of its namespace.
     """
     folder = space.number(ObjectIds.Server_Namespaces)
-    declared = declarations(space, space.number(ObjectIds.NamespaceMetadataType))
     with space.changing():
-        maker = Maker(space)
         given = {_uri(space, node): node for node in space.children(folder)}
         for index, uri in enumerate(namespaces.uris):
-            metadata = given.get(encode.string(uri))
-            values = _defaults(index)
-            if metadata is None:
-                its_key = own_key(f"@namespaces/{uri}")
-                metadata = maker.object(
-                    folder, its_key, writer.qualified_name(uri, index), ObjectIds.NamespaceMetadataType
-                )
-                values |= {"NamespaceUri": encode.string(uri), **_UNKNOWN}
-            held = declarations(space, metadata)
-            for name, variant in values.items():
-                if name in held:
-                    held[name].value = StoredValue(variant)
-                else:
-                    its_key = own_key(f"@namespaces/{uri}.{name}")
-                    maker.variable(metadata, its_key, declared[name], StoredValue(variant))
+            _show(space, folder, index, uri, given.get(encode.string(uri)))
+
+
+def show_namespace(space: Space, namespaces: Namespaces, index: int) -> None:
+    """The same for a namespace that was added."""
+    with space.changing():
+        _show(space, space.number(ObjectIds.Server_Namespaces), index, namespaces.uris[index], None)
+
+
+def _show(space: Space, folder: Node, index: int, uri: str, metadata: Node | None) -> None:
+    maker = Maker(space)
+    declared = declarations(space, space.number(ObjectIds.NamespaceMetadataType))
+    values = _defaults(index)
+    if metadata is None:
+        its_key = own_key(f"@namespaces/{uri}")
+        metadata = maker.object(
+            folder, its_key, writer.qualified_name(uri, index), ObjectIds.NamespaceMetadataType
+        )
+        values |= {"NamespaceUri": encode.string(uri), **_UNKNOWN}
+    held = declarations(space, metadata)
+    for name, variant in values.items():
+        if name in held:
+            held[name].value = StoredValue(variant)
+        else:
+            its_key = own_key(f"@namespaces/{uri}.{name}")
+            maker.variable(metadata, its_key, declared[name], StoredValue(variant))
 
 
 def _defaults(index: int) -> dict[str, bytes]:

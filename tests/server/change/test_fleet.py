@@ -175,6 +175,19 @@ async def test_each_source_is_dealt_with_by_what_changed_of_it() -> None:
         assert fleet.supervisors["A"].status.address == "elsewhere"
 
 
+async def test_every_source_is_equipped_also_one_that_is_made_later() -> None:
+    floor, heard = Floor(), Heard()
+    kind = driver(floor, Fixed)
+    fleet = Fleet((entry(kind, "A", "a", tag("a")),), heard)
+    equipped: list[str] = []
+    fleet.equip(lambda source: equipped.append(source.address))
+    async with living(fleet):
+        await heard.of("a")
+        switch(fleet, entry(kind, "A", "elsewhere", tag("a")), entry(kind, "B", "b", tag("b")))
+        await heard.of("b")
+    assert equipped == ["a", "elsewhere", "b"]
+
+
 async def test_a_successor_waits_until_every_connection_before_is_closed() -> None:
     floor, heard = Floor(), Heard()
     kind = driver(floor, Flexible)

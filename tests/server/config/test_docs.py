@@ -28,12 +28,15 @@ SECTIONS = {
     "driver: slc": ["SlcSettings"],
     "scan": ["ScanStanza"],
     "stale": ["StaleStanza"],
+    "driver: opcua": ["DownstreamSettings"],
+    "deadband": ["DeadbandSettings"],
     "assets": ["AssetStanza"],
     "classes": ["ClassStanza"],
     "properties": ["PropertyStanza", "OwnPropertyStanza"],
     "write": ["WriteStanza"],
     "equipment": ["EquipmentStanza"],
     "bindings": ["BindingStanza"],
+    "import": ["ImportStanza"],
 }
 
 

@@ -75,7 +75,7 @@ def test_it_refuses_what_editors_should_underline(text: str, whole: dict[str, An
 
 def test_every_key_of_a_stanza_is_described(whole: dict[str, Any]) -> None:
     own = {name for name in whole["$defs"] if name.endswith("Stanza") or name == "Namespaces"}
-    assert len(own) == 11
+    assert len(own) == 12
     stanzas = {"": whole, **{name: whole["$defs"][name] for name in own}}
     for name, stanza in stanzas.items():
         for branch in [stanza, *stanza.get("anyOf", [])]:
@@ -87,4 +87,5 @@ def test_sources_are_told_apart_by_their_driver(whole: dict[str, Any]) -> None:
     (source,) = whole["properties"]["sources"]["patternProperties"].values()
     assert source["discriminator"] == {"propertyName": "driver"}
     drivers = [whole["$defs"][one["$ref"].rpartition("/")[2]] for one in source["oneOf"]]
-    assert [driver["properties"]["driver"]["const"] for driver in drivers] == ["modbus", "logix", "slc"]
+    kinds = [driver["properties"]["driver"]["const"] for driver in drivers]
+    assert kinds == ["modbus", "logix", "slc", "opcua"]

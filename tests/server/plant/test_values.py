@@ -163,3 +163,39 @@ def test_nan_that_stays_is_no_change(plc: Plc) -> None:
     plc.send(["Speed"], [nan], 200)
     plc.send(["Speed"], [float("nan")], 300)
     assert plc.heard == [["Speed"]]
+
+
+def test_what_a_device_reports_of_some_of_its_tags_leaves_the_others(plc: Plc) -> None:
+    names = ("Speed", "SpeedSP", "State")
+    block = tuple(plc.tags[name] for name in names)
+    plc.store.ingest(Batch(block, [1.0, 2.0, 1], GOOD, None, 200))
+    plc.heard.clear()
+    plc.store.ingest(Batch(block, [3.0, 2], [GOOD, 0x40A40000], [290, 0], 300, (1, 2)))
+    assert plc.heard == [["SpeedSP", "State"]]
+    assert [(plc[n].value, plc[n].status, plc[n].source_time) for n in names] == [
+        (1.0, GOOD, 200),
+        (3.0, GOOD, 290),
+        (2, 0x40A40000, 300),
+    ]
+    assert {plc[n].server_time for n in names} == {300}
+
+
+def test_a_device_with_nothing_to_report_is_alive(plc: Plc) -> None:
+    block = (plc.tags["Speed"], plc.tags["SpeedSP"])
+    plc.store.ingest(Batch(block, [1.0, 2.0], GOOD, None, 200))
+    # A read past the scan has moved one of them.
+    plc.send(["Speed"], [1.0], 250)
+    plc.store.ingest(Batch(block, (), GOOD, None, 400, ()))
+    assert (plc["Speed"].server_time, plc["SpeedSP"].server_time) == (400, 400)
+    assert (plc["Speed"].value, plc["Speed"].source_time) == (1.0, 200)
+
+
+def test_a_report_without_values_marks_those_it_is_of(plc: Plc) -> None:
+    block = (plc.tags["Speed"], plc.tags["SpeedSP"])
+    plc.store.ingest(Batch(block, [1.0, 2.0], GOOD, None, 200))
+    plc.store.ingest(Batch(block, None, BAD_TIMEOUT, None, 300, (1,)))
+    assert (plc["Speed"].status, plc["SpeedSP"].status) == (GOOD, BAD_TIMEOUT)
+    assert (plc["Speed"].server_time, plc["SpeedSP"].server_time) == (200, 200)
+    # A whole block afterwards is compared with what the points hold, not with what it was before.
+    plc.store.ingest(Batch(block, [1.0, 2.0], GOOD, None, 400))
+    assert (plc["SpeedSP"].value, plc["SpeedSP"].status) == (2.0, GOOD)

@@ -1,0 +1,1 @@
+"""Nodes of downstream OPC UA servers, shown as part of this one."""

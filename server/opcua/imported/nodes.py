@@ -1,0 +1,339 @@
+"""Imported nodes in the address space: added, followed, taken away; their devices carry out their methods."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import reprlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+from asyncua import ua
+
+from server.opcua.ids import Namespaces
+from server.opcua.imported.value import ImportedValue
+from server.opcua.services.arguments import InvalidArguments
+from server.opcua.services.method import Methods, Outputs
+from server.opcua.sessions.session import Session
+from server.opcua.space import defaults, encode
+from server.opcua.space.build import NOTHING_WRITABLE
+from server.opcua.space.namespaces import show_namespace
+from server.opcua.space.node import Node
+from server.opcua.space.space import Space
+from server.opcua.space.value import StoredValue
+from server.opcua.types import AttributeIds, ObjectIds, ServiceFault, StatusCodes, status_name
+from server.opcua.wire import structs
+from server.opcua.wire.nodeid import Key, text
+from server.plant.model import DEFAULT_WRITERS
+from sources.errors import ConnectionLost, Unreachable
+from sources.opcua.imports import Device, ImportedNode, Model
+from sources.opcua.wire import Raw
+from sources.quality import (
+    BAD_NO_COMMUNICATION,
+    BAD_NOT_CONNECTED,
+    BAD_WAITING_FOR_INITIAL_DATA,
+    Quality,
+    is_bad,
+)
+
+log = logging.getLogger(__name__)
+audit = logging.getLogger("isthmus.audit")
+
+T = TypeVar("T")
+
+_OBJECT, _VARIABLE, _METHOD, _VARIABLE_TYPE = 1, 2, 4, 16
+_A: Final = AttributeIds
+_WRITE: Final = 0x02
+_A_SLICE: Final = 200
+_USABLE_SCANS: Final = 3
+"""So many periods after a device is gone its last values are no longer usable."""
+
+
+class ImportedNodes:
+    """See `sources.opcua.imports.Mirror`."""
+
+    def __init__(
+        self,
+        space: Space,
+        namespaces: Namespaces,
+        methods: Methods,
+        holders: Mapping[str, Key],
+        *,
+        writable: bool,
+        added: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """``holders`` are the equipment nodes by path; ``added`` is told of each new namespace.
+
+        To withdraw an import, show an empty model for its holder.
+        """
+        self._space = space
+        self._namespaces = namespaces
+        self._methods = methods
+        self.holders = dict(holders)
+        self._writable = writable
+        self._added = added
+        self._models: dict[tuple[str, str], Model] = {}
+        """By source and holder."""
+        self._owners: dict[Key, set[tuple[str, str]]] = {}
+        """Who imported a node: two imports of one source share their types."""
+        self._values: dict[str, dict[Key, ImportedValue]] = {}
+        """By source."""
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+
+    def close(self) -> None:
+        """Let time no longer pass."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+
+    # --- Mirror
+
+    def index(self, uri: str) -> int:
+        """See Mirror."""
+        if uri not in self._namespaces:
+            index = self._namespaces.add(uri)
+            array = self._space.number(ObjectIds.Server_NamespaceArray).value
+            assert isinstance(array, StoredValue)  # noqa: S101  # see ServerObject
+            array.set(encode.strings(self._namespaces.uris))
+            show_namespace(self._space, self._namespaces, index)
+            self._added(uri)
+        return self._namespaces.index(uri)
+
+    async def show(self, device: Device, model: Model, values: Mapping[Key, Raw]) -> None:
+        """See Mirror. Slice by slice: others get their turns, and no event tells of too much at once."""
+        owner = (device.name, model.holder)
+        before = self._models.get(owner, Model(model.holder)).nodes
+        held = self._values.setdefault(device.name, {})
+        changed = {
+            key
+            for key, node in model.nodes.items()
+            if key in before and before[key] != node and owner in self._owners.get(key, ())
+        }
+        gone = [key for key in before if key not in model.nodes and self._give_up(key, owner)]
+        for keys in _slices([*changed, *gone]):
+            with self._space.changing():
+                for key in keys:
+                    self._remove(key, held)
+            await asyncio.sleep(0)
+        new = 0
+        for part in _slices(list(model.nodes.values())):
+            with self._space.changing():
+                for node in part:
+                    if self._add(device, node, values, held):
+                        new += 1
+                        self._owners.setdefault(node.key, set()).add(owner)
+                    elif self._is_own(device, node):
+                        self._owners[node.key].add(owner)
+            await asyncio.sleep(0)
+        taken = sum(not self._is_own(device, node) for node in model.nodes.values())
+        if taken:
+            log.error(
+                "%s: %d of the nodes for %s have NodeIds that are taken here, and are left out; give the "
+                "source namespaces of its own",
+                device.name,
+                taken,
+                model.holder,
+            )
+        if new:
+            for part in _slices(list(model.nodes.values())):
+                with self._space.changing():
+                    self._link_all(node for node in part if self._is_own(device, node))
+                await asyncio.sleep(0)
+        self._hang(self._space.nodes[self.holders[model.holder]], model.tops)
+        self._models[owner] = model
+        self.take(device, [(key, raw) for key, raw in values.items() if key in held])
+        log.info(
+            "%s: %d nodes below %s: %d new, %d changed, %d gone",
+            device.name,
+            len(model.nodes),
+            model.holder,
+            new - len(changed),
+            len(changed),
+            len(gone),
+        )
+
+    def _is_own(self, device: Device, node: ImportedNode) -> bool:
+        """Whether the node that is there was imported from that device."""
+        owners = self._owners.get(node.key)
+        return bool(owners) and all(source == device.name for source, _ in owners or ())
+
+    def _give_up(self, key: Key, owner: tuple[str, str]) -> bool:
+        """Take a node from an import; whether nobody else has it."""
+        owners = self._owners.get(key, set())
+        if owner not in owners:
+            return False  # another's, whose NodeId ours has
+        owners.discard(owner)
+        if owners:
+            return False
+        self._owners.pop(key, None)
+        return True
+
+    def take(self, device: Device, values: Sequence[tuple[Key, Raw]]) -> None:
+        """See Mirror."""
+        self._stop(device)
+        held = self._values.get(device.name, {})
+        for key, raw in values:
+            value = held.get(key)
+            if value is not None:
+                value.take(raw)
+
+    def lose(self, device: Device, quality: Quality) -> None:
+        """See Mirror. After a while the values are no longer usable."""
+        self._stop(device)
+        self._mark(device.name, quality)
+        if not is_bad(quality):
+            periods = [model.period for (source, _), model in self._models.items() if source == device.name]
+            after = _USABLE_SCANS * max(periods, default=1.0)
+            loop = asyncio.get_running_loop()
+            self._timers[device.name] = loop.call_later(after, self._expire, device.name)
+
+    def _expire(self, source: str) -> None:
+        self._timers.pop(source, None)
+        self._mark(source, BAD_NO_COMMUNICATION)
+
+    def _mark(self, source: str, quality: Quality) -> None:
+        for value in self._values.get(source, {}).values():
+            value.mark(quality)
+
+    def _stop(self, device: Device) -> None:
+        timer = self._timers.pop(device.name, None)
+        if timer is not None:
+            timer.cancel()
+
+    # --- Nodes
+
+    def _add(
+        self, device: Device, node: ImportedNode, values: Mapping[Key, Raw], held: dict[Key, ImportedValue]
+    ) -> bool:
+        """Put a node in; False where it is there."""
+        if self._space.find(node.key) is not None:
+            return False
+        made = Node(
+            node.key,
+            node.node_class,
+            node.browse_name,
+            node.display_name,
+            self._attributes(node),
+            self._permissions(node),
+        )
+        raw = values.get(node.key)
+        if node.node_class == _VARIABLE and not node.is_type:
+            first = raw or Raw(b"", BAD_WAITING_FOR_INITIAL_DATA, 0)
+            made.value = held[node.key] = ImportedValue(device, node.key, first)
+        elif node.node_class in {_VARIABLE, _VARIABLE_TYPE}:
+            made.value = StoredValue(raw.variant if raw else b"", raw.status if raw else 0)
+        self._space.add(made)
+        if node.node_class == _METHOD:
+            self._methods.add(node.key, self._caller(device, node.key))
+        return True
+
+    def _remove(self, key: Key, held: dict[Key, ImportedValue]) -> None:
+        held.pop(key, None)
+        self._methods.remove(key)
+        self._space.delete([key])
+
+    def _attributes(self, node: ImportedNode) -> Mapping[int, bytes]:
+        found: dict[int, bytes] = {int(_A.WriteMask): NOTHING_WRITABLE, **node.attributes}
+        if node.node_class == _OBJECT:
+            # Its events are not forwarded, and nobody waits in vain for them.
+            found[_A.EventNotifier] = encode.byte(0)
+        if node.node_class == _VARIABLE:
+            level = found[_A.AccessLevel][1]
+            found[_A.AccessLevel] = encode.byte(level if self._writable else level & ~_WRITE)
+            found[_A.Historizing] = encode.FALSE
+        if node.node_class == _METHOD and not self._writable:
+            found[_A.Executable] = encode.FALSE
+        return found
+
+    def _permissions(self, node: ImportedNode) -> Any:
+        if node.is_type and node.node_class != _METHOD:
+            return defaults.STANDARD
+        if node.node_class == _VARIABLE and self._writable:
+            return defaults.plant_writers(DEFAULT_WRITERS)
+        if node.node_class in {_OBJECT, _METHOD} and self._writable:
+            return defaults.plant_callers(DEFAULT_WRITERS)
+        return defaults.PLANT
+
+    def _link_all(self, nodes: Iterable[ImportedNode]) -> None:
+        """References between what is imported, and to what was there. The others lead to what is not."""
+        space = self._space
+        subtype = space.number(ObjectIds.HasSubtype)
+        for node in nodes:
+            here = space.find(node.key)
+            if here is None:
+                continue
+            if node.super and (above := space.find(node.super)) is not None:
+                space.link(above, subtype, here)
+            for kind_key, target_key in node.references:
+                kind, target = space.find(kind_key), space.find(target_key)
+                if kind is not None and target is not None:
+                    space.link(here, kind, target)
+
+    def _hang(self, holder: Node, tops: Sequence[Key]) -> None:
+        organizes = self._space.number(ObjectIds.Organizes)
+        for key in tops:
+            top = self._space.find(key)
+            if top is not None:
+                self._space.link(holder, organizes, top)
+
+    # --- Methods
+
+    def _caller(self, device: Device, method: Key) -> Callable[..., Any]:
+        async def call(session: Session, found: Node, inputs: list[ua.Variant]) -> Outputs:
+            return await self._call(device, method, session, found, inputs)
+
+        return call
+
+    async def _call(
+        self, device: Device, method: Key, session: Session, found: Node, inputs: list[ua.Variant]
+    ) -> Outputs:
+        """Forward a call, once. Raises ServiceFault, InvalidArguments."""
+        code: int = StatusCodes.BadInternalError
+        given = reprlib.repr([value.Value for value in inputs])
+        _tell_call(session, device, text(method), "asked", given)
+        try:
+            result = await device.call_method(
+                found.key, method, [structs.encode_variant(value) for value in inputs]
+            )
+            code = result.status
+        except Unreachable:
+            code = BAD_NOT_CONNECTED
+            raise ServiceFault(code) from None
+        except ConnectionLost as lost:
+            code = lost.quality
+            raise ServiceFault(code) from None
+        finally:
+            _tell_call(session, device, text(method), status_name(code), given)
+        if is_bad(result.status):
+            if result.status == StatusCodes.BadInvalidArgument and result.arguments:
+                raise InvalidArguments(result.arguments)
+            raise ServiceFault(result.status)
+        return [structs.decode_variant(output) for output in result.outputs]
+
+
+def _slices(items: list[T]) -> Iterator[list[T]]:
+    """So many at a time that the loop does not notice."""
+    return (items[at : at + _A_SLICE] for at in range(0, len(items), _A_SLICE))
+
+
+def _tell_call(session: Session, device: Device, method: str, outcome: str, given: str) -> None:
+    """A line of the audit log, before and after: who asked, and in whose name the device is called."""
+    caller = session.caller()
+    audit.info(
+        "call %s of %s by %s, as %s: %s",
+        method,
+        device.name,
+        caller.user,
+        device.acts_as,
+        outcome,
+        extra={
+            "event": "call",
+            "node": method,
+            "source": device.name,
+            "user": caller.user,
+            "client": caller.client,
+            "as": device.acts_as,
+            "inputs": given,
+            "status": outcome,
+        },
+    )

@@ -1,0 +1,349 @@
+"""A session with a downstream server, and the services that are used of it (OPC 10000-4 §5).
+
+What the server says of itself is read afresh at every connect: its namespaces, its limits.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, TypeVar
+
+from cryptography.exceptions import InvalidSignature
+
+from sources.errors import ConnectionLost, Refused, Unreachable
+from sources.insight import Traffic
+from sources.opcua.address import NodeAddress, PathAddress, Step
+from sources.opcua.channel import Channel, ServiceError
+from sources.opcua.config import DownstreamSettings
+from sources.opcua.security import Surroundings, Way, choose, user_token
+from sources.opcua.stack import NONE, local, status_name, ua
+from sources.quality import BAD_COMMUNICATION_ERROR
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+PRODUCT_URI: Final = "urn:isthmus"
+_SESSION_TIMEOUT: Final = 60_000.0
+_GOODBYE: Final = 1.0
+
+_FINAL: Final = frozenset(
+    {
+        "BadIdentityTokenInvalid",
+        "BadIdentityTokenRejected",
+        "BadUserAccessDenied",
+        "BadUserSignatureInvalid",
+        "BadSecurityChecksFailed",
+        "BadSecurityPolicyRejected",
+        "BadSecurityModeRejected",
+        "BadSecurityModeInsufficient",
+        "BadApplicationSignatureInvalid",
+    }
+)
+"""And BadCertificate…: a person must act."""
+
+_NAMESPACE_ARRAY, _SERVICE_LEVEL, _START_TIME = 2255, 2267, 2257
+_LIMITS: Final = {
+    "read": 11705,
+    "write": 11707,
+    "call": 11709,
+    "browse": 11710,
+    "translate": 11712,
+    "items": 11714,
+}
+"""OperationLimits (OPC 10000-5 §6.3.11), by their numbers in namespace 0."""
+HIERARCHICAL: Final = 33
+_BASE_DATA_TYPE, _NUMBER, _ENUMERATION, _INT32 = 24, 26, 29, 6
+_ABSTRACT_NUMBERS: Final = frozenset({26, 27, 28})
+_MAX_ANCESTORS: Final = 20
+
+
+class Limits:
+    """How many nodes one request of a service may hold."""
+
+    def __init__(self, default: int) -> None:
+        self.read = self.write = self.call = self.browse = self.translate = self.items = default
+
+
+class Connection:
+    """A session. Made by `connect`."""
+
+    def __init__(
+        self, channel: Channel, settings: DownstreamSettings, recheck: Callable[[], object] = lambda: None
+    ) -> None:
+        """``recheck`` looks at the server's certificate again, see `security.Way`."""
+        self.channel = channel
+        self.recheck = recheck
+        self.settings = settings
+        self.namespaces: tuple[str, ...] = ()
+        """The server's NamespaceArray."""
+        self.start_time: object = None
+        self.limits = Limits(settings.max_nodes)
+        self._indexes: dict[str, int] = {}
+
+    # --- Making it
+
+    async def begin(self, way: Way, surroundings: Surroundings) -> None:
+        """Create and activate the session. Raises Unreachable, Refused."""
+        try:
+            await self._begin(way, surroundings)
+            await self.look()
+        except ServiceError as error:
+            name = status_name(error.code)
+            if name in _FINAL or name.startswith("BadCertificate"):
+                raise Refused(f"the session was refused: {error}") from None
+            raise Unreachable(f"the session was not made: {error}") from None
+        except ConnectionLost as lost:
+            raise Unreachable(str(lost)) from None
+
+    async def _begin(self, way: Way, surroundings: Surroundings) -> None:
+        identity = surroundings.identity
+        uri = identity.application_uri if identity is not None else f"{PRODUCT_URI}:client"
+        nonce = secrets.token_bytes(32)
+        own = way.policy.host_certificate or (identity.der if identity is not None else None)
+        params = ua.CreateSessionParameters(
+            ClientDescription=ua.ApplicationDescription(
+                ApplicationUri=uri,
+                ProductUri=PRODUCT_URI,
+                ApplicationName=ua.LocalizedText("Isthmus"),
+                ApplicationType=ua.ApplicationType.Client,
+            ),
+            EndpointUrl=self.settings.url,
+            SessionName=f"Isthmus {secrets.token_hex(4)}",
+            ClientNonce=nonce,
+            ClientCertificate=own,
+            RequestedSessionTimeout=_SESSION_TIMEOUT,
+            MaxResponseMessageSize=0,
+        )
+        created = (
+            await self.channel.request(ua.CreateSessionRequest(Parameters=params), ua.CreateSessionResponse)
+        ).Parameters
+        protected = not isinstance(way.policy, NONE)
+        if protected:
+            if not bytes(created.ServerCertificate or b"").startswith(way.certificate):
+                raise Refused("the session's certificate is not that of the secure channel")
+            try:
+                way.policy.asymmetric_cryptography.verify(
+                    (own or b"") + nonce, created.ServerSignature.Signature
+                )
+            except (InvalidSignature, TypeError):
+                raise Refused("the server does not prove that its certificate is its own") from None
+            except Exception as error:
+                # The stack has an InvalidSignature of its own.
+                raise Refused(
+                    f"the server does not prove that its certificate is its own: {error!r}"
+                ) from error
+        self.channel.token = created.AuthenticationToken
+        server_nonce = bytes(created.ServerNonce or b"")
+        activate = ua.ActivateSessionParameters(LocaleIds=["en"])
+        if protected:
+            activate.ClientSignature = ua.SignatureData(
+                Algorithm=way.policy.AsymmetricSignatureURI,
+                Signature=way.policy.asymmetric_cryptography.signature(way.certificate + server_nonce),
+            )
+        activate.UserIdentityToken = await user_token(self.settings, surroundings, way, server_nonce)
+        await self.channel.request(ua.ActivateSessionRequest(Parameters=activate), ua.ActivateSessionResponse)
+
+    async def look(self) -> None:
+        """Read what the server says of itself: its namespaces, its limits, since when it runs."""
+        first = [_NAMESPACE_ARRAY, _START_TIME, _LIMITS["read"]]
+        found = await self._read([(ua.NodeId(number), ua.AttributeIds.Value) for number in first])
+        names = _value(found[0])
+        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+            raise ConnectionLost("the server has no readable NamespaceArray", BAD_COMMUNICATION_ERROR)
+        self.namespaces = tuple(names)
+        self._indexes = {uri: index for index, uri in enumerate(names)}
+        self.start_time = _value(found[1])
+        self.limits.read = self._limit(found[2])
+        others = await self._read([(ua.NodeId(n), ua.AttributeIds.Value) for n in _LIMITS.values()])
+        for name, data in zip(_LIMITS, others, strict=True):
+            setattr(self.limits, name, self._limit(data))
+
+    def _limit(self, data: Any) -> int:
+        limit = _value(data)
+        most = self.settings.max_nodes
+        return min(limit, most) if isinstance(limit, int) and limit > 0 else most
+
+    async def end(self) -> None:
+        """Close the session with its subscriptions, and the connection."""
+        try:
+            if self.channel.token is not None:
+                request = ua.CloseSessionRequest(DeleteSubscriptions=True)
+                await self.channel.answer_to(request, within=_GOODBYE)
+        except (ConnectionLost, ServiceError) as error:
+            log.debug("the session was not closed: %s", error)
+        finally:
+            await self.channel.gone()
+
+    # --- Names
+
+    def index(self, uri: str) -> int | None:
+        """The namespace's index in the server, now."""
+        return self._indexes.get(uri)
+
+    def node_id(self, address: NodeAddress) -> Any | None:
+        """The stack's NodeId; None where the server has no such namespace."""
+        index = self.index(address.uri)
+        return None if index is None else ua.NodeId(address.identifier, index)
+
+    async def resolve(self, addresses: Sequence[NodeAddress | PathAddress]) -> list[Any | str]:
+        """Each address's NodeId, or why there is none. Raises ConnectionLost."""
+        found: list[Any | str] = []
+        paths: list[tuple[int, Any]] = []
+        for address in addresses:
+            if isinstance(address, NodeAddress):
+                node = self.node_id(address)
+                found.append(f"the server has no namespace {address.uri}" if node is None else node)
+                continue
+            missing = next((step.uri for step in address.steps if self.index(step.uri) is None), None)
+            if missing is not None:
+                found.append(f"the server has no namespace {missing}")
+                continue
+            paths.append((len(found), self._path(address.steps)))
+            found.append("the server has no such path")
+        for part in chunks(paths, self.limits.translate):
+            request = ua.TranslateBrowsePathsToNodeIdsRequest()
+            request.Parameters.BrowsePaths = [path for _, path in part]
+            response = await self.ask(request, ua.TranslateBrowsePathsToNodeIdsResponse)
+            for (place, _), result in zip(part, response.Results or [], strict=False):
+                code = int(result.StatusCode.value)
+                if code & 0x80000000 or not result.Targets:
+                    found[place] = f"the server has no such path ({status_name(code)})"
+                else:
+                    node = local(result.Targets[0].TargetId)
+                    found[place] = "the path leads to another server" if node is None else node
+        return found
+
+    def _path(self, steps: tuple[Step, ...]) -> Any:
+        elements = [
+            ua.RelativePathElement(
+                ReferenceTypeId=ua.NodeId(44 if step.aggregates else HIERARCHICAL),
+                IsInverse=False,
+                IncludeSubtypes=True,
+                TargetName=ua.QualifiedName(step.name, self.index(step.uri) or 0),
+            )
+            for step in steps
+        ]
+        return ua.BrowsePath(
+            StartingNode=ua.NodeId(ua.ObjectIds.RootFolder), RelativePath=ua.RelativePath(Elements=elements)
+        )
+
+    # --- Services
+
+    async def ask(self, request: Any, answer: Any, *, within: float | None = None) -> Any:
+        """A service whose refusal as a whole ends the connection. Raises ConnectionLost."""
+        try:
+            return await self.channel.request(request, answer, within=within)
+        except ServiceError as error:
+            raise ConnectionLost(f"the device refused {error}", BAD_COMMUNICATION_ERROR) from None
+
+    async def read(self, wanted: Sequence[tuple[Any, int]]) -> list[Any]:
+        """DataValues of (NodeId, AttributeId) as they are now. Raises ConnectionLost."""
+        try:
+            return await self._read(wanted)
+        except ServiceError as error:
+            raise ConnectionLost(f"the device refused {error}", BAD_COMMUNICATION_ERROR) from None
+
+    async def _read(self, wanted: Sequence[tuple[Any, int]]) -> list[Any]:
+        found: list[Any] = []
+        for part in chunks(wanted, self.limits.read):
+            request = ua.ReadRequest()
+            request.Parameters.MaxAge = 0
+            request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Source
+            request.Parameters.NodesToRead = [
+                ua.ReadValueId(NodeId=node, AttributeId=attribute) for node, attribute in part
+            ]
+            response = await self.channel.request(request, ua.ReadResponse)
+            results = response.Results or []
+            if len(results) != len(part):
+                raise ConnectionLost(
+                    f"{len(results)} values for {len(part)} that were asked", BAD_COMMUNICATION_ERROR
+                )
+            found += results
+        return found
+
+    async def browse(self, nodes: Sequence[Any], **how: Any) -> list[list[Any]]:
+        """The references of each node, with what BrowseNext brings. Raises ConnectionLost.
+
+        ``how`` are the fields of a BrowseDescription; by default all forward hierarchical references.
+        """
+        description = {
+            "BrowseDirection": ua.BrowseDirection.Forward,
+            "ReferenceTypeId": ua.NodeId(HIERARCHICAL),
+            "IncludeSubtypes": True,
+            "NodeClassMask": 0,
+            "ResultMask": 63,
+        } | how
+        found: list[list[Any]] = []
+        for part in chunks(nodes, self.limits.browse):
+            request = ua.BrowseRequest()
+            request.Parameters.NodesToBrowse = [ua.BrowseDescription(NodeId=n, **description) for n in part]
+            response = await self.ask(request, ua.BrowseResponse)
+            results = list(response.Results or [])
+            if len(results) != len(part):
+                raise ConnectionLost("a Browse was answered in part", BAD_COMMUNICATION_ERROR)
+            lists = [list(result.References or []) for result in results]
+            waiting = {i: r.ContinuationPoint for i, r in enumerate(results) if r.ContinuationPoint}
+            while waiting:
+                following = ua.BrowseNextRequest()
+                following.Parameters.ContinuationPoints = list(waiting.values())
+                following.Parameters.ReleaseContinuationPoints = False
+                more = await self.ask(following, ua.BrowseNextResponse)
+                again = {}
+                for place, result in zip(waiting, more.Parameters.Results or [], strict=False):
+                    lists[place] += result.References or []
+                    if result.ContinuationPoint:
+                        again[place] = result.ContinuationPoint
+                waiting = again
+            found += lists
+        return found
+
+    async def built_in(self, data_type: Any) -> int:
+        """The built-in type that values of a DataType are; 0 where several are (Number, BaseDataType)."""
+        for _ in range(_MAX_ANCESTORS):
+            if data_type.NamespaceIndex == 0 and isinstance(data_type.Identifier, int):
+                if data_type.Identifier == _ENUMERATION:
+                    return _INT32
+                if data_type.Identifier < _NUMBER:
+                    return 0 if data_type.Identifier == _BASE_DATA_TYPE else data_type.Identifier
+                if data_type.Identifier in _ABSTRACT_NUMBERS:
+                    return 0
+            (above,) = await self.browse(
+                [data_type],
+                BrowseDirection=ua.BrowseDirection.Inverse,
+                ReferenceTypeId=ua.NodeId(ua.ObjectIds.HasSubtype),
+            )
+            if not above:
+                return 0
+            data_type = local(above[0].NodeId)
+            if data_type is None:
+                return 0
+        return 0
+
+
+async def connect(
+    settings: DownstreamSettings, surroundings: Surroundings, traffic: Traffic | None = None
+) -> Connection:
+    """A session, ready; what goes over it is counted on ``traffic``. Raises Unreachable, Refused."""
+    way = await choose(settings, surroundings)
+    channel = Channel(way.policy, settings.timeout, traffic)
+    try:
+        await channel.open(settings.host, settings.port, settings.url)
+        connection = Connection(channel, settings, way.recheck)
+        await connection.begin(way, surroundings)
+    except BaseException:
+        await channel.gone()
+        raise
+    return connection
+
+
+def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Pieces of at most that size."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def _value(data: Any) -> Any:
+    return data.Value.Value if data.Value is not None else None

@@ -1,0 +1,175 @@
+"""Imported nodes over one connection: found, named, their values taken, writes and calls forwarded."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sources.errors import ConnectionLost
+from sources.opcua.channel import ServiceError
+from sources.opcua.config import DownstreamSettings
+from sources.opcua.connection import Connection
+from sources.opcua.imports import CallResult, Device, Mirror, Wanted, own_uri
+from sources.opcua.mapping import Layout, Mapper, Unmappable
+from sources.opcua.stack import Buffer, binary, decode_variant, encode_variant, ua
+from sources.opcua.walk import Walk, moved, read_raw
+from sources.opcua.wire import Raw
+from sources.quality import (
+    BAD_COMMUNICATION_ERROR,
+    BAD_NOT_CONNECTED,
+    BAD_TYPE_MISMATCH,
+    UNCERTAIN_NO_COMMUNICATION_LAST_USABLE_VALUE,
+    Quality,
+)
+
+log = logging.getLogger(__name__)
+
+
+class Importing:
+    """The naming of one server, from one plan to the next; ``connection`` is there while there is one."""
+
+    def __init__(self, device: Device, settings: DownstreamSettings, mirror: Mirror) -> None:
+        self._device = device
+        self._settings = settings
+        self._mirror = mirror
+        self.connection: Connection | None = None
+        self.forget()
+
+    def forget(self) -> None:
+        """Name everything anew: the namespaces of a server may have changed."""
+        self._layouts: dict[bytes, Layout] = {}
+        self._layouts_here: dict[bytes, Layout] = {}
+        self._theirs: dict[int, int] = {0: 0}
+        # By the index here, the index there.
+        self._mapper = Mapper(self._here, self._layouts)
+        self._back = Mapper(self._theirs.get, self._layouts_here)
+        self._told: set[str] = set()
+
+    def gone(self) -> None:
+        """The connection is no more: what was imported is marked."""
+        self.connection = None
+        self._mirror.lose(self._device, UNCERTAIN_NO_COMMUNICATION_LAST_USABLE_VALUE)
+
+    def _here(self, there: int) -> int | None:
+        names = self._live().namespaces
+        if there >= len(names):
+            return None
+        uri = own_uri(names[there], self._device.name, self._settings.namespaces)
+        here = self._mirror.index(uri)
+        self._theirs[here] = there
+        return here
+
+    def _live(self) -> Connection:
+        if self.connection is None:
+            raise ConnectionLost("the connection is gone", BAD_NOT_CONNECTED)
+        return self.connection
+
+    async def run(self, wanted: Wanted) -> list[tuple[bytes, Any]]:
+        """Carry one import out; its variables, by key here and NodeId there. Raises ConnectionLost."""
+        connection = self._live()
+        (start,) = await connection.resolve([wanted.below])
+        if isinstance(start, str):
+            self._tell(f"nothing is imported below {wanted.holder}: {wanted.below}: {start}")
+            return []
+        walk = Walk(connection, self._mapper, self._layouts, self._device.name)
+        walked = await walk.run(wanted, start)
+        if not walked.model.nodes:
+            self._tell(f"nothing is imported below {wanted.holder}: there is nothing at {wanted.below}")
+        # With the layouts known, values that hold structures of the device's own can be read.
+        self._layouts_here.clear()
+        for encoding, layout in self._layouts.items():
+            self._layouts_here[self._mapper.node_id(encoding)] = layout
+        await self._mirror.show(self._device, walked.model, walked.values)
+        return walked.watched
+
+    def take(self, watched: Sequence[bytes], found: Iterable[tuple[int, Raw]]) -> None:
+        """Take values in, by their place among the variables that are watched."""
+        count = len(watched)
+        values = [
+            (watched[place], moved(self._mapper, raw, self._tell)) for place, raw in found if place < count
+        ]
+        self._mirror.take(self._device, values)
+
+    async def read(self, keys: Sequence[bytes]) -> None:
+        """Read variables by their keys here, and take what they hold. Raises ConnectionLost."""
+        wanted = [(self._node(key), int(ua.AttributeIds.Value)) for key in keys]
+        found = await read_raw(self._live(), wanted)
+        values = [(key, moved(self._mapper, raw, self._tell)) for key, raw in zip(keys, found, strict=True)]
+        self._mirror.take(self._device, values)
+
+    def _tell(self, what: str) -> None:
+        """Say a thing once a connection."""
+        if what not in self._told and len(self._told) < 100:
+            self._told.add(what)
+            log.warning("%s: %s", self._device.name, what)
+
+    async def write(self, node: bytes, variant: bytes) -> Quality:
+        """See imports.Device.write_node."""
+        try:
+            target, value = self._node(node), self._value(variant)
+        except Unmappable as error:
+            log.info("%s: not written: %s", self._device.name, error)
+            return BAD_TYPE_MISMATCH
+        request = ua.WriteRequest()
+        request.Parameters.NodesToWrite = [
+            ua.WriteValue(NodeId=target, AttributeId=ua.AttributeIds.Value, Value=ua.DataValue(Value=value))
+        ]
+        response = await self._once(request, ua.WriteResponse, "the write")
+        if isinstance(response, int):
+            return response
+        codes = [int(code.value) for code in response.Results or []]
+        if len(codes) != 1:
+            raise ConnectionLost("the answer to a write is not one", BAD_COMMUNICATION_ERROR)
+        return codes[0]
+
+    async def call(self, holder: bytes, method: bytes, inputs: Sequence[bytes]) -> CallResult:
+        """See imports.Device.call_method."""
+        try:
+            asked = ua.CallMethodRequest(
+                ObjectId=self._node(holder),
+                MethodId=self._node(method),
+                InputArguments=[self._value(one) for one in inputs],
+            )
+        except Unmappable as error:
+            log.info("%s: not called: %s", self._device.name, error)
+            return CallResult(BAD_TYPE_MISMATCH)
+        request = ua.CallRequest()
+        request.Parameters.MethodsToCall = [asked]
+        response = await self._once(request, ua.CallResponse, "the call")
+        if isinstance(response, int):
+            return CallResult(response)
+        if len(response.Results or []) != 1:
+            raise ConnectionLost("the answer to a call is not one", BAD_COMMUNICATION_ERROR)
+        (result,) = response.Results
+        outputs = [
+            moved(self._mapper, Raw(encode_variant(one), 0, 0), self._tell).variant or b"\x00"
+            for one in result.OutputArguments or []
+        ]
+        return CallResult(
+            int(result.StatusCode.value),
+            outputs,
+            [int(code.value) for code in result.InputArgumentResults or []],
+        )
+
+    async def _once(self, request: Any, answer: Any, what: str) -> Any:
+        """Send once; the answer, or the StatusCode it was refused with. Raises ConnectionLost."""
+        channel = self._live().channel
+        try:
+            sent = channel.send(request, self._settings.timeout)
+        except ServiceError as error:
+            return error.code
+        except ConnectionLost:
+            return BAD_NOT_CONNECTED
+        try:
+            return await channel.outcome(sent, request, answer)
+        except ServiceError as error:
+            return error.code
+        except ConnectionLost as lost:
+            raise ConnectionLost(f"{lost}: {what} may have been carried out", lost.quality) from None
+
+    def _node(self, key: bytes) -> Any:
+        return binary.nodeid_from_binary(Buffer(self._back.node_id(key)))
+
+    def _value(self, variant: bytes) -> Any:
+        return decode_variant(self._back.variant(variant))

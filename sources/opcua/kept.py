@@ -1,0 +1,94 @@
+"""What is known of one server over all connections: what to read, its subscriptions, what was counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sources.insight import Traffic
+from sources.opcua.config import DownstreamSettings, OpcUaTag
+from sources.opcua.importing import Importing
+from sources.opcua.imports import Wanted
+from sources.opcua.security import Surroundings
+from sources.statistics import ScanStatistics
+from sources.tag import ScanClass
+
+
+@dataclass(slots=True)
+class Subscription:
+    """One subscription there: the tags it watches, the place of each its client handle.
+
+    ``interval`` and ``keepalive`` are what the server granted, in seconds. ``sequence`` is the number of
+    the last message that was taken.
+    """
+
+    id: int
+    scan: ScanClass | None
+    """None for the one that watches the server itself."""
+    interval: float
+    keepalive: float
+    tags: tuple[OpcUaTag, ...] = ()
+    expected: tuple[int, ...] = ()
+    """Each tag's type."""
+    kinds: list[int] = field(default_factory=list)
+    """The type the device was last seen to send."""
+    sequence: int = 0
+    lasted: float = 0.0
+    """How long its last notification took to take in, in seconds."""
+    heard: float = 0.0
+    """When it was last heard of, by the loop's clock."""
+    watched: tuple[bytes, ...] = ()
+    """The imported variables it watches in place of tags, by their keys here."""
+    taken_over: bool = False
+    """Whether it was, and the word of that which is meant for the session before may still come to us."""
+    unheard: set[int] = field(default_factory=set)
+    """Places of which nothing has come since it was taken over from a lost connection."""
+    odd: set[int] = field(default_factory=set)
+    """Places whose values do not fit their tags; told once."""
+
+
+@dataclass(slots=True)
+class Plan:
+    """What was made of the tags: their nodes there, and the subscriptions that watch them."""
+
+    namespaces: tuple[str, ...]
+    start_time: object
+    nodes: dict[int, Any]
+    """The NodeId of each tag, by the tag's identity."""
+    missing: Mapping[int, str]
+    """Why a tag has none, by the tag's identity."""
+    subscriptions: list[Subscription] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Device:
+    """One downstream server."""
+
+    name: str
+    settings: DownstreamSettings
+    tags: tuple[OpcUaTag, ...]
+    recheck: float
+    """Seconds after which what is missing is looked for again."""
+    surroundings: Surroundings = field(default_factory=Surroundings)
+    statistics: dict[str, ScanStatistics] = field(default_factory=dict)
+    traffic: Traffic = field(default_factory=Traffic)
+    plan: Plan | None = None
+    """Of the last connection: its subscriptions may still be there."""
+    imports: tuple[Wanted, ...] = ()
+    importing: Importing | None = None
+    """How imported nodes are named and reached there; None where none are."""
+    told: set[str] = field(default_factory=set)
+    """Tags whose lack stands in the log."""
+    transferred: int = 0
+    """How often subscriptions outlived a connection."""
+    republished: int = 0
+    """How many messages were asked for again."""
+    lost_messages: int = 0
+    """How many of these the server had no longer."""
+    model_changes: int = 0
+
+    @property
+    def acts_as(self) -> str:
+        """In whose name writes and calls are forwarded: whoever asked, the device knows the source's user."""
+        return f"service:{self.settings.user or 'anonymous'}"

@@ -1,0 +1,222 @@
+"""Whom we believe downstream, and as whom we come: our own certificate and trust list, a user's name."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, Protocol, runtime_checkable
+from urllib.parse import urlsplit
+
+from cryptography import x509
+
+from certs.errors import CertificateRefused
+from certs.files import PARSE_ERRORS, read_chain, thumbprint
+from certs.own import ApplicationIdentity
+from certs.store import TrustList
+from certs.validate import Usage, validate
+from sources.errors import Refused, Unreachable
+from sources.opcua.channel import Channel, ServiceError, unprotected
+from sources.opcua.config import DownstreamSettings
+from sources.opcua.stack import NONE_URI, POLICIES, encrypt_asymmetric, ua
+from sources.settings import SecretError, read_secret
+
+_POLICY: Final = "http://opcfoundation.org/UA/SecurityPolicy#"
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the application lends its OPC UA sources: who it is, whom it trusts, where its file stands.
+
+    Without ``identity`` and ``trust`` only ``security: none`` connects.
+    """
+
+    identity: ApplicationIdentity | None = None
+    trust: TrustList | None = None
+    base: Path = field(default_factory=Path)
+
+
+@runtime_checkable
+class NeedsSurroundings(Protocol):
+    """A source that has to be told them before it is connected."""
+
+    def settle(self, surroundings: Surroundings) -> None:
+        """Take them."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a session is to be made: endpoint, policy (made anew for every channel), user token."""
+
+    endpoint: Any
+    policy: Any
+    certificate: bytes
+    """The server's own, DER; empty where none takes part."""
+    recheck: Callable[[], object] = lambda: None
+    """Look at that certificate again, which touches the disk. Raises Refused."""
+
+
+async def choose(settings: DownstreamSettings, surroundings: Surroundings) -> Way:
+    """Ask the server for its endpoints, and take the one that is configured, its certificate checked.
+
+    Raises Unreachable, Refused.
+    """
+    endpoints = await _endpoints(settings)
+    mode = _MODES[settings.security]
+    if settings.security == "none":
+        found = [e for e in endpoints if e.SecurityPolicyUri == NONE_URI]
+        if not found:
+            raise Refused(f"it offers no unprotected connection; it offers {_offered(endpoints)}")
+        return Way(found[0], unprotected(), bytes(found[0].ServerCertificate or b""))
+    wanted = [settings.policy] if settings.policy is not None else list(POLICIES)
+    for name in wanted:
+        for endpoint in endpoints:
+            if endpoint.SecurityPolicyUri == _POLICY + name and endpoint.SecurityMode == mode:
+                check = partial(_validated, settings, surroundings, endpoint)
+                certificate = await asyncio.to_thread(check)
+                identity = surroundings.identity
+                assert identity is not None  # noqa: S101  # _validated refuses without
+                policy = POLICIES[name](
+                    certificate,
+                    identity.certificate,
+                    identity.private_key,
+                    mode,
+                    host_cert_chain=list(identity.issuers),
+                )
+                return Way(endpoint, policy, bytes(policy.peer_certificate), check)
+    raise Refused(
+        f"it offers nothing with security: {settings.security} and {' or '.join(wanted)}; it offers "
+        f"{_offered(endpoints)}"
+    )
+
+
+_MODES: Final = {
+    "none": ua.MessageSecurityMode.None_,
+    "sign": ua.MessageSecurityMode.Sign,
+    "sign_and_encrypt": ua.MessageSecurityMode.SignAndEncrypt,
+}
+
+
+async def _endpoints(settings: DownstreamSettings) -> list[Any]:
+    channel = Channel(unprotected(), settings.timeout)
+    try:
+        await channel.open(settings.host, settings.port, settings.url)
+        request = ua.GetEndpointsRequest(Parameters=ua.GetEndpointsParameters(EndpointUrl=settings.url))
+        response = await channel.request(request, ua.GetEndpointsResponse)
+    except ServiceError as error:
+        raise Unreachable(str(error)) from None
+    finally:
+        await channel.gone()
+    return list(response.Endpoints or [])
+
+
+def _offered(endpoints: list[Any]) -> str:
+    names = {
+        f"{e.SecurityPolicyUri.removeprefix(_POLICY)} {e.SecurityMode.name.rstrip('_')}"
+        for e in endpoints
+        if e.SecurityPolicyUri
+    }
+    return ", ".join(sorted(names)) or "nothing"
+
+
+def _validated(settings: DownstreamSettings, surroundings: Surroundings, endpoint: Any) -> x509.Certificate:
+    """The server's certificate, checked as that of a client is (OPC 10000-4 §6.1.3). Touches the disk."""
+    trust = surroundings.trust
+    if surroundings.identity is None or trust is None:
+        what = "a password" if settings.security == "none" else f"security: {settings.security}"
+        raise Refused(f"{what} needs the application's certificate and trust list, and there is none")
+    chain: list[x509.Certificate] = []
+    try:
+        chain = read_chain(bytes(endpoint.ServerCertificate or b""))
+        certificate = validate(
+            chain,
+            trust.snapshot(),
+            usage=Usage.Server,
+            now=datetime.now(UTC),
+            application_uri=endpoint.Server.ApplicationUri or "",
+        )
+    except CertificateRefused as refused:
+        advice = ""
+        if chain and trust.reject(chain[0]) is not None:
+            advice = f"; to trust it: isthmus certs trust {thumbprint(chain[0])}"
+        raise Refused(f"{refused}{advice}") from None
+    host = _normal(settings.host)
+    if not _is_loopback(host) and host not in _hosts(certificate):
+        raise Refused(
+            f"its certificate does not name the host {host}; it names {_listed(_hosts(certificate))}"
+        )
+    return certificate
+
+
+def _listed(hosts: frozenset[str]) -> str:
+    return ", ".join(sorted(hosts)) or "none"
+
+
+def _normal(host: str) -> str:
+    plain = host.lower().rstrip(".")
+    try:
+        return str(ipaddress.ip_address(plain.partition("%")[0]))
+    except ValueError:
+        return plain
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _hosts(certificate: x509.Certificate) -> frozenset[str]:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (*PARSE_ERRORS, x509.ExtensionNotFound):
+        return frozenset()
+    addresses = [str(one) for one in names.get_values_for_type(x509.IPAddress)]
+    return frozenset(map(_normal, [*names.get_values_for_type(x509.DNSName), *addresses]))
+
+
+async def user_token(settings: DownstreamSettings, surroundings: Surroundings, way: Way, nonce: bytes) -> Any:
+    """The UserIdentityToken (OPC 10000-4 §7.40). Raises Refused."""
+    kind = ua.UserTokenType.Anonymous if settings.user is None else ua.UserTokenType.UserName
+    policies = [p for p in way.endpoint.UserIdentityTokens or [] if p.TokenType == kind]
+    if not policies:
+        who = "anonymous users" if settings.user is None else "users with a password"
+        raise Refused(f"it lets no {who} in at this endpoint")
+    policy = policies[0]
+    if settings.user is None or settings.password is None:
+        return ua.AnonymousIdentityToken(PolicyId=policy.PolicyId)
+    try:
+        password = await asyncio.to_thread(read_secret, settings.password, surroundings.base)
+    except SecretError as error:
+        raise Refused(str(error)) from None
+    uri = policy.SecurityPolicyUri or way.endpoint.SecurityPolicyUri
+    token = ua.UserNameIdentityToken(PolicyId=policy.PolicyId, UserName=settings.user)
+    if uri == NONE_URI:
+        if settings.security != "sign_and_encrypt":
+            raise Refused("it wants the password in the clear over a connection that is not encrypted")
+        token.Password = password.encode()
+        token.EncryptionAlgorithm = None
+        return token
+    if uri.removeprefix(_POLICY) not in POLICIES:
+        raise Refused(f"it wants the password encrypted by {uri}, which is no longer safe")
+    if settings.security == "none":
+        # Nobody has proved yet that it is the server: a password is only for one that is trusted.
+        certificate = await asyncio.to_thread(_validated, settings, surroundings, way.endpoint)
+    else:
+        certificate = x509.load_der_x509_certificate(way.certificate)
+    secret = password.encode() + nonce
+    plain = len(secret).to_bytes(4, "little") + secret
+    token.Password, token.EncryptionAlgorithm = encrypt_asymmetric(certificate.public_key(), plain, uri)
+    return token
+
+
+def where(url: str) -> str:
+    """Host and port of a URL, for people."""
+    parts = urlsplit(url)
+    return parts.netloc

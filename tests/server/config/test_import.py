@@ -1,0 +1,63 @@
+"""Nodes of a downstream server in the configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from server.config import load
+from server.config.errors import ConfigurationError
+from server.plant.model import Import
+from sources.opcua.address import NodeAddress
+from sources.tag import ScanClass
+
+PLANT = """
+model: 1
+namespaces: {{plant: "urn:acme:plant", types: "urn:acme:types"}}
+scan: {{fast: 200ms}}
+sources:
+  F1: {{driver: opcua, url: "opc.tcp://10.20.1.31:4840"}}
+  F2: {{driver: opcua, url: "opc.tcp://10.20.1.32:4840"}}
+  PLC: {{driver: modbus, host: 10.20.1.11}}
+equipment:
+  Acme: {{level: Site}}
+  Acme/Filler{{n}}:
+    for: 1..2
+    level: WorkUnit
+    import: {stanza}
+"""
+
+
+def written(folder: Path, stanza: str) -> Path:
+    path = folder / "plant.yaml"
+    path.write_text(PLANT.format(stanza=stanza), encoding="utf-8")
+    return path
+
+
+def test_each_repetition_imports_from_its_own_source(tmp_path: Path) -> None:
+    stanza = '{from: "F{n}", under: "nsu=urn:maker:filler;s=Filler", scan: fast}'
+    plant = load(written(tmp_path, stanza)).plant
+    address, fast = NodeAddress("urn:maker:filler", "Filler"), ScanClass("fast", 0.2)
+    assert [one.imported for one in plant.equipment] == [
+        None,
+        Import("F1", address, fast),
+        Import("F2", address, fast),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("stanza", "told"),
+    [
+        ('{from: "G{n}", under: "i=85"}', "there is no source 'G1'"),
+        ('{from: PLC, under: "i=85"}', "nothing can be imported from PLC: its driver is modbus"),
+        ('{from: "F{n}", under: "ns=2;s=Filler"}', "names a namespace by its index"),
+        ('{from: "F{n}", under: "i=85", scan: quick}', "there is no scan class 'quick'"),
+        ('{from: "F{n}"}', "under"),
+        ('{from: "F{m}", under: "i=85"}', "m"),
+    ],
+)
+def test_what_cannot_be_imported_is_told(tmp_path: Path, stanza: str, told: str) -> None:
+    with pytest.raises(ConfigurationError) as error:
+        load(written(tmp_path, stanza))
+    assert any(told in problem.message for problem in error.value.problems), error.value.problems

@@ -1,0 +1,202 @@
+"""Nodes of downstream servers, imported with their types: two like machines side by side below one line."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import asyncua.ua
+import pytest
+from asyncua.client.client import Client
+from support.downstream import source
+from support.machine_server import URI, Machine, machine_servers
+from support.net import until
+from support.opcua import OPERATOR, OPERATOR_PASSWORD, Bench
+from support.scanning import FAST
+
+from server.opcua.server import OpcUaServer
+from server.plant.model import Equipment, EquipmentLevel, Import
+from sources.opcua.address import parse_address
+from sources.opcua.driver import OpcUaSource
+from sources.opcua.imports import Wanted
+from sources.supervisor import Supervisor
+
+ua: Any = asyncua.ua
+
+BELOW = parse_address(f"nsu={URI};s=Filler")
+
+
+@dataclass
+class World:
+    """Our server over two machines."""
+
+    server: OpcUaServer
+    machines: list[Machine]
+    devices: list[OpcUaSource]
+    namespaces: list[str]
+
+    @property
+    def url(self) -> str:
+        return self.server.endpoints[0].url
+
+    def index(self, device: str) -> int:
+        return self.server.namespace_index(f"{URI}#{device}")
+
+
+@asynccontextmanager
+async def world(data: Path, machines: list[Machine]) -> AsyncIterator[World]:
+    bench = Bench(data, allow_none=True, anonymous=True, writable=True)
+    names = [f"F{number}" for number, _ in enumerate(machines, 1)]
+    holders = tuple(
+        Equipment(f"Acme/Line1/{name}", EquipmentLevel.WorkUnit, imported=Import(name, BELOW, FAST))
+        for name in names
+    )
+    bench.plant = replace(bench.plant, equipment=(*bench.plant.equipment, *holders))
+    await bench.add_users()
+    added: list[str] = []
+    server = bench.server()
+    server._namespace_added = added.append
+    lives = []
+    devices = []
+    try:
+        await server.start()
+        for name, machine in zip(names, machines, strict=True):
+            device = source(machine.port, [], recheck=60.0)
+            device._device.name = name
+            device.mirror(server.imported, [Wanted(f"Acme/Line1/{name}", BELOW, FAST)])
+            devices.append(device)
+            supervisor = Supervisor(device, lambda _: None, delays=lambda: iter(lambda: 0.05, None))
+            lives.append(asyncio.create_task(supervisor.run()))
+        await until(lambda: len(server.imported._models) == len(names), what="imported")
+        yield World(server, machines, devices, added)
+    finally:
+        for life in lives:
+            life.cancel()
+        await asyncio.gather(*lives, return_exceptions=True)
+        await server.stop()
+
+
+@asynccontextmanager
+async def client(url: str, *, user: bool = False) -> AsyncIterator[Any]:
+    made: Any = Client(url, timeout=20)
+    if user:
+        made.set_user(OPERATOR)
+        made.set_password(OPERATOR_PASSWORD)
+    async with made:
+        yield made
+
+
+async def write(node: Any, value: float) -> None:
+    """Without the time that asyncua adds: only values are written downstream."""
+    await node.write_attribute(ua.AttributeIds.Value, ua.DataValue(ua.Variant(value)))
+
+
+def audited(caplog: pytest.LogCaptureFixture) -> set[tuple[Any, ...]]:
+    """Event, user, in whose name, and outcome."""
+    wanted = ("event", "user", "as", "status")
+    return {tuple(r.__dict__.get(key) for key in wanted) for r in caplog.records}
+
+
+async def test_two_like_machines_side_by_side(  # noqa: PLR0915  # two processes are started once
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "isthmus.audit")
+    async with (
+        machine_servers(2) as (one, two),
+        world(tmp_path, [one, two]) as it,
+        client(it.url, user=True) as asking,
+    ):
+        first, second = it.index("F1"), it.index("F2")
+        assert first != second
+        assert it.namespaces == (await asking.get_namespace_array())[-len(it.namespaces) :]
+
+        def node(index: int, name: str) -> Any:
+            return asking.get_node(ua.NodeId(name, index))
+
+        async def reads(index: int, name: str, value: object) -> bool:
+            data = await node(index, name).read_data_value(raise_on_bad_status=False)
+            return data.Value is not None and bool(data.Value.Value == value)
+
+        # Where they hang, and of what types they are.
+        holder = node(it.server.namespace_index("urn:acme:plant"), "Acme/Line1/F2")
+        assert node(second, "Filler") in await holder.get_children()
+        kind = await node(first, "Filler").read_type_definition()
+        assert kind == ua.NodeId("FillerType", first)
+        above = await asking.get_node(kind).get_references(
+            refs=ua.ObjectIds.HasSubtype, direction=ua.BrowseDirection.Inverse
+        )
+        assert [one.NodeId for one in above] == [ua.NodeId(58)]
+        state = await node(first, "Filler.State").read_data_type()
+        assert state == ua.NodeId("State", first)
+        definition = await asking.get_node(state).read_data_type_definition()
+        assert [one.Name for one in definition.Fields] == ["Idle", "Running"]
+
+        # Values, each machine's own, with their source times.
+        await two("write", "Speed", 99.5)
+        await until(lambda: reads(second, "Filler.Speed", 99.5))
+        assert await reads(first, "Filler.Speed", 412.5)
+        _, time = await two("read", "Speed")
+        here = await node(second, "Filler.Speed").read_data_value()
+        assert here.SourceTimestamp.isoformat() == time
+
+        # Names within values lead to the machine they come from.
+        assert await reads(first, "Filler.Self", ua.NodeId("Filler", first))
+        assert await reads(second, "Filler.Self", ua.NodeId("Filler", second))
+        assert await reads(
+            second, "Filler.Names", [ua.QualifiedName("Cap", second), ua.QualifiedName("Label", second)]
+        )
+        setup = (await node(second, "Filler.Setup").read_data_value()).Value.Value
+        assert setup.TypeId == ua.NodeId("Setup.Binary", second)
+        assert setup.Body[1:3] == second.to_bytes(2, "little")
+
+        # A write and a call arrive, once, as the source's user; the audit names both.
+        await write(node(second, "Filler.SP"), 420.0)
+        assert (await two("read", "SP"))[0] == 420.0
+        assert (await one("read", "SP"))[0] == 1.0
+        which = await node(second, "Filler").call_method(node(second, "Filler.Start"), 2.5)
+        assert which == ua.NodeId("Filler", second)
+        assert (await one("started"), await two("started")) == ([], [2.5])
+        with pytest.raises(ua.UaStatusCodeError, match="BadOutOfRange"):
+            await node(second, "Filler").call_method(node(second, "Filler.Start"), -1.0)
+        with pytest.raises(ua.UaStatusCodeError, match="BadNotWritable"):
+            await write(node(second, "Filler.Speed"), 1.0)
+        told = audited(caplog)
+        assert ("write", OPERATOR, "service:anonymous", "Good") in told
+        assert ("call", OPERATOR, "service:anonymous", "Good") in told
+        assert {(e, "asked") for e in ("write", "call")} <= {(event, status) for event, _, _, status in told}
+        assert any(r.__dict__.get("inputs") == "[2.5]" for r in caplog.records)
+        start = ua.NodeId("Filler.Start", second)
+        async with client(it.url) as nobody:
+            with pytest.raises(ua.UaStatusCodeError, match="BadUserAccessDenied"):
+                await write(nobody.get_node(ua.NodeId("Filler.SP", second)), 1.0)
+            with pytest.raises(ua.UaStatusCodeError, match="BadUserAccessDenied"):
+                await nobody.get_node(ua.NodeId("Filler", second)).call_method(start, 1.0)
+
+        # Events and history of the device are refused, not dropped.
+        events = await asking.create_subscription(100, None)
+        with pytest.raises(ua.UaStatusCodeError):
+            await events.subscribe_events(node(second, "Filler"))
+        with pytest.raises(ua.UaStatusCodeError, match="BadServiceUnsupported"):
+            await node(second, "Filler.Speed").read_raw_history()
+
+        # A change of the model is followed, one machine's for itself.
+        async def is_now(name: str, status: str) -> bool:
+            data = await node(first, name).read_data_value(raise_on_bad_status=False)
+            return str(data.StatusCode.name) == status
+
+        await one("add", "Torque")
+        await until(lambda: is_now("Filler.Torque", "Good"))
+        await one("remove", "Torque")
+        await until(lambda: is_now("Filler.Torque", "BadNodeIdUnknown"))
+        assert await is_now("Filler.Speed", "Good")
+
+        # One that is gone is marked; the other is not concerned.
+        await one.end()
+        await until(lambda: is_now("Filler.Speed", "BadNoCommunication"))
+        assert await reads(second, "Filler.Speed", 99.5)
+        with pytest.raises(ua.UaStatusCodeError, match="BadNotConnected"):
+            await write(node(first, "Filler.SP"), 1.0)

@@ -1,0 +1,73 @@
+"""What a server allows in one request, and how long it trusts one key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.downstream import SAFE, named, protected, source
+from support.net import until
+from support.opcua import serving
+from support.scanning import scanning
+
+import server.opcua.services.paths as translating
+import server.opcua.services.read as reading
+import server.opcua.subscriptions.item_services as creating
+from server.opcua.space import capabilities
+from sources.quality import GOOD
+from sources.tag import ValueType
+
+NAMES = ("Speed", "SpeedSP", "Level", "Target")
+
+
+async def test_no_request_is_larger_than_the_server_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module, name, shown in (
+        (reading, "MAX_NODES_PER_READ", "MaxNodesPerRead"),
+        (creating, "MAX_MONITORED_ITEMS_PER_CALL", "MaxMonitoredItemsPerCall"),
+        (translating, "MAX_NODES_PER_TRANSLATE", "MaxNodesPerTranslateBrowsePathsToNodeIds"),
+    ):
+        monkeypatch.setattr(module, name, 3)
+        monkeypatch.setitem(capabilities._OPERATIONS, shown, 3)
+    line = "/Objects/nsu=urn:acme:plant;Acme/nsu=urn:acme:plant;Line1/nsu=urn:acme:plant;Filler"
+    tags = [named(name) for name in NAMES]
+    tags += [named(f"{name}.ByPath", address=f"{line}.nsu=urn:acme:types;{name}") for name in NAMES[:3]]
+    tags.append(named("Target.ByPath", ValueType.UInt16, address=f"{line}.nsu=urn:acme:plant;Target"))
+    with serving(tmp_path, allow_none=True, anonymous=True) as there:
+        for name in ("Speed", "SpeedSP", "Level"):
+            there.feed(name, 7)
+        async with scanning(source(there, tags)) as its:
+            await its.good(*tags)
+            batch = await its.session.read(tags)
+            assert batch.qualities == (GOOD,) * len(tags)
+
+
+async def test_what_one_subscription_has_no_room_for_goes_into_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(creating, "MAX_MONITORED_ITEMS_PER_SUBSCRIPTION", 2)
+    tags = [named(name) for name in NAMES]
+    with serving(tmp_path, allow_none=True, anonymous=True) as there:
+        for name in ("Speed", "SpeedSP", "Level"):
+            there.feed(name, 7)
+        device = source(there, tags)
+        async with scanning(device) as its:
+            await its.good(*tags)
+            assert [block.points for block in device.plan()] == [2, 2]
+
+
+async def test_the_key_of_the_channel_is_renewed_and_values_go_on(tmp_path: Path) -> None:
+    speed = named("Speed")
+    with serving(tmp_path / "there", anonymous=True) as there:
+        there.feed("Speed", 1.0)
+        device = source(there, [speed], **SAFE)
+        device.settle(protected(there, tmp_path))
+        async with scanning(device) as its:
+            await its.good(speed)
+            channel = its.session._connection.channel
+            token = channel._secure.security_token.TokenId
+            channel.renew_at = 0.0
+            await until(lambda: channel._secure.security_token.TokenId != token)
+            there.feed("Speed", 2.0)
+            await until(lambda: its.listener.value(speed) == 2.0)

@@ -1,0 +1,87 @@
+"""Who answers at the port is no OPC UA server, or a broken one."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from support.downstream import named, source
+
+from sources.errors import Unreachable
+
+
+@asynccontextmanager
+async def stranger(*answers: bytes, hangs_up: bool = False) -> AsyncIterator[int]:
+    """Gives each thing it is sent the next answer, then says no more."""
+    writers: list[asyncio.StreamWriter] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        for answer in answers:
+            if not await reader.read(65_536):
+                break
+            writer.write(answer)
+        if hangs_up:
+            writer.close()
+        else:
+            await reader.read()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for writer in writers:
+            writer.transport.abort()
+        await server.wait_closed()
+        await asyncio.sleep(0)
+
+
+def acknowledge(size: int = 65_535) -> bytes:
+    return b"ACKF" + struct.pack("<IIIIII", 28, 0, size, size, 0, 0)
+
+
+def error(code: int, reason: bytes) -> bytes:
+    return b"ERRF" + struct.pack("<IIi", 16 + len(reason), code, len(reason)) + reason
+
+
+@pytest.mark.parametrize(
+    ("answers", "hangs_up", "told"),
+    [
+        ((), False, "no OPC UA server answers there within 0.5 s"),
+        ((), True, "connection"),
+        ((b"HTTP/1.1 400 Bad Request\r\n\r\n",), False, "cannot be read"),
+        ((b"ACKF\xff\xff\xff\xff",), False, "cannot be read: a chunk of 4294967295 bytes"),
+        ((error(0x80830000, b"no such endpoint"),), False, "BadTcpEndpointUrlInvalid no such endpoint"),
+        ((acknowledge(),), False, "within 0.5 s"),
+        ((acknowledge(), b"OPNF\x20\x00\x00\x00" + b"\x00" * 24), False, "cannot be read"),
+        ((acknowledge(), b"MSGF\x20\x00\x00\x00" + b"\xff" * 24), False, "cannot be read"),
+    ],
+)
+async def test_it_is_unreachable_and_says_why(answers: tuple[bytes, ...], hangs_up: bool, told: str) -> None:
+    async with stranger(*answers, hangs_up=hangs_up) as port:
+        device = source(port, [named("Speed")], timeout="500ms")
+        with pytest.raises(Unreachable) as found:
+            async with device.connect():
+                pass
+    assert told in str(found.value)
+
+
+async def test_to_be_cancelled_while_dialling_leaves_nothing() -> None:
+    async with stranger() as port:
+        device = source(port, [named("Speed")], timeout="30s")
+
+        async def dial() -> None:
+            async with device.connect():
+                pass
+
+        for turns in range(12):
+            task = asyncio.create_task(dial())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait((task,), timeout=10)
+            assert task.cancelled()
