@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Final
 
@@ -42,6 +42,7 @@ from server.plant.values import ValueStore
 from server.progress import Progress, silent
 from sources.opcua.imports import CanImport, Wanted
 from sources.opcua.security import NeedsSurroundings, Surroundings
+from sources.replay.recorder import NOBODY, Recorder
 from sources.source import Source
 
 log = logging.getLogger(__name__)
@@ -52,10 +53,12 @@ async def run(
     data: DataDirectory,
     ready: Callable[[Running], None],
     progress: Progress = silent,
+    recorders: Mapping[str, Recorder] = NOBODY,
 ) -> None:
     """Run a server until cancelled. ``ready`` is called once, when everything is up.
 
-    ``progress`` is told from another thread how far the start is.
+    ``progress`` is told from another thread how far the start is. ``recorders`` are those of
+    sources that are recorded (`sources.replay.recorder.tapped`).
 
     The data directory is prepared and locked by the caller. Raises what its parts raise
     when they cannot start: each of those errors has a text for people.
@@ -64,7 +67,7 @@ async def run(
     store = ValueStore(plant)
     kept = KeptConstants(data)
     kept.restore(plant.properties(), store)
-    fleet = Fleet(config.sources, store.ingest)
+    fleet = Fleet(config.sources, store.ingest, recorders)
     audit = AuditLog(data.audit, segment_bytes=config.audit.file_mib << 20, sync=config.audit.sync)
     collector = Collector(audit)
     commands = Commands(
@@ -89,6 +92,7 @@ async def run(
         await asyncio.to_thread(audit.open, version=__version__, plant=str(config.path))
         stack.callback(collector.stop)
         collector.start()
+        await _record(recorders, stack)
         server = OpcUaServer(
             config.opcua,
             plant=plant,
@@ -159,6 +163,13 @@ async def run(
             fleet.start(group)
             group.create_task(changer.run(), name="changes")
             ready(running)
+
+
+async def _record(recorders: Mapping[str, Recorder], stack: AsyncExitStack) -> None:
+    """Start every recorder; they are stopped last, when nothing comes any more."""
+    for recorder in set(recorders.values()):
+        stack.push_async_callback(recorder.stop)
+        await recorder.start()
 
 
 def _mirror(source: Source, server: OpcUaServer, plant: Plant) -> None:

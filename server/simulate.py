@@ -21,6 +21,7 @@ from sources.simulators.spec import DeviceSpec, ModbusAddress, PointSpec
 
 log = logging.getLogger(__name__)
 
+REPLAY: Final = "replay"
 _LOOPBACK: Final = "127.0.0.1"
 _SIMULATED: Final = frozenset({"modbus", "logix"})
 """Drivers whose devices have a simulator."""
@@ -56,7 +57,7 @@ async def simulators(
     sources: list[SourceEntry] = []
     async with AsyncExitStack() as stack:
         for entry in config.sources:
-            if not entry.enabled or not entry.tags:
+            if not entry.enabled or not entry.tags or entry.driver.kind == REPLAY:
                 sources.append(entry)
                 continue
             if entry.driver.kind not in _SIMULATED:

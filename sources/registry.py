@@ -22,6 +22,9 @@ from sources.opcua.address import parse_address
 from sources.opcua.config import DownstreamSettings
 from sources.opcua.config import parse_tag as opcua_tag
 from sources.opcua.driver import OpcUaSource
+from sources.replay.config import ReplaySettings
+from sources.replay.config import parse_tag as replay_tag
+from sources.replay.driver import ReplaySource
 from sources.source import Source
 from sources.spec import TagSpec
 from sources.tag import Tag
@@ -53,5 +56,6 @@ DRIVERS: Final[Mapping[str, Driver]] = {
         Driver("logix", LogixSettings, logix_tag, LogixSource),
         Driver("slc", SlcSettings, slc_tag, SlcSource),
         Driver("opcua", DownstreamSettings, opcua_tag, OpcUaSource, node=parse_address),
+        Driver("replay", ReplaySettings, replay_tag, ReplaySource),
     )
 }

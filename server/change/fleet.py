@@ -9,6 +9,7 @@ from typing import Any
 
 from server.config import SourceEntry
 from sources.batch import Emit
+from sources.replay.recorder import NOBODY, Recorder, tapped
 from sources.source import Source, TakesTags
 from sources.supervisor import Supervisor
 from sources.tag import Tag
@@ -42,9 +43,15 @@ class _Crew:
 class Fleet:
     """Supervisors by the name of their source, each in a task of the group that `start` gets."""
 
-    def __init__(self, entries: Sequence[SourceEntry], emit: Emit) -> None:
-        """Nothing runs before `start`. Raises what a driver raises that cannot be made."""
+    def __init__(
+        self, entries: Sequence[SourceEntry], emit: Emit, recorders: Mapping[str, Recorder] = NOBODY
+    ) -> None:
+        """Nothing runs before `start`. Raises what a driver raises that cannot be made.
+
+        ``recorders`` are those of sources that are recorded (`sources.replay.recorder.tapped`).
+        """
         self._emit = emit
+        self._recorders = recorders
         self._entries = tuple(entries)
         self._equipment: list[Callable[[Source], None]] = []
         self._crews = {entry.name: self._crew(entry) for entry in entries if entry.enabled}
@@ -62,7 +69,8 @@ class Fleet:
         source = entry.driver.source(entry.name, entry.settings, entry.tags)
         for equip in self._equipment:
             equip(source)
-        return _Crew(source, Supervisor(source, self._emit, stale=entry.stale))
+        emit = tapped(self._recorders, entry.name, entry.tags, self._emit)
+        return _Crew(source, Supervisor(source, emit, stale=entry.stale))
 
     def equip(self, equip: Callable[[Source], None]) -> None:
         """Have this done to every source there is, and to each that is made later, in whatever thread."""

@@ -30,6 +30,7 @@ SECTIONS = {
     "stale": ["StaleStanza"],
     "driver: opcua": ["DownstreamSettings"],
     "deadband": ["DeadbandSettings"],
+    "driver: replay": ["ReplaySettings"],
     "assets": ["AssetStanza"],
     "classes": ["ClassStanza"],
     "properties": ["PropertyStanza", "OwnPropertyStanza"],

@@ -1,0 +1,1 @@
+"""A recording of a source in the place of its device."""
