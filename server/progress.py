@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeAlias, TypeVar
 
 Progress: TypeAlias = Callable[[str, int, int], None]
-"""Takes what is being done, how much of it is done, and of how much. Must not raise."""
+"""Takes what is being done, how much of it is done, and of how much, 0 where nobody knows. Must not raise."""
 
 T = TypeVar("T")
 

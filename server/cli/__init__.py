@@ -10,7 +10,21 @@ from typing import Annotated
 import typer
 
 from server import __version__, log
-from server.cli import apply, audit, certs, check, demo, run, sim, status, users
+from server.cli import (
+    apply,
+    audit,
+    browse,
+    certs,
+    check,
+    demo,
+    direct,
+    imports,
+    plan,
+    run,
+    sim,
+    status,
+    users,
+)
 from server.cli.errors import told
 from server.config import schema as config_schema
 
@@ -28,6 +42,11 @@ app.command("demo")(demo.demo)
 app.command("sim")(sim.sim)
 app.command("apply")(apply.apply)
 app.command("status")(status.status)
+app.command("plan")(plan.plan)
+app.command("browse")(browse.browse)
+app.command("read")(direct.read)
+app.command("write", context_settings={"ignore_unknown_options": True})(direct.write_value)
+app.command("import")(imports.import_tags)
 app.add_typer(users.app, name="users")
 app.add_typer(certs.app, name="certs")
 app.add_typer(audit.app, name="audit")

@@ -21,6 +21,7 @@ from server.observe.control import ControlError
 from server.observe.http import MetricsError
 from server.opcua.errors import ServerStartError, UserStoreError
 from server.process import ProcessError
+from server.tools.errors import ToolError, UsageError
 from sources.settings import SecretError
 
 RUNTIME_FAILURE: Final = 1
@@ -37,6 +38,7 @@ _RUNTIME: Final = (
     ProcessError,
     SecretError,
     ServerStartError,
+    ToolError,
     UserStoreError,
 )
 
@@ -49,6 +51,8 @@ def told() -> Iterator[None]:
     except ConfigurationError as error:
         typer.echo(format_problems(error.problems), err=True)
         raise typer.Exit(BAD_CONFIGURATION) from error
+    except UsageError as error:
+        fail(str(error), BAD_CONFIGURATION)
     except _RUNTIME as error:
         fail(str(error))
     except OSError as error:

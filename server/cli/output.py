@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 
 from rich.console import Console
@@ -11,9 +12,9 @@ _UNBOUNDED: Final = 10_000
 
 
 def console() -> Console:
-    """Standard output; into a file or pipe lines are as long as they are."""
-    plain = Console(highlight=False)
-    return plain if plain.is_terminal else Console(highlight=False, width=_UNBOUNDED)
+    """Standard output; into a file or pipe lines are as long as they are. Brackets mean nothing."""
+    plain = Console(highlight=False, markup=False)
+    return plain if plain.is_terminal else Console(highlight=False, markup=False, width=_UNBOUNDED)
 
 
 def table(*headings: str, title: str | None = None) -> Table:
@@ -22,3 +23,9 @@ def table(*headings: str, title: str | None = None) -> Table:
     for heading in headings:
         made.add_column(heading, no_wrap=heading != headings[-1], overflow="fold")
     return made
+
+
+def quiet() -> None:
+    """Keep the log out of a command that tells by itself what went wrong; --verbose keeps it."""
+    if logging.getLogger().level > logging.DEBUG:
+        logging.getLogger("sources").setLevel(logging.CRITICAL)

@@ -17,10 +17,11 @@ _SHOWN_FROM: Final = 1000
 
 
 @contextmanager
-def bar() -> Iterator[Progress]:
+def bar(shown_from: int = _SHOWN_FROM) -> Iterator[Progress]:
     """A bar for each piece of work on the terminal of standard error, gone when the block ends.
 
-    May be told from any thread. Where standard error is no terminal nothing is shown.
+    May be told from any thread. Work of fewer than ``shown_from`` steps has none; where standard
+    error is no terminal, nothing is shown.
     """
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal:
@@ -31,11 +32,11 @@ def bar() -> Iterator[Progress]:
         tasks: dict[str, object] = {}
 
         def told(what: str, done: int, of: int) -> None:
-            if of < _SHOWN_FROM:
+            if 0 < of < shown_from:
                 return
             task = tasks.get(what)
             if task is None:
-                task = tasks[what] = bars.add_task(what, total=of)
+                task = tasks[what] = bars.add_task(what, total=of or None)
             bars.update(task, completed=done)  # type: ignore[arg-type]  # a TaskID is an int of its own
 
         yield told

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import pty
-import select
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from support.line import line
+from support.terminal import screen
 
 from nodesets import isa95
 from server.config import load
@@ -72,31 +69,9 @@ def test_building_the_address_space_tells_how_far_it_is() -> None:
     assert told[-1] == ("building the address space", len(acme.equipment), len(acme.equipment))
 
 
-def _screen(command: list[str], wanted: str, *, within: float = 40.0) -> str:
-    """What a command writes to a terminal until it says ``wanted``; it is interrupted then."""
-    mine, theirs = pty.openpty()
-    process = subprocess.Popen(
-        command, stdin=theirs, stdout=theirs, stderr=theirs, env=os.environ | {"TERM": "xterm"}
-    )
-    os.close(theirs)
-    seen, end = "", time.monotonic() + within
-    try:
-        while wanted not in seen and time.monotonic() < end:
-            if select.select([mine], [], [], 0.5)[0]:
-                try:
-                    seen += os.read(mine, 65536).decode(errors="replace")
-                except OSError:  # the terminal is gone with its last process
-                    break
-    finally:
-        process.terminate()
-        process.wait(20)
-        os.close(mine)
-    return seen
-
-
 def test_a_terminal_shows_a_bar_and_a_pipe_does_not(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "server.cli", "check", str(plant(tmp_path, 3000))]
-    shown = _screen(command, "fine.")
+    shown = screen(command, "fine.")
     assert "reading the plant" in shown
     assert "3001" in shown
     piped = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -107,5 +82,5 @@ def test_a_terminal_shows_a_bar_and_a_pipe_does_not(tmp_path: Path) -> None:
 def test_a_server_shows_how_far_its_start_is(tmp_path: Path) -> None:
     file = plant(tmp_path, 3000)
     command = [sys.executable, "-m", "server.cli", "run", str(file), "--data", str(tmp_path / "data")]
-    shown = _screen(command, "OPC UA at")
+    shown = screen(command, "OPC UA at")
     assert "building the address space" in shown

@@ -1,0 +1,100 @@
+"""What a device is and has, whatever it speaks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from server.progress import Progress
+from server.tools import logix, survey
+from server.tools.errors import ToolError, UsageError
+from server.tools.inventory import Inventory
+from server.tools.target import Target
+from sources.errors import Refused, SourceError
+from sources.ethernetip import identify as eip
+from sources.ethernetip.config import LogixSettings
+from sources.modbus.config import ModbusSettings
+from sources.modbus.identify import identify as identify_modbus
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """How much is to be looked at: which ``spans`` of a Modbus device, how long arrays of plain values."""
+
+    spans: Sequence[survey.Span] = ()
+    max_array: int = logix.MAX_ARRAY
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """``spans`` are the addresses of a Modbus device that answer."""
+
+    inventory: Inventory
+    spans: Sequence[survey.Span] = ()
+
+
+async def discover(target: Target, wishes: Wishes, progress: Progress) -> Discovery:
+    """Ask a device what it is and what it has. Raises ToolError, UsageError for what cannot be wished."""
+    if wishes.spans and target.kind != "modbus":
+        raise UsageError("--range is for Modbus devices, which have no list of tags")
+    found = _DISCOVERIES.get(target.kind)
+    if found is None:
+        raise UsageError(f"a source of driver {target.kind} cannot be browsed")
+    try:
+        return await found(target, wishes, progress)
+    except SourceError as error:
+        raise ToolError(str(error)) from None
+
+
+async def _modbus(target: Target, wishes: Wishes, progress: Progress) -> Discovery:
+    settings = target.settings
+    if not isinstance(settings, ModbusSettings):
+        raise TypeError(settings)
+    if getattr(settings, "addressing", "0-based") != "0-based":
+        raise UsageError("addresses are looked for from 0; leave addressing out")
+    try:
+        identity = dict(await identify_modbus(settings))
+    except Refused as error:
+        identity = {"identity": f"none ({error})"}
+    spans = await survey.Survey(target, progress).run(wishes.spans or survey.EVERYWHERE)
+    return Discovery(survey.as_inventory(identity, spans), spans)
+
+
+async def _logix(target: Target, wishes: Wishes, progress: Progress) -> Discovery:
+    settings = target.settings
+    if not isinstance(settings, LogixSettings):
+        raise TypeError(settings)
+    rest = {key: value for key, value in target.given.items() if key not in {"driver", "host", "port"}}
+    who = await eip.identify(settings.host, settings.port, **_only(rest, "path"))
+    table = await _shown(eip.browse(settings.host, settings.port, **rest), progress)
+    its = who.controller
+    identity = {"product": its.product, "revision": its.revision, "serial": its.serial}
+    tags = logix.ControllerTags(tuple(table))
+    return Discovery(await asyncio.to_thread(logix.inventory, tags, identity, max_array=wishes.max_array))
+
+
+async def _shown(work: Awaitable[Any], progress: Progress) -> Any:
+    """Wait for an upload, which tells nothing of how far it is, and show that it goes on."""
+    task = asyncio.ensure_future(work)
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    try:
+        while not task.done():
+            progress("uploading tags and types, seconds", int(loop.time() - begun), 0)
+            await asyncio.wait((task,), timeout=0.25)
+        return task.result()
+    finally:
+        task.cancel()
+        await asyncio.wait((task,))
+
+
+def _only(settings: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: settings[key] for key in keys if key in settings}
+
+
+_DISCOVERIES: Final[Mapping[str, Callable[[Target, Wishes, Progress], Awaitable[Discovery]]]] = {
+    "modbus": _modbus,
+    "logix": _logix,
+}

@@ -1,0 +1,178 @@
+"""Single values read and written on simulated devices, with no server between."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from support.cli import invoke, invoked
+from support.logix import everything
+from support.net import free_port
+from support.simulator import running_simulator
+
+from server.tools.direct import of_url
+from server.tools.target import parse_target
+
+PLANT = """\
+model: 1
+namespaces: {plant: "urn:acme:plant", types: "urn:acme:types"}
+units:
+  bpm: {uri: "urn:acme:units", symbol: bottle/min}
+sources:
+  FillerPLC: {driver: modbus, host: 127.0.0.1, port: PORT}
+equipment:
+  Acme:
+    level: Enterprise
+    source: FillerPLC
+    properties:
+      SpeedSP: {unit: bpm, range: [0, 800], access: rw}
+      Gentle: {range: [0, 800], write: {max_step: 50}}
+      Mode: {enum: packml-mode, access: rw}
+      Temp: {unit: CEL}
+      Kept: {value: 3.0}
+    map:
+      SpeedSP: {addr: "holding:2", as: float32, gain: 2}
+      Gentle: {addr: "holding:2", as: float32, gain: 2}
+      Mode: {addr: "holding:10", as: int16}
+      Temp: {addr: "input:1", as: int16, gain: 0.1}
+"""
+
+
+def plant(folder: Path, port: int) -> Path:
+    file = folder / "plant.yaml"
+    file.write_text(PLANT.replace("PORT", str(port)), encoding="utf-8")
+    return file
+
+
+async def test_a_value_of_a_modbus_device(tmp_path: Path) -> None:
+    async with running_simulator() as simulator:
+        await simulator.set("SpeedSP", 512.5)
+        await simulator.set("Mode", 3)
+        url = f"modbus://127.0.0.1:{simulator.port}?unit=1"
+        code, out, _ = await invoked(
+            "read", url, "holding:2:float32", "holding:10", "coil:3", "holding:30 as string(16)"
+        )
+        assert code == 0
+        assert [line.split()[1] for line in out.splitlines()[1:3]] == ["512.5", "3"]
+        code, out, _ = await invoked("read", url, "holding:2:float32", "--json")
+        (found,) = json.loads(out)
+        assert (found["value"], found["quality"], found["device_time"]) == (512.5, "Good", None)
+        code, out, _ = await invoked("read", url, "holding:900")
+        assert code == 1
+        assert "BadConfigurationError" in out
+
+        file = plant(tmp_path, simulator.port)
+        code, out, _ = await invoked("read", file, "Acme.SpeedSP", "Acme.Mode")
+        assert code == 0
+        assert "1025.0 bottle/min" in out
+        assert "Manual (3)" in out
+        await simulator.set("SpeedSP", None)
+
+        code, out, _ = await invoked("write", file, "Acme.SpeedSP", "640", "--yes")
+        assert code == 0
+        assert "reads 640.0 bottle/min" in out
+        assert await simulator.get("SpeedSP") == 320
+        code, out, _ = await invoked("write", url, "holding:2:float32", "1e2", "--yes")
+        assert (code, await simulator.get("SpeedSP")) == (0, 100)
+        code, _, err = await invoked("write", file, "Acme.Gentle", "260", "--yes")
+        assert code == 2
+        assert "from 200 to 260 is more than its max_step, 50" in err
+        code, out, _ = await invoked("write", file, "Acme.Gentle", "200", "--yes")
+        assert (code, out) == (0, "Acme.Gentle: was 200.0, written, reads 200.0\n")
+        code, _, err = await invoked("write", url, "holding:0:float32", "1", "--yes")
+        assert code == 1
+        assert "did not take it: BadOutOfRange" in err
+        code, _, err = await invoked("write", file, "Acme.SpeedSP", "650")
+        assert code == 2
+        assert "past the server" in err
+        assert "--yes" in err
+        assert await simulator.get("SpeedSP") == 100, "nobody said yes"
+
+
+async def test_what_must_not_be_written_never_reaches_the_device(tmp_path: Path) -> None:
+    file = plant(tmp_path, free_port())
+    for tag, value, words in (
+        ("Acme.Temp", "1", "is not access: rw"),
+        ("Acme.SpeedSP", "801", "outside its limits, 0 to 800"),
+        ("Acme.SpeedSP", "-1", "outside its limits, 0 to 800"),
+        ("Acme.SpeedSP", "fast", "is not a number"),
+        ("Acme.SpeedSP", "nan", "is not a finite number"),
+        ("Acme.Mode", "Flying", "is not a whole number"),
+        ("Acme.Mode", "9", "it can be 0 Invalid, 1 Produce"),
+        ("Acme.Kept", "1", "is a constant"),
+        ("Acme.SpedSP", "1", "did you mean Acme.SpeedSP?"),
+    ):
+        code, _, err = await invoked("write", file, tag, value, "--yes")
+        assert (code, words in err) == (2, True), err
+
+
+async def test_a_value_of_a_logix_controller_has_the_type_the_controller_says() -> None:
+    async with running_simulator(everything()) as simulator:
+        url = f"eip://127.0.0.1:{simulator.port}/1,0"
+        code, out, err = await invoked("read", url, "Shown", "Texts[3]", "Pi", "Many007:dint", "Grid[1,2,3]")
+        assert code == 0, out + err
+        rows = {line.split()[0]: line for line in out.splitlines()[1:]}
+        assert " 7 " in rows["Shown"]
+        assert "'third'" in rows["Texts[3]"]
+        assert " 3.0 " in rows["Pi"]
+        assert " 21 " in rows["Many007:dint"]
+        code, out, _ = await invoked("write", url, "Many007", "-5", "--yes")
+        assert (code, out) == (0, "Many007: was 21, written, reads -5\n")
+        code, _, err = await invoked("write", url, "Shown", "8", "--yes")
+        assert code == 1
+        assert "BadNotWritable" in err
+        code, out, _ = await invoked("read", url, "Nowhere")
+        assert code == 1
+        assert "BadConfigurationError" in out
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("modbus://127.0.0.1:1?timeout=1s", "connection refused"),
+        ("eip://127.0.0.1:1/1,0", "127.0.0.1:1"),
+    ],
+)
+async def test_a_device_that_is_not_there_is_told(target: str, words: str) -> None:
+    code, _, err = await invoked("read", target, "holding:0" if target.startswith("modbus") else "Speed")
+    assert code == 1
+    assert words in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("target", "tag", "words"),
+    [
+        ("modbus://h?unti=1", "holding:0", "did you mean 'unit'?"),
+        ("modbus://h?unit=999", "holding:0", "unit"),
+        ("modbus://h/5", "holding:0", "?unit=1"),
+        ("modbus://h", "40001", "holding:0"),
+        ("profinet://h", "x", "no driver speaks 'profinet'"),
+        ("eip://h/1,0,2", "x", "is not a route"),
+        ("eip://", "x", "names no host"),
+        ("modbus://", "x", "names no host"),
+        ("eip://u:secret@h", "x", "does not belong in a URL"),
+        ("nowhere.yaml", "x", "nowhere.yaml"),
+    ],
+)
+def test_what_cannot_be_meant_is_told_with_what_would_be_right(target: str, tag: str, words: str) -> None:
+    done = invoke("read", target, tag)
+    assert done.code == 2
+    assert words in done.err
+    assert "secret" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("url", "tag", "kind"),
+    [
+        ("slc://10.20.1.13", "N7:0", "Int16"),
+        ("slc://10.20.1.13/1,0", "F8:1", "Float"),
+        ("modbus://10.20.1.11?addressing=5-digit", "40011:float32", "Float"),
+        ("modbus:///dev/ttyUSB0?transport=rtu&unit=3", "holding:0 as bcd32", "UInt32"),
+        ("modbus://10.20.1.11", "coil:7", "Boolean"),
+    ],
+)
+def test_addresses_of_every_kind_are_taken(url: str, tag: str, kind: str) -> None:
+    place = of_url(parse_target(url), tag)
+    assert [each.type.name for each in place.tags] == [kind]
