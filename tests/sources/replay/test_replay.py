@@ -25,7 +25,7 @@ from sources.quality import (
 )
 from sources.replay.config import ReplaySettings, parse_tag
 from sources.replay.driver import ReplaySource
-from sources.replay.recorder import Recorder
+from sources.replay.recorder import EVERY, NOBODY, Recorder, tapped
 from sources.replay.recording import Reader, RecordingError
 from sources.spec import TagSpec
 from sources.tag import Tag, Value, ValueType
@@ -306,6 +306,26 @@ async def test_a_disk_that_stalls_does_not_keep_the_server_from_ending(
     gate.set()
     await asyncio.to_thread(thread.join, 20)
     assert not thread.is_alive()
+
+
+async def test_whose_recorder_a_source_has(tmp_path: Path) -> None:
+    own, every = Recorder(tmp_path / "own", LIMIT), Recorder(tmp_path / "every", LIMIT)
+    given = {"PLC": own, EVERY: every}
+    await own.start()
+    await every.start()
+    tapped(given, "PLC", TAGS, lambda _: None)(Batch((SPEED,), [1.0], GOOD, None, 1))
+    tapped(given, "Later", TAGS, lambda _: None)(Batch((SPEED,), [2.0], GOOD, None, 1))
+    await own.stop()
+    await every.stop()
+    for path, source, value in ((own.path, "PLC", 1.0), (every.path, "Later", 2.0)):
+        reader = Reader(path)
+        assert [(frame.source, frame.values) for frame in reader.frames()] == [(source, [value])]
+        reader.close()
+
+    def emit(_: Batch) -> None:
+        """Only itself."""
+
+    assert tapped(NOBODY, "PLC", TAGS, emit) is emit
 
 
 async def test_what_is_kept_is_the_newest_within_the_limit(tmp_path: Path) -> None:
