@@ -11,12 +11,14 @@ import typer
 from server.cli.errors import RUNTIME_FAILURE, fail, told
 from server.cli.imports import Filter, MaxArray, Output, SourceName, Under, put
 from server.cli.output import console, quiet, table
+from server.cli.run import DEFAULT_DATA, DataOption
 from server.cli.waiting import bar
 from server.tools.discover import Discovery, Wishes, discover
 from server.tools.fragment import fragment
 from server.tools.inventory import Instance, Inventory, Leaf
 from server.tools.logix import MAX_ARRAY
 from server.tools.names import source_name, under_path
+from server.tools.surroundings import surroundings
 from server.tools.survey import parse_span
 from server.tools.target import parse_target
 
@@ -24,7 +26,9 @@ from server.tools.target import parse_target
 def browse(  # noqa: PLR0913  # a command has the options it has
     device: Annotated[
         str,
-        typer.Argument(metavar="DEVICE", help="modbus://HOST:502?unit=1 or eip://HOST/1,0."),
+        typer.Argument(
+            metavar="DEVICE", help="modbus://HOST:502?unit=1, eip://HOST/1,0 or opc.tcp://HOST:4840."
+        ),
     ],
     *,
     pattern: Filter = None,
@@ -37,6 +41,10 @@ def browse(  # noqa: PLR0913  # a command has the options it has
         list[str] | None,
         typer.Option("--range", metavar="TABLE:FROM..TO", help="Of a Modbus device; several times."),
     ] = None,
+    below: Annotated[
+        str, typer.Option("--below", metavar="NODE", help="Of an OPC UA server: only what stands below.")
+    ] = "",
+    data: DataOption = DEFAULT_DATA,
     output: Output = None,
 ) -> None:
     """List what a device is and has: its identity, its tags with their types.
@@ -48,7 +56,7 @@ def browse(  # noqa: PLR0913  # a command has the options it has
         quiet()
         target = parse_target(device)
         name, place = source_name(source), under_path(under)
-        wishes = Wishes([parse_span(text) for text in spans or ()], max_array)
+        wishes = Wishes([parse_span(text) for text in spans or ()], max_array, below, surroundings(data))
         with bar(shown_from=1) as progress:
             found = asyncio.run(discover(target, wishes, progress))
         inventory = found.inventory.matching(pattern)

@@ -10,11 +10,15 @@ from typing import Annotated, Any
 
 import typer
 
+from server.app import surroundings_of
 from server.cli.errors import BAD_CONFIGURATION, RUNTIME_FAILURE, fail, told
 from server.cli.output import console, quiet, table
+from server.cli.run import DEFAULT_DATA, DataOption
 from server.config import load
+from server.datadir import DataDirectory
 from server.tools.direct import Place, Reading, check_step, described, of_plant, of_url, order, write
 from server.tools.direct import read as read_places
+from server.tools.surroundings import surroundings
 from server.tools.target import is_url, parse_target
 from sources.clock import to_iso
 from sources.quality import GOOD_COMPLETES_ASYNCHRONOUSLY, is_bad, is_good, quality_name
@@ -23,7 +27,7 @@ TargetArgument = Annotated[
     str,
     typer.Argument(
         metavar="DEVICE|PLANT.yaml",
-        help="modbus://HOST:502?unit=1, eip://HOST/1,0, or a configuration.",
+        help="modbus://HOST:502?unit=1, eip://HOST/1,0, opc.tcp://HOST:4840, or a configuration.",
     ),
 ]
 
@@ -34,12 +38,13 @@ def read(
         list[str], typer.Argument(metavar="TAG...", help="ADDRESS[:TYPE] of a device, or EQUIPMENT.PROPERTY.")
     ],
     *,
+    data: DataOption = DEFAULT_DATA,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Read values from the device itself; no server is needed."""
     with told():
         quiet()
-        readings = asyncio.run(read_places(_places(target, tags)))
+        readings = asyncio.run(read_places(_places(target, tags, data)))
         if as_json:
             typer.echo(json.dumps([_as_json(reading) for reading in readings], indent=1, ensure_ascii=False))
         else:
@@ -59,6 +64,7 @@ def write_value(
     tag: Annotated[str, typer.Argument(metavar="TAG", help="ADDRESS[:TYPE], or EQUIPMENT.PROPERTY.")],
     value: Annotated[str, typer.Argument(metavar="VALUE", help="Of a property: in engineering units.")],
     *,
+    data: DataOption = DEFAULT_DATA,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Write one value to the device itself, past the server, and read it back.
@@ -68,7 +74,7 @@ def write_value(
     """
     with told():
         quiet()
-        (place,) = _places(target, [tag], writable=True)
+        (place,) = _places(target, [tag], data, writable=True)
         if place.property is not None:
             order(place, place.tags[0], value)  # what makes no sense is told before a device is dialled
         (before,) = asyncio.run(read_places([place]))
@@ -98,12 +104,14 @@ def _ask(before: Reading, value: Any) -> None:
     typer.confirm("Write it?", abort=True, err=True)
 
 
-def _places(target: str, tags: list[str], *, writable: bool = False) -> list[Place]:
+def _places(target: str, tags: list[str], data: Path, *, writable: bool = False) -> list[Place]:
     if is_url(target):
         device = parse_target(target)
-        return [of_url(device, tag, writable=writable) for tag in tags]
+        lent = surroundings(data)
+        return [of_url(device, tag, writable=writable, lent=lent) for tag in tags]
     config = load(Path(target))
-    return [of_plant(config, tag) for tag in tags]
+    lent = surroundings_of(config, DataDirectory(data))
+    return [of_plant(config, tag, lent) for tag in tags]
 
 
 def _as_json(reading: Reading) -> dict[str, Any]:

@@ -21,9 +21,11 @@ from server.config.scalars import integer
 from server.plant.convert import ConversionError
 from server.plant.model import Property, PropertyType
 from server.tools.errors import ToolError, UsageError
+from server.tools.surroundings import settle
 from server.tools.target import Target
 from sources.batch import Batch
 from sources.errors import AddressError, ConnectionLost, SourceError
+from sources.opcua.security import Surroundings
 from sources.quality import (
     BAD_CONFIGURATION_ERROR,
     BAD_DECODING_ERROR,
@@ -69,6 +71,8 @@ class Place:
     tags: tuple[Tag[Any], ...]
     """More than one where the type is to be found out: the same address as each type."""
     property: Property | None = None
+    surroundings: Surroundings | None = None
+    """What an OPC UA server is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +112,7 @@ class Order:
     raw: Value
 
 
-def of_url(target: Target, text: str, *, writable: bool = False) -> Place:
+def of_url(target: Target, text: str, *, writable: bool = False, lent: Surroundings | None = None) -> Place:
     """The value that ``ADDRESS``, ``ADDRESS:TYPE`` or ``ADDRESS as TYPE`` means. Raises UsageError."""
     pattern = _NAMED if target.kind == "opcua" else _TYPED
     match = pattern.fullmatch(text.strip())
@@ -130,10 +134,10 @@ def of_url(target: Target, text: str, *, writable: bool = False) -> Place:
                 break
     if not tags:
         raise UsageError(str(problem))
-    return Place(text, "device", target.driver, target.settings, tuple(tags))
+    return Place(text, "device", target.driver, target.settings, tuple(tags), surroundings=lent)
 
 
-def of_plant(config: Configuration, key: str) -> Place:
+def of_plant(config: Configuration, key: str, lent: Surroundings | None = None) -> Place:
     """The value of a property by its path. Raises UsageError."""
     properties = {prop.key: prop for prop in config.plant.properties()}
     prop = properties.get(key)
@@ -144,7 +148,7 @@ def of_plant(config: Configuration, key: str) -> Place:
     if prop.binding is None:
         raise UsageError(f"{key} is a constant of the plant file: no device has it; ask the server")
     entry = next(entry for entry in config.sources if entry.name == prop.binding.source)
-    return Place(key, entry.name, entry.driver, entry.settings, (prop.binding.tag,), prop)
+    return Place(key, entry.name, entry.driver, entry.settings, (prop.binding.tag,), prop, lent)
 
 
 async def read(places: Sequence[Place]) -> list[Reading]:
@@ -171,7 +175,7 @@ async def write(wanted: Order) -> Quality:
 @asynccontextmanager
 async def _connected(place: Place, tags: tuple[Tag[Any], ...], doing: str) -> AsyncIterator[Session]:
     """A session with the device of a place, its errors told as ours."""
-    source = place.driver.source(place.source, place.settings, tags)
+    source = settle(place.driver.source(place.source, place.settings, tags), place.surroundings)
     where = source.address if place.property is None else f"{place.source} ({source.address})"
     try:
         async with asyncio.timeout(WITHIN), source.connect() as session:

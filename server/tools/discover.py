@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from server.progress import Progress
-from server.tools import logix, survey
+from server.tools import logix, opcua, survey
 from server.tools.errors import ToolError, UsageError
 from server.tools.inventory import Inventory
 from server.tools.target import Target
@@ -17,6 +17,11 @@ from sources.ethernetip import identify as eip
 from sources.ethernetip.config import LogixSettings
 from sources.modbus.config import ModbusSettings
 from sources.modbus.identify import identify as identify_modbus
+from sources.opcua.browse import browse as browse_opcua
+from sources.opcua.config import DownstreamSettings
+from sources.opcua.security import Surroundings
+
+_OBJECTS: Final = "i=85"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +30,9 @@ class Wishes:
 
     spans: Sequence[survey.Span] = ()
     max_array: int = logix.MAX_ARRAY
+    below: str = ""
+    """The node of an OPC UA server below which to look; its Objects folder where empty."""
+    surroundings: Surroundings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +47,8 @@ async def discover(target: Target, wishes: Wishes, progress: Progress) -> Discov
     """Ask a device what it is and what it has. Raises ToolError, UsageError for what cannot be wished."""
     if wishes.spans and target.kind != "modbus":
         raise UsageError("--range is for Modbus devices, which have no list of tags")
+    if wishes.below and target.kind != "opcua":
+        raise UsageError("--below is for OPC UA servers, whose nodes stand below each other")
     found = _DISCOVERIES.get(target.kind)
     if found is None:
         raise UsageError(f"a source of driver {target.kind} cannot be browsed")
@@ -75,6 +85,19 @@ async def _logix(target: Target, wishes: Wishes, progress: Progress) -> Discover
     return Discovery(await asyncio.to_thread(logix.inventory, tags, identity, max_array=wishes.max_array))
 
 
+async def _opcua(target: Target, wishes: Wishes, progress: Progress) -> Discovery:
+    settings = target.settings
+    if not isinstance(settings, DownstreamSettings):
+        raise TypeError(settings)
+
+    def found(variables: int, _left: int) -> None:
+        progress("browsing, variables found", variables, 0)
+
+    below = wishes.below or _OBJECTS
+    seen = await browse_opcua(settings, wishes.surroundings, below=below, found=found)
+    return Discovery(opcua.as_inventory(seen))
+
+
 async def _shown(work: Awaitable[Any], progress: Progress) -> Any:
     """Wait for an upload, which tells nothing of how far it is, and show that it goes on."""
     task = asyncio.ensure_future(work)
@@ -97,4 +120,5 @@ def _only(settings: Mapping[str, Any], *keys: str) -> dict[str, Any]:
 _DISCOVERIES: Final[Mapping[str, Callable[[Target, Wishes, Progress], Awaitable[Discovery]]]] = {
     "modbus": _modbus,
     "logix": _logix,
+    "opcua": _opcua,
 }

@@ -1,4 +1,4 @@
-"""A device as a URL: ``modbus://10.20.1.11:502?unit=1``, ``eip://10.20.1.12/1,0``.
+"""A device as a URL: ``modbus://10.20.1.11:502?unit=1``, ``eip://10.20.1.12/1,0``, ``opc.tcp://…``.
 
 The scheme says the driver. What follows a ``?`` are keys of its settings, as the
 configuration has them: ``?unit=2&words=CDAB&timeout=500ms``.
@@ -27,7 +27,7 @@ _KINDS: Final[Mapping[str, str]] = {
     "slc": "slc",
     "opc.tcp": "opcua",
 }
-_FORMS: Final = "write modbus://HOST:502?unit=1 or eip://HOST/1,0"
+_FORMS: Final = "write modbus://HOST:502?unit=1, eip://HOST/1,0 or opc.tcp://HOST:4840"
 
 
 @dataclass(frozen=True, slots=True)
