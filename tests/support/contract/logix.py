@@ -103,6 +103,10 @@ class LogixCase(DriverCase):
         """See DriverCase."""
         return service(frame) in _READ_REPLIES
 
+    def payload(self, frame: bytes) -> bytes:
+        """See DriverCase."""
+        return frame[46:]
+
     def shorten(self, frame: bytes) -> bytes:
         """See DriverCase: the last value lacks its last half."""
         return with_message(frame, frame[46:-2])

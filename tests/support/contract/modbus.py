@@ -95,6 +95,10 @@ class ModbusCase(DriverCase):
         """See DriverCase."""
         return frame[7] in {3, 4}
 
+    def payload(self, frame: bytes) -> bytes:
+        """See DriverCase."""
+        return frame[8:]
+
     def shorten(self, frame: bytes) -> bytes:
         """See DriverCase: fewer registers, and the byte count says so."""
         data = frame[9:]

@@ -25,18 +25,22 @@ class Once:
 
 
 class Replayed:
-    """Once, sends an earlier reply of the same kind in place of the right one, or before it."""
+    """Once, sends an earlier reply, which brought other values, in place of the right one or before it.
 
-    def __init__(self, matches: Callable[[bytes], bool], *, right_too: bool) -> None:
-        self._matches = matches
+    ``payload`` is what a frame brings, None where it brings no values.
+    """
+
+    def __init__(self, payload: Callable[[bytes], bytes | None], *, right_too: bool) -> None:
+        self._payload = payload
         self._right_too = right_too
         self._before: bytes | None = None
         self.done = asyncio.Event()
 
     def __call__(self, frame: bytes) -> Iterable[Part]:
-        if self.done.is_set() or not self._matches(frame):
+        payload = self._payload(frame)
+        if self.done.is_set() or payload is None:
             return (frame,)
-        if self._before is None or self._before == frame:
+        if self._before is None or self._payload(self._before) == payload:
             self._before = frame
             return (frame,)
         self.done.set()
