@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 import pytest
 from support.contract.case import DriverCase, Running
@@ -11,12 +11,21 @@ from support.contract.logix import LogixCase
 from support.contract.modbus import ModbusCase
 from support.contract.plc import Plc
 
-CASES: Final[tuple[DriverCase, ...]] = (ModbusCase(), LogixCase())
+CASES: Final[dict[str, DriverCase]] = {"modbus": ModbusCase(), "logix": LogixCase()}
+VARIANTS: Final[dict[str, DriverCase]] = {"pipelined": ModbusCase(pipeline=4, connections=2)}
+"""Other ways to use a driver, for what becomes of replies."""
 
 
-@pytest.fixture(scope="session", params=CASES, ids=lambda case: case.kind)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every test of the contract with every driver."""
+    if "running" in metafunc.fixturenames:
+        cases = CASES | (VARIANTS if metafunc.module.__name__.endswith("test_replies") else {})
+        metafunc.parametrize("running", list(cases.values()), indirect=True, scope="session", ids=list(cases))
+
+
+@pytest.fixture(scope="session")
 def running(request: pytest.FixtureRequest) -> Iterator[Running]:
-    case: Any = request.param
+    case: DriverCase = request.param
     made = Running(case, case.plc())
     made.plc.start()
     yield made

@@ -11,7 +11,7 @@ from support.contract.cancel import MOST, Moment, interrupt, stop_after
 from support.contract.case import DriverCase
 from support.contract.census import Census, settled
 from support.contract.live import Truth
-from support.contract.plc import PACE, Plc, number_of
+from support.contract.plc import PACE, Plc
 
 from sources.errors import ConnectionLost
 from sources.quality import GOOD
@@ -112,7 +112,7 @@ async def test_writing(case: DriverCase, plc: Plc, moment: Moment) -> None:
     source = case.source(plc)
     (tag,) = (tag for tag in source.tags if tag.name == plc.writable[0])
     before = Census.now()
-    written = number_of(tag.name) * PACE
+    written = plc.first(tag.name)
 
     async def write(session: Session) -> None:
         nonlocal written
@@ -135,7 +135,7 @@ async def test_a_turn_that_is_cancelled_is_passed_on(case: DriverCase, plc: Plc,
             crowd = [asyncio.create_task(session.read([tag])) for tag in tags]
 
             async def waiting() -> None:
-                await session.write([(tags[0], number_of(tags[0].name) * PACE)])
+                await session.write([(tags[0], plc.first(tags[0].name))])
 
             try:
                 await interrupt(waiting, at, moment)
@@ -147,6 +147,6 @@ async def test_a_turn_that_is_cancelled_is_passed_on(case: DriverCase, plc: Plc,
                 if error is None:
                     (value,) = task.result().values or [None]
                     assert isinstance(value, int)
-                    assert value // PACE == number_of(tag.name)
+                    assert 0 <= value - plc.first(tag.name) < PACE
             if any(task.exception() for task in crowd):
                 return

@@ -6,10 +6,11 @@ import asyncio
 import itertools
 from collections import Counter
 
+from support.contract import spoils
 from support.contract.case import DriverCase
 from support.contract.census import Census, settled
-from support.contract.live import Truth, live
-from support.contract.plc import PACE, Plc, number_of
+from support.contract.live import Truth, between, live
+from support.contract.plc import Plc
 from support.contract.proxy import frame_proxy
 from support.net import until
 
@@ -47,6 +48,22 @@ async def test_a_device_that_restarts(case: DriverCase, plc: Plc) -> None:
     await settled(before)
 
 
+async def test_half_a_reply_and_nothing_after(case: DriverCase, plc: Plc) -> None:
+    """With one request at a time: in a stream of several replies nobody can tell that bytes are missing."""
+    async with between(case, plc, "300ms") as (alive, proxy):
+        proxy.spoil = spoil = spoils.Once(case.carries_values, spoils.stopped)
+        await spoil.done.wait()
+        await alive.advance()
+        assert alive.truth.seen <= {
+            "Good",
+            "BadTimeout",
+            "BadCommunicationError",
+            "UncertainNoCommunicationLastUsableValue",
+            "BadNoCommunication",
+            "BadConnectionClosed",
+        }
+
+
 async def test_a_tag_that_the_device_refuses_is_alone_in_it(case: DriverCase, plc: Plc) -> None:
     refused, *others = plc.names
     await plc.refuse(refused)
@@ -82,7 +99,7 @@ async def test_a_flood_of_writes(case: DriverCase, plc: Plc) -> None:
     outcomes: Counter[Quality] = Counter()
 
     async def write(session: Session, name: str) -> None:
-        value = number_of(name) * PACE + next(values) % PACE
+        value = plc.first(name) + next(values)
         (quality,) = await session.write([(tags[name], value)])
         outcomes[quality] += 1
         if quality == GOOD:

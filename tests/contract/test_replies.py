@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
 import pytest
 from support.contract import spoils
 from support.contract.case import DriverCase
-from support.contract.live import Live, live
+from support.contract.live import between, live
 from support.contract.plc import Plc
-from support.contract.proxy import FrameProxy, Spoil, frame_proxy
+from support.contract.proxy import Spoil, frame_proxy
 from support.net import until
 
 AWAY = {
@@ -23,25 +22,12 @@ AWAY = {
 LATE = AWAY | {"BadTimeout"}
 BROKEN = AWAY | {"BadCommunicationError", "BadDecodingError"}
 SOON = 0.3
-"""A time-out that is waited for, in seconds. On a slow machine it may strike for nothing: no truth is lost."""
+"""A time-out that is waited for, in seconds. On a slow machine it may strike for nothing."""
 SOON_MS = "300ms"
 
 
 def _values(case: DriverCase) -> Callable[[bytes], bytes | None]:
     return lambda frame: case.payload(frame) if case.carries_values(frame) else None
-
-
-@asynccontextmanager
-async def between(
-    case: DriverCase, plc: Plc, patience: str = "20s"
-) -> AsyncIterator[tuple[Live, FrameProxy]]:
-    """A live source, all Good, and the proxy before its device."""
-    async with (
-        frame_proxy(lambda: plc.port, case.framing) as proxy,
-        live(plc, case.source(plc, proxy.port, timeout=patience)) as alive,
-    ):
-        await alive.good()
-        yield alive, proxy
 
 
 async def test_a_device_that_falls_silent(case: DriverCase, plc: Plc) -> None:
@@ -109,20 +95,13 @@ async def test_every_reply_comes_twice(case: DriverCase, plc: Plc) -> None:
 )
 async def test_the_connection_ends_within_a_reply(case: DriverCase, plc: Plc, how: Spoil) -> None:
     async with between(case, plc) as (alive, proxy):
+        connections = proxy.accepted
         proxy.spoil = spoil = spoils.Once(case.carries_values, how)
         await spoil.done.wait()
         # Far sooner than by the time-out.
-        await until(lambda: proxy.accepted > 1, within=15, what="a new connection")
+        await until(lambda: proxy.accepted > connections, within=15, what="a new connection")
         await alive.advance()
         assert alive.truth.seen <= AWAY | {"Good"}
-
-
-async def test_half_a_reply_and_nothing_after(case: DriverCase, plc: Plc) -> None:
-    async with between(case, plc, SOON_MS) as (alive, proxy):
-        proxy.spoil = spoil = spoils.Once(case.carries_values, spoils.stopped)
-        await spoil.done.wait()
-        await alive.advance()
-        assert alive.truth.seen <= LATE | BROKEN | {"Good"}
 
 
 async def test_every_reply_byte_by_byte(case: DriverCase, plc: Plc) -> None:
@@ -130,9 +109,10 @@ async def test_every_reply_byte_by_byte(case: DriverCase, plc: Plc) -> None:
         proxy.spoil = spoils.dribbled
         async with live(plc, case.source(plc, proxy.port)) as alive:
             await alive.good()
+            connections = proxy.accepted
             await alive.advance()
             assert alive.truth.seen == {"Good"}
-            assert proxy.accepted == 1
+            assert proxy.accepted == connections
 
 
 @pytest.mark.parametrize("instead", [True, False], ids=["instead", "before"])
@@ -170,11 +150,12 @@ async def test_a_short_reply(case: DriverCase, plc: Plc) -> None:
 
 async def test_a_slow_device_is_only_slow(case: DriverCase, plc: Plc) -> None:
     async with between(case, plc) as (alive, proxy):
+        connections = proxy.accepted
         proxy.spoil = spoils.late(0.05)
         for _ in range(3):
             await alive.advance()
         assert alive.truth.seen == {"Good"}
-        assert proxy.accepted == 1
+        assert proxy.accepted == connections
 
 
 @pytest.mark.parametrize(

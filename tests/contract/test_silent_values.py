@@ -73,13 +73,13 @@ async def test_after_renumbering_no_tag_has_another_tags_value(
             await logix.renumber(close_connections=close_connections)
             await alive.advance()
 
-            async def written(value: int = 91_000 + number) -> bool:
+            async def written(value: int = logix.first("W91") + number) -> bool:
                 with contextlib.suppress(Exception):
                     return await alive.supervisor.write([(tag, value)]) == [0]
                 return False
 
             await until(written)
-            assert await logix.get("W91") == 91_000 + number
+            assert await logix.get("W91") == logix.first("W91") + number
             for name in logix.names:
                 assert await logix.get(name) == logix.value(name), "no write went elsewhere"
 

@@ -28,7 +28,7 @@ class DriverCase(ABC):
     """What a tag is worth that the device refuses."""
 
     @abstractmethod
-    def plc(self) -> Plc:
+    def plc(self, base: int = 0) -> Plc:
         """A device, not started yet."""
 
     @abstractmethod

@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from support.contract.plc import PACE, Plc, number_of
+from support.contract.case import DriverCase
+from support.contract.plc import PACE, Plc
+from support.contract.proxy import FrameProxy, frame_proxy
 from support.net import until
 from support.scanning import Listener
 
@@ -54,11 +56,13 @@ class Truth(Listener):
             self._judge_value(name, value)
 
     def _judge_value(self, name: str, value: Any) -> None:
-        if type(value) is not int or value // PACE != number_of(name):
-            self.wrong.append(f"{name} is {value!r}: not its own value")
-        elif name in self._plc.names and not self.oldest <= value % PACE <= self._plc.generation:
+        first = self._plc.first(name)
+        generation = value - first if type(value) is int else -1
+        if not 0 <= generation < PACE:
+            self.wrong.append(f"{name} is {value!r}: not its own value, which is {first} and more")
+        elif name in self._plc.names and not self.oldest <= generation <= self._plc.generation:
             right = f"{self.oldest} to {self._plc.generation}"
-            self.wrong.append(f"{name} is {value!r}: of generation {value % PACE}, not {right}")
+            self.wrong.append(f"{name} is {value!r}: of generation {generation}, not {right}")
 
 
 class Live:
@@ -129,3 +133,16 @@ async def live(plc: Plc, source: Source) -> AsyncIterator[Live]:
         await asyncio.wait((task,))
     made.true()
     assert "BadInternalError" not in made.truth.seen, made.supervisor.status.last_error
+
+
+@asynccontextmanager
+async def between(
+    case: DriverCase, plc: Plc, patience: str = "20s"
+) -> AsyncIterator[tuple[Live, FrameProxy]]:
+    """A live source, all Good, and the proxy before its device; ``patience`` is its time-out."""
+    async with (
+        frame_proxy(lambda: plc.port, case.framing) as proxy,
+        live(plc, case.source(plc, proxy.port, timeout=patience)) as alive,
+    ):
+        await alive.good()
+        yield alive, proxy

@@ -21,7 +21,7 @@ _WRITABLE: Final = tuple(f"W{n}" for n in range(91, 95))
 _READ_REPLIES: Final = {0x4C | 0x80, 0x52 | 0x80, 0x0A | 0x80}
 
 
-def telling(*, moved: bool = False) -> LogixSpec:
+def telling(base: int = 0, *, moved: bool = False) -> LogixSpec:
     """The controller's program; ``moved`` is another with the same names elsewhere and in another order."""
     members = [MemberSpec(name=f"M{n}", type="DINT") for n in _MEMBERS]
     tags = [
@@ -34,7 +34,7 @@ def telling(*, moved: bool = False) -> LogixSpec:
         members = [MemberSpec(name="New", type="DINT"), *reversed(members)]
         tags = [TagSpec(name="Added", type="REAL[5]"), *reversed(tags)]
     kind = TypeSpec(name="Telling", members=tuple(members))
-    values = {name: number_of(name) * PACE for name in _WRITABLE}
+    values = {name: base + number_of(name) * PACE for name in _WRITABLE}
     return LogixSpec(name="Telling", types=(kind,), tags=tuple(tags), values=dict(values))
 
 
@@ -49,8 +49,8 @@ class LogixPlc(SimulatedPlc):
     )
     writable = _WRITABLE
 
-    def __init__(self) -> None:
-        super().__init__(telling())
+    def __init__(self, base: int = 0) -> None:
+        super().__init__(telling(base), base)
 
     async def show(self, values: Mapping[str, int]) -> None:
         """See Plc."""
@@ -87,9 +87,9 @@ class LogixCase(DriverCase):
     kind = "logix"
     framing: ClassVar[Framing] = Framing(24, lambda header: 24 + int.from_bytes(header[2:4], "little"))
 
-    def plc(self) -> LogixPlc:
+    def plc(self, base: int = 0) -> LogixPlc:
         """See DriverCase."""
-        return LogixPlc()
+        return LogixPlc(base)
 
     def spec(self, name: str, scan: ScanClass, *, writable: bool) -> BindingSpec:
         """See DriverCase."""

@@ -24,10 +24,10 @@ _PLACES: Final[Mapping[str, tuple[str, int]]] = {
 }
 
 
-def _point(name: str) -> PointSpec:
+def _point(name: str, base: int) -> PointSpec:
     table, offset = _PLACES[name]
     address = ModbusAddress.model_validate({"table": table, "offset": offset, "encoding": "uint32"})
-    low = number_of(name) * PACE
+    low = base + number_of(name) * PACE
     return PointSpec(
         machine=_MACHINE,
         name=name,
@@ -44,8 +44,9 @@ class ModbusPlc(SimulatedPlc):
     names = tuple(name for name in _PLACES if name.startswith("T"))
     writable = tuple(name for name in _PLACES if name.startswith("W"))
 
-    def __init__(self) -> None:
-        super().__init__(DeviceSpec(name="Telling", points=tuple(map(_point, _PLACES))))
+    def __init__(self, base: int = 0) -> None:
+        points = tuple(_point(name, base) for name in _PLACES)
+        super().__init__(DeviceSpec(name="Telling", points=points), base)
 
     async def show(self, values: Mapping[str, int]) -> None:
         """See Plc."""
@@ -73,14 +74,17 @@ class ModbusPlc(SimulatedPlc):
 
 
 class ModbusCase(DriverCase):
-    """See DriverCase."""
+    """See DriverCase. ``more`` are settings beside those of the contract."""
 
     kind = "modbus"
     framing: ClassVar[Framing] = Framing(7, lambda header: 6 + int.from_bytes(header[4:6], "big"))
 
-    def plc(self) -> ModbusPlc:
+    def __init__(self, **more: Any) -> None:
+        self._more = more
+
+    def plc(self, base: int = 0) -> ModbusPlc:
         """See DriverCase."""
-        return ModbusPlc()
+        return ModbusPlc(base)
 
     def spec(self, name: str, scan: ScanClass, *, writable: bool) -> TagSpec:
         """See DriverCase."""
@@ -89,7 +93,7 @@ class ModbusCase(DriverCase):
 
     def settings(self, host: str, port: int, timeout: str) -> dict[str, Any]:
         """See DriverCase."""
-        return {"driver": "modbus", "host": host, "port": port, "timeout": timeout}
+        return {"driver": "modbus", "host": host, "port": port, "timeout": timeout} | self._more
 
     def carries_values(self, frame: bytes) -> bool:
         """See DriverCase."""

@@ -1,7 +1,7 @@
 """A simulated device in a process of its own whose every value says whose it is.
 
-The value of tag number N is ``N * PACE + generation``: another tag's value, or one from
-before the last change, can be told from the right one.
+The value of tag number N is ``N * PACE + generation``, and a ``base`` where there are several
+devices: another tag's value, or one from before the last change, can be told from the right one.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 ROOT: Final = Path(__file__).parents[3]
-PACE: Final = 1000
+PACE: Final = 100_000
 """So many generations there are."""
+DEVICE: Final = 100 * PACE
+"""The base of each further device is so much higher."""
 
 
 def number_of(name: str) -> int:
@@ -40,7 +42,8 @@ class Plc(ABC):
     names: tuple[str, ...]
     writable: tuple[str, ...]
 
-    def __init__(self) -> None:
+    def __init__(self, base: int = 0) -> None:
+        self.base = base
         self.generation = 0
         self.port = 0
 
@@ -90,7 +93,11 @@ class Plc(ABC):
 
     def value(self, name: str, generation: int | None = None) -> int:
         """Of a tag in a generation, in this one by default."""
-        return number_of(name) * PACE + (self.generation if generation is None else generation)
+        return self.first(name) + (self.generation if generation is None else generation)
+
+    def first(self, name: str) -> int:
+        """The value of a tag in generation 0."""
+        return self.base + number_of(name) * PACE
 
     async def restart(self) -> None:
         """Kill it, start it again, and have it hold what it held."""
@@ -102,8 +109,8 @@ class Plc(ABC):
 class SimulatedPlc(Plc):
     """One of this project's simulators: what they all have in common."""
 
-    def __init__(self, spec: BaseModel) -> None:
-        super().__init__()
+    def __init__(self, spec: BaseModel, base: int = 0) -> None:
+        super().__init__(base)
         self.spec = spec
         self._control = 0
         self._process: subprocess.Popen[bytes] | None = None
