@@ -65,11 +65,11 @@ async def test_after_renumbering_no_tag_has_another_tags_value(
     logix: LogixPlc, close_connections: bool
 ) -> None:
     """pycomm3 reads and writes by instance ids that a program download gives to other tags."""
-    source = LogixCase().source(logix, timeout="500ms")
+    source = LogixCase().source(logix, timeout="300ms")
     (tag,) = (tag for tag in source.tags if tag.name == "W91")
     async with live(logix, source) as alive:
         await alive.good()
-        for number in range(5):
+        for number in range(3):
             await logix.renumber(close_connections=close_connections)
             await alive.advance()
 

@@ -9,13 +9,15 @@ from typing import Any, ClassVar
 
 from support.contract.plc import Plc
 from support.contract.proxy import Framing
-from support.scanning import FAST, NORMAL
 
 from sources.quality import BAD_CONFIGURATION_ERROR, Quality
 from sources.registry import DRIVERS
 from sources.source import Source
 from sources.spec import TagSpec
 from sources.tag import ScanClass, Tag
+
+FAST = ScanClass("fast", 0.03)
+SLOWER = ScanClass("slower", 0.09)
 
 
 class DriverCase(ABC):
@@ -55,7 +57,7 @@ class DriverCase(ABC):
         """All tags of the device, every other one slower, so that replies of both kinds look alike."""
         names = [*plc.names, *plc.writable]
         specs = [
-            self.spec(name, (FAST, NORMAL)[index % 2], writable=name in plc.writable)
+            self.spec(name, (FAST, SLOWER)[index % 2], writable=name in plc.writable)
             for index, name in enumerate(names)
         ]
         return [DRIVERS[self.kind].tag(spec, settings) for spec in specs]

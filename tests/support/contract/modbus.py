@@ -60,8 +60,12 @@ class ModbusPlc(SimulatedPlc):
 
     async def refuse(self, name: str) -> None:
         """See Plc."""
+        await self.fail(name, 2)
+
+    async def fail(self, name: str, code: int) -> None:
+        """Have every request that touches a tag answer this exception."""
         table, offset = _PLACES[name]
-        await self.order({"exception": {"table": table, "offset": offset, "code": 2}})
+        await self.order({"exception": {"table": table, "offset": offset, "code": code}})
 
     async def heal(self) -> None:
         """See Plc."""
