@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from support.contract.modbus import ModbusPlc
+from support.contract.plc import DEVICE
 from support.soak import plant
 from support.soak.report import Report
 from support.soak.run import Soak
@@ -82,7 +83,7 @@ def test_what_comes_and_goes_does_not_grow() -> None:
 
 
 def test_a_wrong_value_is_found() -> None:
-    plc = ModbusPlc(plant.DEVICE)
+    plc = ModbusPlc(DEVICE)
     plc.generation = 3
     device: Any = SimpleNamespace(plc=plc)
     right = plc.value("T5")

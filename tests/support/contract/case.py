@@ -28,6 +28,8 @@ class DriverCase(ABC):
     framing: ClassVar[Framing]
     refused: ClassVar[Quality] = BAD_CONFIGURATION_ERROR
     """What a tag is worth that the device refuses."""
+    cycles: ClassVar[int] = 1000
+    """So many connections, one after the other, must leave nothing."""
 
     @abstractmethod
     def plc(self, base: int = 0) -> Plc:

@@ -15,7 +15,7 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from pydantic import BaseModel
 
@@ -107,7 +107,9 @@ class Plc(ABC):
 
 
 class SimulatedPlc(Plc):
-    """One of this project's simulators: what they all have in common."""
+    """One of this project's simulators, or a program that is started and told as they are."""
+
+    program: ClassVar[tuple[str, ...]] = ("-m", "sources.simulators")
 
     def __init__(self, spec: BaseModel, base: int = 0) -> None:
         super().__init__(base)
@@ -120,7 +122,7 @@ class SimulatedPlc(Plc):
         with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
             file.write(self.spec.model_dump_json())
             file.flush()
-            command = [sys.executable, "-m", "sources.simulators", "--spec", file.name, "--exit-with-parent"]
+            command = [sys.executable, *self.program, "--spec", file.name, "--exit-with-parent"]
             self._process = subprocess.Popen(
                 [*command, "--port", str(self.port)],
                 cwd=ROOT,
