@@ -29,6 +29,8 @@ class Report:
     recovered: float = 0.0
     """Seconds from the end of all faults until every value was right."""
     tracebacks: int = 0
+    told: str = ""
+    """What the server's log says around the first of them."""
     exit_code: int | None = None
     messages: int = 0
     cpu: float = 0.0
@@ -61,7 +63,7 @@ class Report:
         if not self.qualities["Good"]:
             yield "no Good value ever came"
         if self.tracebacks:
-            yield f"{self.tracebacks} tracebacks in the server's log"
+            yield f"{self.tracebacks} tracebacks in the server's log; the first:\n{self.told}"
         if self.exit_code != 0:
             yield f"the server ended with {self.exit_code}"
         for growth in self.growths:

@@ -29,6 +29,8 @@ GENERATION = 2.5
 """Seconds between two changes of all values."""
 SAMPLES = 180
 """So many looks at the server at most in one run."""
+TOLD = 4_000
+"""So many characters of the server's log are told where it has a traceback."""
 RECOVERY = 90.0
 """Seconds within which every value must be right after the last fault; one wait before dialling may be 30."""
 
@@ -60,6 +62,9 @@ class Soak:
                 await self._over(process, plant, data, tell)
                 report.exit_code, _ = await process.stop(signal.SIGINT)
                 report.tracebacks = process.output.count("Traceback")
+                if report.tracebacks:
+                    at = process.output.index("Traceback")
+                    report.told = process.output[max(0, at - TOLD // 4) : at + TOLD]
             report.messages = await sink.total()
             report.generations = max(device.plc.generation for device in plant)
         return report
