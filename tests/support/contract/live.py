@@ -40,9 +40,7 @@ class Truth(Listener):
 
     def __call__(self, batch: Batch) -> None:
         super().__call__(batch)
-        # A batch of changes names the tags that have changed.
-        places = getattr(batch, "places", None)
-        told = batch.tags if places is None else [batch.tags[place] for place in places]
+        told = batch.tags if batch.places is None else [batch.tags[place] for place in batch.places]
         for index, tag in enumerate(told):
             quality = batch.qualities if isinstance(batch.qualities, int) else batch.qualities[index]
             self.judge(tag.name, None if batch.values is None else batch.values[index], quality)
