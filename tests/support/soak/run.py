@@ -29,6 +29,8 @@ GENERATION = 2.5
 """Seconds between two changes of all values."""
 SAMPLES = 180
 """So many looks at the server at most in one run."""
+PATIENCE = 30.0
+"""Seconds that clients wait for an answer."""
 TOLD = 4_000
 """So many characters of the server's log are told where it has a traceback."""
 RECOVERY = 90.0
@@ -74,10 +76,11 @@ class Soak:
     ) -> None:
         report, pid, url = self.report, process.process.pid, process.ready["opcua"]
         watch = Watch(plant)
-        operator = Client(url)
+        # A write to a device that fails may take several of its time-outs.
+        operator = Client(url, timeout=PATIENCE)
         operator.set_user(USER)
         operator.set_password(PASSWORD)
-        async with Client(url) as client, operator:
+        async with Client(url, timeout=PATIENCE) as client, operator:
             await watch.subscribe(client)
             # Before the first fault all is there.
             await self._right(client, plant)
