@@ -4,13 +4,14 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test fuzz lint format bench clean help
+.PHONY: demo test fuzz soak lint format bench clean help
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    a bottling line: a simulated PLC, the OPC UA server, an MQTT broker"
 	@echo "make test    all tests (CI=true: nothing may be skipped)"
 	@echo "make fuzz    spoiled messages, ever more of them, until stopped or until one does harm"
+	@echo "make soak    30 minutes of devices that fail at random (SOAK_MINUTES=5 for fewer)"
 	@echo "make lint    ruff, mypy, import-linter"
 	@echo "make bench   the measured claims of the README"
 	@echo "make clean   removes what the others made"
@@ -23,6 +24,9 @@ test: $(STAMP)
 
 fuzz: $(STAMP)
 	@$(BIN)/python tests/fuzz/run.py
+
+soak: $(STAMP)
+	@PYTHONPATH=tests $(BIN)/python -m support.soak
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from bench import eip, items, modbus, notify, opcua_source, path, read, scale, store
+from bench import devices, eip, items, modbus, notify, opcua_source, path, read, scale, store
 from bench.accounting import Machine
 from bench.path import Scenario
 from bench.processes import BenchError
@@ -75,6 +75,9 @@ PARTS: Final = {
     "items": Part(lambda: items.measure(items.FULL), lambda: items.measure(items.QUICK), items.table),
     "modbus": Part(lambda: modbus.measure(2.0), lambda: modbus.measure(1.0), modbus.table),
     "eip": Part(lambda: eip.measure(2.0), lambda: eip.measure(1.0), eip.table),
+    "devices": Part(
+        lambda: devices.measure(devices.FULL), lambda: devices.measure(devices.QUICK), devices.table
+    ),
     "scale": Part(lambda: scale.measure(scale.FULL), lambda: scale.measure(scale.QUICK), scale.table),
 }
 

@@ -12,7 +12,8 @@ PLANT_URI: Final = "urn:bench:plant"
 STAMP: Final = "Bench/Clock.Stamp"
 
 _STAMP_REGISTERS: Final = 4
-_MACHINES_OF_A_UNIT: Final = 300
+UNIT: Final = 30_000
+"""Variables that a unit of the device has room for."""
 
 
 def plant(
@@ -24,21 +25,24 @@ def plant(
     kind: str = "Float",
     unit: bool = False,
     sessions: int = 100,
+    per_unit: int = UNIT,
 ) -> str:
     """The configuration file's text: variables of that type, without MQTT where no port is given.
 
-    Each has an EURange and, where ``unit``, EngineeringUnits.
+    Each has an EURange and, where ``unit``, EngineeringUnits. So many are read of one unit, which is
+    a source of its own.
     """
+    of_a_unit = per_unit // PER_MACHINE
     machines = variables // PER_MACHINE
     measured = ", unit: MTR" if unit else ""
     names = [f"V{index}" for index in range(PER_MACHINE)]
     properties = "\n".join(f"      {name}: {{type: {kind}, range: [0, 2000]{measured}}}" for name in names)
-    at = f"4 + (n - 1) % {_MACHINES_OF_A_UNIT} * {2 * PER_MACHINE}"
+    at = f"4 + (n - 1) % {of_a_unit} * {2 * PER_MACHINE}"
     bindings = "\n".join(
         f'      {name}: {{addr: "holding:{{{at} + {2 * index}}}", as: float32}}'
         for index, name in enumerate(names)
     )
-    units = (machines - 1) // _MACHINES_OF_A_UNIT + 1
+    units = (machines - 1) // of_a_unit + 1
     sources = "\n".join(
         f"  PLC{unit}: {{driver: modbus, host: 127.0.0.1, port: {device_port}, unit: {unit}}}"
         for unit in range(1, units + 1)
@@ -74,7 +78,7 @@ equipment:
   Bench/M{{n}}:
     for: 1..{machines}
     class: Machine
-    source: PLC{{(n - 1) // {_MACHINES_OF_A_UNIT} + 1}}
+    source: PLC{{(n - 1) // {of_a_unit} + 1}}
     map:
 {bindings}
 """
@@ -82,7 +86,7 @@ equipment:
 
 def registers(variables: int) -> int:
     """The registers a unit of the device needs."""
-    return _STAMP_REGISTERS + 2 * min(variables, _MACHINES_OF_A_UNIT * PER_MACHINE)
+    return _STAMP_REGISTERS + 2 * min(variables, UNIT)
 
 
 def keys(variables: int) -> list[str]:

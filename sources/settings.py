@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
 
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h)")
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
@@ -31,6 +31,24 @@ Duration = Annotated[
     WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?\s*(ms|s|min|h)$"}),
 ]
 """Seconds, written with a unit."""
+
+
+def parse_host(value: str) -> str:
+    """A host name or address as far as one can tell without asking the network. Raises ValueError."""
+    try:
+        value.encode("idna")
+    except UnicodeError:
+        pass
+    else:
+        if value and not any(letter.isspace() or letter in "/@[]" for letter in value):
+            return value
+    raise ValueError(
+        f"{value!r} is no host name or IP address; write one like plc1.acme.example or 10.20.1.11"
+    )
+
+
+Host = Annotated[str, AfterValidator(parse_host)]
+"""A host name or IP address that can be asked for."""
 
 
 class SecretError(ValueError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -70,6 +71,7 @@ class Observer:
             lag_p50=self.meter.lag(0.5),
             lag_p99=self.meter.lag(0.99),
             memory=resident_memory(),
+            tasks=len(asyncio.all_tasks()),
         )
 
     def exposition(self) -> bytes:

@@ -31,6 +31,7 @@ class SnapshotCollector(Collector):
         yield _one("isthmus_start_time_seconds", "When the server started, in Unix time.", _unix(now.started))
         yield from _configuration(now.configuration)
         yield _one("isthmus_memory_resident_bytes", "Memory the server holds.", now.memory)
+        yield _one("isthmus_event_loop_tasks", "Tasks of the event loop.", now.tasks)
         lag = GaugeMetricFamily(
             "isthmus_event_loop_lag_seconds", "How late the event loop was, last minute.", labels=["quantile"]
         )

@@ -58,6 +58,8 @@ class Snapshot:
     lag_p50: float
     lag_p99: float
     memory: int
+    tasks: int
+    """Of the event loop: of connections, sources, requests under way."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain dicts, lists, strings and numbers."""

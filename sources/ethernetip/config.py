@@ -18,7 +18,7 @@ from pydantic import AfterValidator, Field
 
 from sources.errors import AddressError
 from sources.ethernetip.route import parse_route
-from sources.settings import Duration, SettingsModel
+from sources.settings import Duration, Host, SettingsModel
 from sources.spec import TagSpec
 from sources.tag import Tag, ValueType
 
@@ -113,7 +113,7 @@ class LogixSettings(SettingsModel):
     """
 
     driver: Literal["logix"]
-    host: Annotated[str, Field(min_length=1)]
+    host: Host
     port: Annotated[int, Field(ge=1, le=65535)] = ENCAPSULATION_PORT
     path: Annotated[str, AfterValidator(parse_route)] = "1/0"
     connection: Literal["auto", "large", "small"] = "auto"

@@ -14,7 +14,7 @@ from sources.address import host_and_port
 from sources.errors import AddressError
 from sources.modbus.encodings import Encoding, Shape, WordOrder, natural_shape, parse_shape
 from sources.modbus.tables import ADDRESSES, Addressing, Span, Table, parse_address, parse_range, show
-from sources.settings import Duration, SecretReference, SettingsModel
+from sources.settings import Duration, Host, SecretReference, SettingsModel
 from sources.spec import TagSpec
 from sources.tag import Tag
 
@@ -22,20 +22,6 @@ MAX_READ_REGISTERS: Final = 125
 MAX_READ_BITS: Final = 2000
 MAX_WRITE_REGISTERS: Final = 123
 MAX_WRITE_AND_READ_REGISTERS: Final = 121
-
-
-def _host(value: str) -> str:
-    """A host name or address as far as one can tell without asking the network."""
-    try:
-        value.encode("idna")
-    except UnicodeError:
-        pass
-    else:
-        if value and not any(letter.isspace() or letter in "/@[]" for letter in value):
-            return value
-    raise ValueError(
-        f"{value!r} is no host name or IP address; write one like plc1.acme.example or 10.20.1.11"
-    )
 
 
 def _zone(value: str) -> str:
@@ -73,7 +59,7 @@ class ModbusSettings(SettingsModel):
 
     driver: Literal["modbus"]
     transport: Literal["tcp", "tls", "udp", "rtu-over-tcp", "rtu", "ascii"] = "tcp"
-    host: Annotated[str, AfterValidator(_host)] = Field("", validate_default=False)
+    host: Host = Field("", validate_default=False)
     port: Annotated[int, Field(ge=1, le=65535)] = Field(default_factory=_usual_port)
     device: str = ""
     baud: Annotated[int, Field(ge=50, le=4_000_000)] = 19_200

@@ -59,7 +59,8 @@ class MbapStream(MbapLink, asyncio.Protocol):
             transport.abort()
 
     def _send(self, frame: bytes) -> None:
-        if self._transport is not None:
+        # uvloop's transport raises once it is closed; what waits for a reply is told in connection_lost.
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.write(frame)
 
     def data_received(self, data: bytes) -> None:
@@ -101,7 +102,7 @@ class MbapDatagrams(MbapLink, asyncio.DatagramProtocol):
             transport.abort()
 
     def _send(self, frame: bytes) -> None:
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.sendto(frame)
 
     def datagram_received(self, data: bytes, addr: object) -> None:

@@ -81,7 +81,7 @@ class SerialLink(Link, asyncio.Protocol):
         self._buffer = b""
         self._late.pop(exchange.request.unit, None)
         exchange.traffic.asked(len(exchange.frame))
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.write(exchange.frame)
 
     def data_received(self, data: bytes) -> None:

@@ -8,7 +8,7 @@ import pytest
 from asyncua.ua import ua_binary
 from support.uaclient import ua
 
-from bench import opcua_source
+from bench import devices, opcua_source
 from bench.__main__ import table
 from bench.client import Count, count
 from bench.path import Scenario, measure
@@ -33,6 +33,17 @@ async def test_the_whole_path_is_measured() -> None:
     assert 50 < metrics["path.100.changes_per_s"] <= 101 * 5 * 1.2
     assert metrics["path.100.latency_p50_ms"] <= metrics["path.100.latency_p99_ms"]
     assert "100 variables" in table(metrics)
+
+
+async def test_many_devices_are_measured() -> None:
+    metrics = await asyncio.to_thread(devices.measure, devices.Devices(devices=3, tags=200, seconds=2.0))
+    found = {name.removeprefix("devices.3."): value for name, value in metrics.items()}
+    # 600 values and the clock; a slow machine may skip scans, and two seconds may hold three.
+    assert 100 < found["values_per_s"] <= 601 * 1.6
+    assert found["good_percent"] == 100
+    assert found["cpu_percent"] > 0
+    assert found["lag_p50_ms"] <= found["lag_p99_ms"]
+    assert "3 devices" in devices.table(metrics)
 
 
 def test_the_plant_has_a_variable_for_every_key() -> None:

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field
 from sources.errors import AddressError
 from sources.ethernetip.config import ENCAPSULATION_PORT, Encoding
 from sources.ethernetip.route import parse_route
-from sources.settings import Duration, SettingsModel
+from sources.settings import Duration, Host, SettingsModel
 from sources.spec import TagSpec
 from sources.tag import Tag
 
@@ -29,7 +29,7 @@ class SlcSettings(SettingsModel):
     """
 
     driver: Literal["slc"]
-    host: Annotated[str, Field(min_length=1)]
+    host: Host
     port: Annotated[int, Field(ge=1, le=65535)] = ENCAPSULATION_PORT
     path: Annotated[str, AfterValidator(parse_route)] = "1/0"
     timeout: Duration = 2.0

@@ -154,6 +154,7 @@ async def test_status_and_metrics_tell_the_same(tmp_path: Path) -> None:
         assert 0 < before["isthmus_scan_measured_seconds", "normal", "A"] < 10
         assert before["isthmus_source_values_total", "A"] > 0
         assert ("isthmus_event_loop_lag_seconds", "0.99") in before
+        assert before["isthmus_event_loop_tasks",] > len(found["sources"])
         assert before["isthmus_audit_records_total",] == found["audit"]["seq"]
         assert f"{int(before['isthmus_audit_head',]):012x}" == found["audit"]["head"][:12]
         assert (before["isthmus_audit_failing",], before["isthmus_audit_unrecorded_total",]) == (0, 0)
