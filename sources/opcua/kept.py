@@ -42,6 +42,8 @@ class Subscription:
     """The imported variables it watches in place of tags, by their keys here."""
     taken_over: bool = False
     """Whether it was, and the word of that which is meant for the session before may still come to us."""
+    mute: bool = False
+    """Whether nothing has come of it since it was taken over, not even that nothing changed."""
     unheard: set[int] = field(default_factory=set)
     """Places of which nothing has come since it was taken over from a lost connection."""
     odd: set[int] = field(default_factory=set)
@@ -80,6 +82,8 @@ class Device:
     """How imported nodes are named and reached there; None where none are."""
     told: set[str] = field(default_factory=set)
     """Tags whose lack stands in the log."""
+    transfers: bool = True
+    """Whether the server is asked to transfer subscriptions: not where one said nothing afterwards."""
     transferred: int = 0
     """How often subscriptions outlived a connection."""
     republished: int = 0

@@ -134,6 +134,9 @@ class Scan:
         for subscription in self._by_id.values():
             if now > self._silent_at(subscription):
                 silent = now - subscription.heard
+                if subscription.mute:
+                    # Not every server that says it has transferred one publishes it afterwards.
+                    self._device.plan, self._device.transfers = None, False
                 raise ConnectionLost(f"not a word from the device for {silent:.1f} s", BAD_TIMEOUT)
         if now >= self._connection.channel.renew_at:
             await self._connection.channel.renew()
@@ -166,7 +169,7 @@ class Scan:
         subscription = self._by_id.get(answer.subscription)
         if subscription is None:
             return  # deleted a moment ago
-        subscription.heard = self._clock()
+        subscription.heard, subscription.mute = self._clock(), False
         expected = _following(subscription.sequence)
         if answer.sequence != expected and subscription.sequence:
             if _behind(answer.sequence, expected):
@@ -651,7 +654,8 @@ class Scan:
     async def _resume(self) -> bool:
         """Take over the subscriptions of the connection before; False where they have to be made anew."""
         plan, connection = self._device.plan, self._connection
-        if plan is None or not plan.subscriptions:
+        if plan is None or not plan.subscriptions or not self._device.transfers:
+            self._device.plan = None
             return False
         tags = {id(tag) for tag in self._device.tags}
         if (
@@ -684,7 +688,7 @@ class Scan:
         for subscription, result in zip(plan.subscriptions, results, strict=True):
             subscription.heard = self._clock()
             self._by_id[subscription.id] = subscription
-            subscription.taken_over = True
+            subscription.taken_over = subscription.mute = True
             subscription.unheard = set(range(len(subscription.tags or subscription.watched)))
             await self._catch_up(subscription, result.AvailableSequenceNumbers or [])
         self._tell_missing(plan)

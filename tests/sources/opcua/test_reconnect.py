@@ -105,6 +105,33 @@ async def test_a_server_that_does_not_send_values_again_is_asked(
             assert (its.listener.value(speed), its.listener.value(count)) == (2.0, 7)
 
 
+async def test_subscriptions_that_say_nothing_after_a_transfer_are_made_anew(
+    there: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some servers say that they have transferred them, and publish them no more."""
+    monkeypatch.setattr(Subscription, "resend", lambda _: None)
+    speed = named("Speed")
+    there.feed("Speed", 1.0)
+    async with proxy_to(there.port) as proxy:
+        device = protected_source(there, proxy.port, tmp_path, [speed], timeout="1s", keepalive="1s")
+
+        async def until_cut(first: Listener) -> None:
+            await until(lambda: 1.0 in seen(first))
+            proxy.cut()
+
+        async def until_transferred(_: Listener) -> None:
+            await until(lambda: device.device.transferred == 1)
+            proxy.delay = 3600.0
+
+        await lost_after(device, until_cut)
+        assert await lost_after(device, until_transferred) == BAD_TIMEOUT
+        proxy.delay = 0.0
+        assert await lost_after(device, until_cut) == BAD_CONNECTION_CLOSED  # with values, at once
+        async with scanning(device) as its:  # nor is such a server asked again
+            await its.good(speed)
+        assert device.device.transferred == 1
+
+
 async def test_messages_that_never_arrived_are_asked_for_again(there: Running, tmp_path: Path) -> None:
     """The network swallows what the server sends; its retransmission queue has it."""
     speed = named("Speed")
