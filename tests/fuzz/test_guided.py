@@ -14,7 +14,7 @@ from support.fuzz.budget import EFFORT, INPUTS
 from support.fuzz.target import TARGETS
 
 TESTS = Path(__file__).parents[1]
-SECONDS = {"requests": 20, "stream": 12, "structures": 12, "certificates": 6}
+SECONDS = {"requests": 12, "stream": 6, "structures": 6, "certificates": 4}
 NO_ATHERIS = "atheris has no wheel for this Python or machine"
 """It is installed with the tests where it has; see pyproject.toml."""
 
