@@ -75,7 +75,7 @@ class Plan:
         if self._layout == layout:
             return
         self._layout = layout
-        self._parts = list(_grouped(self.items))
+        self._parts = list(grouped(self.items))
         self._scattered = None
         if not self.slow and len(self.items) < _RUN * len(self._parts):
             points: list[Point] = self.items  # type: ignore[assignment]  # none of them is slow
@@ -83,7 +83,7 @@ class Plan:
             self._scattered = Scattered(points, blocks, list(set(blocks)))
 
 
-def _grouped(items: list[Point | ReadValueId]) -> Iterator[Run | ReadValueId]:
+def grouped(items: list[Point | ReadValueId]) -> Iterator[Run | ReadValueId]:
     """Runs of points that share a block, and whatever else there is, in order."""
     for plain, several in groupby(items, key=lambda item: isinstance(item, Point)):
         if not plain:

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 
 from server.opcua.limits import MAX_NODES_PER_READ
 from server.opcua.requests import Answer, Request, Service, service
-from server.opcua.services.plans import Budget, Plan, ReadPlans, Run, Scattered
+from server.opcua.services.plans import Budget, Plan, ReadPlans, Run, Scattered, grouped
 from server.opcua.services.readvalue import (
     BOTH,
     MIN_READ_VALUE_ID,
@@ -134,9 +134,9 @@ class Reading:
             if points is not None and not fresh:
                 return _once(points, timestamps)
         if fresh and (old := self._older(plan, max_age)):
-            return self._read_anew(plan, timestamps, old, request)
+            return self._read_anew(plan, session, key, timestamps, old, request)
         if plan.slow > _SLOW_AT_ONCE:
-            return in_turns(self._read_slowly(plan, timestamps), request)
+            return in_turns(self._read_slowly(plan, session, key, timestamps), request)
         return self._answer(plan, timestamps)
 
     # --- From bytes to a plan
@@ -176,7 +176,7 @@ class Reading:
         self, session: Session, access: Access, reader: Reader, count: int
     ) -> Generator[None, None, Plan]:
         items: list[Point | ReadValueId] = []
-        slow = 0
+        slow, lasting = 0, self._space.lasting  # of the start: the model may change between turns
         for index in range(count):
             if index % _SLOW_A_STEP == _SLOW_A_STEP - 1:
                 yield
@@ -186,7 +186,16 @@ class Reading:
             point = self._point(access, wanted)
             slow += point is None
             items.append(point or wanted)
-        return Plan(items, slow, access, self._space.lasting)
+        return Plan(items, slow, access, lasting)
+
+    def _current(self, plan: Plan, session: Session, key: bytes) -> Plan:
+        """The plan, or another where the model has changed since: its points may be nobody's to read now."""
+        if plan.generation == self._space.lasting:
+            return plan
+        reader = Reader(key, _LIST - 4)
+        count = reader.count(MIN_READ_VALUE_ID)
+        found: Plan = at_once(self._parse(session, plan.access, reader, count))
+        return found
 
     def _point(self, access: Access, wanted: ReadValueId) -> Point | None:
         """The point, where its value may be read and is wanted as it is."""
@@ -223,26 +232,39 @@ class Reading:
         plan = yield from parsing
         if not session.closed:  # who ended meanwhile would never give back what its plans take
             session.part(ReadPlans).keep(key, plan, self._budget)
-        return (yield from self._read_slowly(plan, timestamps))
+        return (yield from self._read_slowly(plan, session, key, timestamps))
 
     def _read_slowly(
-        self, plan: Plan, timestamps: int, failed: Mapping[str, Quality] = NOTHING_FAILED
+        self,
+        plan: Plan,
+        session: Session,
+        key: bytes,
+        timestamps: int,
+        failed: Mapping[str, Quality] = NOTHING_FAILED,
     ) -> Work:
         """As `_answer`, with others between, for a long list that is not plain."""
+        plan = self._current(plan, session, key)
         found = [int32(len(plan.items))]
         size, time = 0, ticks(now())
-        for index, part in enumerate(plan.parts(self._store.layout)):
+        index = done = 0
+        parts = iter(plan.parts(self._store.layout))
+        while (part := next(parts, None)) is not None:
             if type(part) is Run:
                 one = _or_failed(part, timestamps, failed)
             else:
                 one = self._values.read(plan.access, part, timestamps, time, failed)  # type: ignore[arg-type]  # as above
             found.append(one)
             size += len(one)
+            done += len(part.points) if type(part) is Run else 1
             if size > LIMITS.response:
                 raise ServiceFault(StatusCodes.BadResponseTooLarge, f"more than {LIMITS.response} bytes")
             if len(one) > _LARGE or index % _SLOW_A_STEP == _SLOW_A_STEP - 1 or _is_part(part):
                 yield
                 time = ticks(now())
+                if plan.generation != self._space.lasting:
+                    plan = self._current(plan, session, key)
+                    parts = grouped(plan.items[done:])
+            index += 1
         found.append(NO_DIAGNOSTICS)
         return found
 
@@ -260,10 +282,13 @@ class Reading:
                     found.append(point)
         return found
 
-    async def _read_anew(self, plan: Plan, timestamps: int, old: list[Point], request: Request) -> Answer:
+    async def _read_anew(
+        self, plan: Plan, session: Session, key: bytes, timestamps: int, old: list[Point], request: Request
+    ) -> Answer:
         failed = await self._refresh(old) if self._refresh is not None else NOTHING_FAILED
+        plan = self._current(plan, session, key)
         if plan.slow > _SLOW_AT_ONCE:
-            answer = in_turns(self._read_slowly(plan, timestamps, failed), request)
+            answer = in_turns(self._read_slowly(plan, session, key, timestamps, failed), request)
             return await answer if isinstance(answer, Coroutine) else answer
         return self._answer(plan, timestamps, failed)
 

@@ -26,6 +26,7 @@ from support.turns import counting_turns
 from server.opcua.services import plans
 from server.opcua.services.plans import Budget, Plan, ReadPlans
 from server.opcua.services.read import Reading
+from server.opcua.services.turns import Work, at_once
 from server.opcua.sessions.session import Session
 from server.opcua.space.permissions import ROLE_IDS, Permission, RolePermissions
 from server.opcua.space.space import Space
@@ -390,6 +391,61 @@ def test_permissions_that_change_on_a_node_void_plans(served: Served, times: int
     node.role_permissions = RolePermissions({ROLE_IDS[Role.SecurityAdmin]: 0xFFFF})
     space.touch()
     assert codes(read(reading, whose, *[point_key("Speed")] * times)) == ["BadNodeIdUnknown"] * times
+
+
+def withdraw(space: Space) -> None:
+    """Nobody but an administrator may read the speed any more."""
+    node = space.find(point_key("Speed"))
+    assert node is not None
+    node.role_permissions = RolePermissions({ROLE_IDS[Role.SecurityAdmin]: 0xFFFF})
+    space.touch()
+
+
+LONG = [(point_key("Level"), int(AttributeIds.DisplayName), None, None)] * 200
+SPEED = (point_key("Speed"), VALUE, None, None)
+
+
+@pytest.mark.parametrize(("wanted", "at"), [([SPEED, *LONG], 0), ([*LONG, SPEED], -1)])
+@pytest.mark.parametrize("planned", [False, True])
+async def test_permissions_that_change_between_turns_count_for_the_rest(
+    served: Served, wanted: list[Any], at: int, planned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space, store, reading = served
+    whose, body = session(), read_request(wanted)
+    feed(store, {"Speed": 10.0})
+    if planned:
+        await maybe(reading.read(whose, request(body)))
+    works: list[Work] = []
+    with monkeypatch.context() as held:
+        held.setattr("server.opcua.services.read.in_turns", lambda work, _: works.append(work))
+        reading.read(whose, request(body))
+    (work,) = works
+    if not planned or at:
+        next(work)
+    withdraw(space)
+    found = results(at_once(work))
+    assert codes(found)[at] == "BadNodeIdUnknown"
+    assert len(found) == len(wanted)
+    assert codes(found).count("Good") == len(LONG)
+    assert codes(results(await maybe(reading.read(whose, request(body)))))[at] == "BadNodeIdUnknown"
+
+
+async def maybe(answer: Any) -> Any:
+    return await answer if isinstance(answer, Coroutine) else answer
+
+
+@pytest.mark.parametrize("others", [0, 200])
+async def test_permissions_that_change_while_a_device_is_asked_count(others: int) -> None:
+    space, store = small_space()
+
+    async def refresh(_: Collection[Point]) -> Mapping[str, Quality]:
+        withdraw(space)
+        return {}
+
+    reading = Reading(space, store, refresh)
+    feed(store, {"Speed": 10.0})
+    answer: Any = reading.read(session(), request(read_request([SPEED, *LONG[:others]], 2, 0)))
+    assert codes(results(await answer))[0] == "BadNodeIdUnknown"
 
 
 @pytest.mark.parametrize("times", [1, 20])
