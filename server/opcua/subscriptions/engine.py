@@ -20,6 +20,7 @@ from server.opcua.services.datatypes import DataTypes
 from server.opcua.services.readvalue import ValueReader
 from server.opcua.sessions.session import Session
 from server.opcua.space.node import Node
+from server.opcua.space.permissions import Access
 from server.opcua.space.shapes import PlantVariable
 from server.opcua.space.space import NODE_ADDED, NODE_DELETED, SUPERSEDED, ModelChange, Space
 from server.opcua.space.value import StoredValue
@@ -390,7 +391,8 @@ class Engine:
             return
         former = subscription.access
         same = access == former
-        lost = former is None or not former.roles <= access.roles
+        lost = former is None or not _has_all_of(access, former)
+        refused: set[bytes] = set()
         subscription.access, subscription.touched = access, self.space.touched
         may = Visible(access)
         for item in list(subscription.items.values()):
@@ -400,6 +402,18 @@ class Engine:
             elif isinstance(item, RefusedItem):
                 reconsider(item)
             elif not may.see(item):
+                refused.add(item.handle)
                 replace(item)
             elif isinstance(item, AttributeItem) and not same:
                 item.changed()
+        if lost or refused:
+            subscription.forget(refused, events=lost)
+
+
+def _has_all_of(access: Access, former: Access) -> bool:
+    """Whether there is nothing that the former access saw and this one does not."""
+    return (
+        former.roles <= access.roles
+        and former.signed <= access.signed
+        and former.encrypted <= access.encrypted
+    )

@@ -146,6 +146,7 @@ class SubscriptionServices:
         """Republish (§5.14.6): as often as it is asked for, until the message is acknowledged."""
         subscription = self._engine.find(session, request.reader.uint32())
         subscription.touch()
+        self._engine.recheck(subscription)
         subscription.counts.republish_requests += 1
         message = subscription.unacknowledged.get(request.reader.uint32())
         if message is None:
@@ -185,6 +186,7 @@ class SubscriptionServices:
         else:
             subscription.counts.transferred_to_other += 1
         engine.transfer(subscription, session)
+        engine.recheck(subscription)
         if send_initial:
             subscription.resend()
         return subscription

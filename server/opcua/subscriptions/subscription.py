@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Final
 
 from server.opcua.limits import (
@@ -157,6 +158,26 @@ class Subscription:
             if item.mode is REPORTING:
                 item.resend()
 
+    def forget(self, refused: AbstractSet[bytes], *, events: bool) -> None:
+        """Rights were lost: what was made of values and events under them is told no more.
+
+        ``refused`` are the handles of items that are told no more; what is left of the others'
+        values stays. Nothing that was sent can be had again, for who knows what is in it.
+        """
+        kept = {item.handle for item in self.items.values()} - refused if self._left_data else frozenset()
+        left, self._left_data = self._left_data, []
+        for at in range(0, len(left), 3):
+            if left[at] in kept:
+                self._left_data += left[at : at + 3]
+        if events:
+            self._left_events = []
+        self._forget_sent()
+
+    def _forget_sent(self) -> None:
+        self.engine.kept_bytes -= self._kept_bytes
+        self._kept_bytes = 0
+        self.unacknowledged.clear()
+
     def attach(self, publishing: Publishing | None) -> None:
         """It is of another session now, or of none."""
         if self.publishing is not None:
@@ -175,9 +196,7 @@ class Subscription:
         self.closed = True
         self.engine.timers.drop(self)
         self.attach(None)
-        self.engine.kept_bytes -= self._kept_bytes
-        self._kept_bytes = 0
-        self.unacknowledged.clear()
+        self._forget_sent()
         self.pending.clear()
         self.pending_events.clear()
 
