@@ -29,7 +29,7 @@ class Sampler:
         self.interval = interval
         self.due = NEVER
         self.entry = 0
-        self.waiting: list[DataItem] = []
+        self.waiting: dict[DataItem, None] = {}
         """Items that changed since the last tick."""
         self.polled: dict[DataItem, None] = {}
         """Items sampled at every tick."""
@@ -43,7 +43,7 @@ class Sampler:
 
     def mark(self, item: DataItem, now: float) -> None:
         """The value of that item changed."""
-        self.waiting.append(item)
+        self.waiting[item] = None
         if self.due == NEVER:
             self._timers.set(self, self.tick_after(now), RANK)
 
@@ -55,14 +55,15 @@ class Sampler:
 
     def leave(self, item: DataItem) -> bool:
         """Sample that item no more; whether it was sampled at every tick."""
+        self.waiting.pop(item, None)
         return self.polled.pop(item, self) is None
 
     def fire(self, now: float) -> None:
         """Take the samples, or the next part of them."""
         left = self._left
         if not left:
-            left, self.waiting = self.waiting, []
-            left.extend(self.polled)
+            waiting, self.waiting = self.waiting, {}
+            left = [*waiting, *self.polled]
         for item in left[:AT_ONCE]:
             item.sampled()
         self._left = left[AT_ONCE:]

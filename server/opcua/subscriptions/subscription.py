@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 LAST_SEQUENCE: Final = 0xFFFFFFFF
 _RANK: Final = 256
 _MOST: Final = MAX_NOTIFICATIONS_PER_PUBLISH
+_FEW: Final = 64
+"""Withdrawn items that wait for the next cycle to be cleared away, however few others there are."""
 
 
 class Subscription:
@@ -151,6 +153,8 @@ class Subscription:
                 self.pending_events.remove(item)
             else:
                 self._withdrawn.add(item)
+                if len(self._withdrawn) > max(_FEW, len(self.pending) // 2):
+                    self._sweep()
 
     def resend(self) -> None:
         """Tell every value once more (§5.14.7, OPC 10000-5 §9.2)."""
@@ -245,10 +249,13 @@ class Subscription:
 
     def has_notifications(self) -> bool:
         """Whether there is anything to tell."""
+        self._sweep()
+        return bool(self.pending or self.pending_events or self._left_data or self._left_events)
+
+    def _sweep(self) -> None:
         if self._withdrawn:
             self.pending = [item for item in self.pending if item not in self._withdrawn]
             self._withdrawn.clear()
-        return bool(self.pending or self.pending_events or self._left_data or self._left_events)
 
     def _fire_triggers(self) -> None:
         """Have the items report whose triggering items queued something (§5.13.1.6)."""

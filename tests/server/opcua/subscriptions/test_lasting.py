@@ -157,3 +157,33 @@ def test_subscriptions_nobody_has_make_room_for_those_of_clients(
     here.subscribe(100.0)
     with pytest.raises(ServiceFault, match="BadTooManySubscriptions"):
         here.subscribe(100.0)
+
+
+def test_what_is_withdrawn_does_not_pile_up_while_nobody_asks(stage: Stage) -> None:
+    client = stage.session()
+    subscription = client.subscribe(lifetime=1_000_000)
+    item = client.watch(subscription, "a", queue=2)
+    others = [client.watch(subscription, "a", handle=2 + number) for number in range(10)]
+    stage.sleep(0.5)
+    assert stage.engine.subscriptions[subscription].late
+    for number in range(300):
+        client.modify(subscription, item, queue=2, handle=1000 + number)
+        client.delete_items(subscription, client.watch(subscription, "a"))
+    found = stage.engine.subscriptions[subscription]
+    assert len(found._withdrawn) <= 100
+    assert len(found.pending) <= 200
+    client.publish()
+    (heard,) = client.heard()
+    assert sorted(change.handle for change in heard if isinstance(change, Change)) == [
+        *range(2, 2 + len(others)),
+        1299,
+    ]
+
+
+def test_items_that_a_sampler_waits_for_do_not_pile_up(stage: Stage) -> None:
+    client = stage.session()
+    subscription = client.subscribe(lifetime=1_000_000)
+    item = client.watch(subscription, "a", queue=2, sampling=3_600_000.0)
+    for number in range(300):
+        client.modify(subscription, item, queue=2, handle=number, sampling=3_600_000.0)
+    assert len(stage.engine._samplers[3_600_000.0].waiting) == 1
