@@ -62,6 +62,8 @@ MAX_RETRANSMISSION_BYTES_IN_ALL: Final = 256 << 20
 """Of all subscriptions together; beyond, each keeps its last message only."""
 MAX_TRIGGER_LINKS: Final = 10_000
 """Links of one SetTriggering call."""
+MAX_TRIGGER_LINKS_PER_SUBSCRIPTION: Final = 50_000
+MAX_TRIGGER_LINKS_IN_ALL: Final = 1_000_000
 MIN_PUBLISHING_INTERVAL: Final = 20.0
 """Milliseconds; of all that follow too, unless they say otherwise."""
 MAX_PUBLISHING_INTERVAL: Final = 3_600_000.0

@@ -12,6 +12,8 @@ from server.opcua.limits import (
     MAX_MONITORED_ITEMS_PER_CALL,
     MAX_MONITORED_ITEMS_PER_SUBSCRIPTION,
     MAX_TRIGGER_LINKS,
+    MAX_TRIGGER_LINKS_IN_ALL,
+    MAX_TRIGGER_LINKS_PER_SUBSCRIPTION,
 )
 from server.opcua.requests import Answer, Request, Service, service
 from server.opcua.services.sight import access_of
@@ -135,9 +137,11 @@ class ItemServices:
 
     def _delete(self, subscription: Subscription, item: MonitoredItem) -> None:
         del subscription.items[item.id]
-        subscription.links.pop(item.id, None)
         item.stop()
         subscription.withdraw(item)
+        for number in subscription.links.drop(item.id):
+            if (trigger := subscription.items.get(number)) is not None:
+                replace(trigger)  # which is one no more
         self._engine.monitored_items -= 1
         self._engine.queued -= item.terms.cost
 
@@ -260,26 +264,30 @@ class ItemServices:
         if len(added) + len(removed) > MAX_TRIGGER_LINKS:
             raise ServiceFault(StatusCodes.BadTooManyOperations)
         trigger = _item(subscription, number)
-        linked = subscription.links.pop(number, {})
-        had = bool(linked)
+        links = subscription.links
+        had = number in links
         unknown = StatusCodes.BadMonitoredItemIdInvalid
-        removals = [
-            0 if linked.pop(other, unknown) is None and other in subscription.items else unknown
-            for other in removed
-        ]
+        removals = [0 if links.remove(number, other) else unknown for other in removed]
+        room = self._room_for_links(subscription)
         additions = []
         for other in added:
-            if other in subscription.items:
-                linked[other] = None
-                additions.append(0)
-            else:
+            if other not in subscription.items:
                 additions.append(unknown)
-        if linked:
-            subscription.links[number] = linked
-        if bool(linked) is not had:
+            elif links.count >= room:
+                additions.append(StatusCodes.BadResourceUnavailable)
+            else:
+                links.add(number, other)
+                additions.append(0)
+        if (number in links) is not had:
             # A trigger queues what it samples, even where others would not.
             replace(trigger)
         return encode_codes(additions) + NO_DIAGNOSTICS + encode_codes(removals) + NO_DIAGNOSTICS
+
+    def _room_for_links(self, subscription: Subscription) -> int:
+        """How many links a subscription may have now."""
+        others = sum(other.links.count for other in self._engine.subscriptions.values())
+        others -= subscription.links.count
+        return min(MAX_TRIGGER_LINKS_PER_SUBSCRIPTION, MAX_TRIGGER_LINKS_IN_ALL - others)
 
 
 def _each(subscription: Subscription, numbers: list[int], apply: _Apply) -> Work:

@@ -20,6 +20,7 @@ from server.opcua.subscriptions.data import DataItem
 from server.opcua.subscriptions.event_item import EventItem
 from server.opcua.subscriptions.fitting import fitted_data, fitted_events
 from server.opcua.subscriptions.item import REPORTING, SAMPLING, MonitoredItem, PlainItem
+from server.opcua.subscriptions.links import Links
 from server.opcua.subscriptions.settings import Settings
 from server.opcua.subscriptions.timers import NEVER
 
@@ -58,7 +59,7 @@ class Subscription:
         self.pending: list[MonitoredItem] = []
         """Items that watch values and have something to tell, in the order in which they came to it."""
         self.pending_events: list[EventItem] = []
-        self.links: dict[int, dict[int, None]] = {}
+        self.links = Links()
         """Triggering items and those they trigger (§5.13.1.6)."""
         self.fired: dict[int, None] = {}
         """Triggering items that queued something since the last cycle."""
@@ -201,6 +202,7 @@ class Subscription:
         self.engine.timers.drop(self)
         self.attach(None)
         self._forget_sent()
+        self.links = Links()
         self.pending.clear()
         self.pending_events.clear()
 

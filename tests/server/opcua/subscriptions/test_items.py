@@ -14,6 +14,8 @@ from support.subscribing import (
 )
 
 from server.opcua.space.value import LiveValue
+from server.opcua.subscriptions import item_services
+from server.opcua.subscriptions.item import PlainItem
 from server.opcua.types import AttributeIds, ServiceFault, status_name
 from server.opcua.wire import structs
 from server.opcua.wire.nodeid import key, numeric
@@ -505,6 +507,56 @@ def test_links_are_removed_before_others_are_added(stage: Stage, client: Client)
 
 
 # --- Delete, limits
+
+
+def test_links_end_with_either_of_their_items(stage: Stage, client: Client) -> None:
+    subscription = client.subscribe()
+    trigger = client.watch(subscription, "a", handle=1)
+    found = stage.engine.subscriptions[subscription]
+    for _ in range(20):
+        item = client.watch(subscription, "b", handle=2, mode=1)
+        client.trigger(subscription, trigger, add=[item, trigger])
+        client.delete_items(subscription, item)
+    assert found.links == {trigger: {trigger: None}}
+    client.trigger(subscription, trigger, remove=[trigger])
+    item = client.watch(subscription, "b", handle=2, mode=1)
+    client.trigger(subscription, trigger, add=[item])
+    assert not isinstance(found.items[trigger], PlainItem)
+    client.delete_items(subscription, item)
+    assert not found.links
+    assert isinstance(found.items[trigger], PlainItem)
+    linked = [client.watch(subscription, "b", mode=1) for _ in range(3)]
+    client.trigger(subscription, trigger, add=linked)
+    client.trigger(subscription, linked[0], add=[trigger])
+    client.delete_items(subscription, trigger)
+    assert not found.links
+    assert found.links.count == 0
+    assert found.links._triggers == {}
+
+
+@pytest.mark.parametrize("limit", ["MAX_TRIGGER_LINKS_PER_SUBSCRIPTION", "MAX_TRIGGER_LINKS_IN_ALL"])
+def test_links_are_limited(client: Client, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    monkeypatch.setattr(item_services, limit, 3)
+    subscription, other = client.subscribe(), client.subscribe()
+    trigger, *items = [client.watch(subscription, "b", mode=1) for _ in range(5)]
+    added, _ = client.trigger(subscription, trigger, add=[items[0], items[0], *items[1:]])
+    assert added == ["Good"] * 4 + ["BadResourceUnavailable"]
+    assert client.trigger(subscription, trigger, add=items[3:], remove=items[:1]) == (["Good"], ["Good"])
+    item = client.watch(other, "b", mode=1)
+    expected = "BadResourceUnavailable" if limit == "MAX_TRIGGER_LINKS_IN_ALL" else "Good"
+    assert client.trigger(other, item, add=[item]) == ([expected], [])
+    client.delete_subscriptions(subscription)
+    assert client.trigger(other, item, add=[item]) == (["Good"], [])
+
+
+def test_links_of_one_call_are_limited(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(item_services, "MAX_TRIGGER_LINKS", 2)
+    subscription = client.subscribe()
+    item = client.watch(subscription, "b")
+    client.trigger(subscription, item, add=[item], remove=[item])
+    assert (
+        refused(client.trigger, subscription, item, add=[item, item], remove=[item]) == "BadTooManyOperations"
+    )
 
 
 def test_a_deleted_item_tells_nothing_any_more(stage: Stage, client: Client) -> None:
