@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -60,6 +60,8 @@ def _plain(value: Any) -> Any:
             return int(value.value)
         case ua.LocalizedText():
             return value.Text or ""
+        case datetime():
+            return _utc(value)
         case ua.QualifiedName():
             return (value.NamespaceIndex, value.Name or "")
         case _:
@@ -154,8 +156,8 @@ def _node_id(value: Typed) -> bytes | None:
         return bytes(value.value)
     if value.kind != STRING:
         return None
-    found = _or_none(ua.NodeId.from_string, value.value)
-    return None if found is None else nodeid.key_of(found)
+    found: bytes | None = _or_none(lambda text: nodeid.key_of(ua.NodeId.from_string(text)), value.value)
+    return found
 
 
 def _or_none(make: Any, content: str) -> Any:
@@ -183,7 +185,14 @@ def _guid(value: Typed) -> Any:
 
 
 def _time(value: Typed) -> Any:
-    return _or_none(datetime.fromisoformat, value.value) if value.kind == STRING else None
+    if value.kind != STRING:
+        return None
+    return _or_none(lambda text: _utc(datetime.fromisoformat(text)), value.value)
+
+
+def _utc(moment: datetime) -> datetime:
+    """Of moments with and without a zone none could be compared. Raises OverflowError."""
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _code(value: Typed) -> int | None:

@@ -27,7 +27,7 @@ _LAST_BUILT_IN = 25
 
 def truth(value: Typed | None) -> bool | None:
     """What a value is as an operand of And, Or and Not."""
-    if value is None:
+    if value is None or value.is_array:
         return None
     found = convert(value, BOOLEAN)
     return None if found is None else bool(found.value)
@@ -121,7 +121,7 @@ def either(operands: Operands) -> Typed | None:
 
 def like(operands: Operands) -> Typed | None:
     """Like."""
-    if operands[0] is None or operands[1] is None:
+    if operands[0] is None or operands[1] is None or operands[0].is_array or operands[1].is_array:
         return None
     text, pattern = convert(operands[0], STRING), convert(operands[1], STRING)
     if text is None or pattern is None:

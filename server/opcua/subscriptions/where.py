@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import logging
 import struct
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
@@ -17,6 +18,8 @@ from server.opcua.types import ObjectIds, ServiceFault, StatusCodes
 from server.opcua.wire import structs
 from server.opcua.wire.nodeid import Key, numeric
 from server.opcua.wire.reader import DecodingError, Reader
+
+log = logging.getLogger(__name__)
 
 _LITERAL: Final = numeric(ObjectIds.LiteralOperand_Encoding_DefaultBinary)
 _ELEMENT: Final = numeric(ObjectIds.ElementOperand_Encoding_DefaultBinary)
@@ -111,9 +114,19 @@ class Where:
         self._conditions = conditions
         self._types = types
         """Of each OfType, the type and everything below it."""
+        self._failed = False
 
     def passes(self, event: Event) -> bool:
-        """Whether the event is wanted. What is null is not (§7.7.3)."""
+        """Whether the event is wanted: not what is null (§7.7.3), nor what cannot be worked out."""
+        try:
+            return self._passes(event)
+        except Exception:
+            if not self._failed:  # it is held against every event, and may fail on each
+                log.exception("a where clause cannot be worked out and lets no event pass: a fault of ours")
+            self._failed = True
+            return False
+
+    def _passes(self, event: Event) -> bool:
         results: list[Typed | None] = [None] * len(self._conditions)
         # An operand refers to elements behind its own only, so each is worked out once, the last first.
         for index in range(len(self._conditions) - 1, -1, -1):

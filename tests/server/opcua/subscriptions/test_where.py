@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -162,6 +163,67 @@ def test_cast(stage: Stage) -> None:
     for target in (3, 85):  # too small a type, and none
         casting = (O.Cast, [SEVERITY, literal(node_id(target), V.NodeId)])
         assert passes(stage, (O.IsNull, [element(1)]), casting)
+
+
+def cast(content: str, kind: int) -> tuple[int, list[Any]]:
+    return O.Cast, [literal(content, V.String), literal(node_id(kind), V.NodeId)]
+
+
+@pytest.mark.parametrize("zone", ["", "Z", "+00:00", "-12:00"])
+@pytest.mark.parametrize(("year", "expected"), [(2000, True), (2200, False)])
+def test_times_in_words(stage: Stage, zone: str, year: int, expected: bool) -> None:
+    moment = f"{year}-01-01T00:00:00{zone}"
+    operands = [field("Time"), element(1)]
+    assert passes(stage, (O.GreaterThan, operands), cast(moment, 13)) is expected
+    assert passes(stage, (O.LessThan, operands), cast(moment, 13)) is not expected
+    later = literal(datetime(2100, 1, 1, tzinfo=UTC), V.DateTime)
+    assert passes(stage, (O.LessThan, [element(1), later]), cast(moment, 13)) is expected
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        ("0001-01-01T00:00:00+23:00", 13),
+        ("9999-12-31T23:00:00-23:00", 13),
+        ("2020-13-01", 13),
+        ("ns=99999;i=1", 17),
+        ("i=", 17),
+        ("", 17),
+        ("ns=99999;i=1", 18),
+        ("zz", 14),
+        ("9" * 400, 8),
+    ],
+)
+def test_what_cannot_be_cast_is_null(stage: Stage, content: str, kind: int) -> None:
+    assert passes(stage, (O.IsNull, [element(1)]), cast(content, kind))
+    assert not passes(
+        stage,
+        (O.Like, [element(1), literal("%", V.String)]),
+        (O.Cast, [element(2), literal(node_id(12), V.NodeId)]),
+        cast(content, kind),
+    )
+
+
+def test_an_array_is_neither_a_text_nor_a_truth(stage: Stage) -> None:
+    texts, truths = literal(["a"], V.String), literal([True], V.Boolean)
+    assert passes(stage, (O.IsNull, [element(1)]), (O.Like, [texts, literal("%", V.String)]))
+    assert passes(stage, (O.IsNull, [element(1)]), (O.Like, [literal("a", V.String), texts]))
+    assert passes(stage, (O.IsNull, [element(1)]), (O.And, [truths, TRUE]))
+    assert passes(stage, (O.IsNull, [element(1)]), (O.Not, [truths]))
+
+
+def test_a_clause_that_fails_lets_nothing_pass_and_says_so_once(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    where, _ = where_clause(Reader(clause((O.Equals, [SEVERITY, SEVERITY]))), stage.world.space)
+    assert where is not None
+    assert where.passes(event(stage))
+    with monkeypatch.context() as broken:
+        broken.setattr(Event, "value", lambda *_: 1 / 0)
+        assert not where.passes(event(stage))
+        assert not where.passes(event(stage))
+    assert len(caplog.records) == 1
+    assert where.passes(event(stage))
 
 
 def test_bits(stage: Stage) -> None:
