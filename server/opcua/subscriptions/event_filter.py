@@ -8,10 +8,10 @@ from typing import Final
 
 from server.opcua.space.space import Space
 from server.opcua.subscriptions.events import Event
-from server.opcua.subscriptions.select import BASE_EVENT, SimpleAttribute, select_clauses
+from server.opcua.subscriptions.select import SimpleAttribute, select_clauses, types_below
 from server.opcua.subscriptions.where import ElementResult, Where, where_clause
 from server.opcua.types import ObjectIds, ServiceFault, StatusCodes
-from server.opcua.wire.nodeid import NULL, Key, numeric
+from server.opcua.wire.nodeid import Key, numeric
 from server.opcua.wire.reader import Reader
 from server.opcua.wire.writer import NULL_VARIANT, array, int32
 
@@ -69,15 +69,10 @@ def event_filter(body: bytes | None, space: Space) -> tuple[EventFilter, bytes]:
     if where is None or not clauses or all(codes):
         raise FilterRefused(result)
     selects = [
-        None if code else (clause, _below(clause.type, space))
+        None if code else (clause, types_below(clause.type, space))
         for clause, code in zip(clauses, codes, strict=True)
     ]
     return EventFilter(selects, where if elements else None), result
-
-
-def _below(kind: Key, space: Space) -> frozenset[Key] | None:
-    node = None if kind in {BASE_EVENT, NULL} else space.find(kind)
-    return None if node is None else frozenset(below.key for below in space.subtypes(node))
 
 
 def _result(codes: Sequence[int], elements: Sequence[ElementResult]) -> bytes:

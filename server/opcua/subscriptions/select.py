@@ -77,11 +77,19 @@ class SimpleAttribute(NamedTuple):
                 return NULL_VARIANT
         return found
 
-    def value(self, event: Event) -> ua.Variant | None:
-        """The field decoded, for a where clause; its type is not looked at."""
+    def value(self, event: Event, types: frozenset[Key] | None) -> ua.Variant | None:
+        """As `encoded`, but decoded, for a where clause."""
+        if types is not None and event.type.key not in types:
+            return None
         if self.index_range or self.attribute != _VALUE:
-            return structs.decode_variant(self.encoded(event, None))
+            return structs.decode_variant(self.encoded(event, types))
         return event.value(self.path)
+
+
+def types_below(kind: Key, space: Space) -> frozenset[Key] | None:
+    """The types that an operand of that type is for, as `SimpleAttribute.encoded` wants them."""
+    node = None if kind in {BASE_EVENT, NULL} else space.find(kind)
+    return None if node is None else frozenset(below.key for below in space.subtypes(node))
 
 
 def simple_attribute(reader: Reader) -> SimpleAttribute:

@@ -13,7 +13,7 @@ from server.opcua.space.space import Space
 from server.opcua.subscriptions import conversion, operators
 from server.opcua.subscriptions.conversion import NODE_ID, Typed
 from server.opcua.subscriptions.events import Event
-from server.opcua.subscriptions.select import SimpleAttribute, simple_attribute
+from server.opcua.subscriptions.select import SimpleAttribute, simple_attribute, types_below
 from server.opcua.types import ObjectIds, ServiceFault, StatusCodes
 from server.opcua.wire import structs
 from server.opcua.wire.nodeid import Key, numeric
@@ -87,7 +87,14 @@ class Element(NamedTuple):
     number: int
 
 
-Operand = Literal | Element | SimpleAttribute
+class Field(NamedTuple):
+    """A field of the event; null where its type is none of ``types`` (`SimpleAttribute.encoded`)."""
+
+    attribute: SimpleAttribute
+    types: frozenset[Key] | None
+
+
+Operand = Literal | Element | Field
 
 
 class ElementResult(NamedTuple):
@@ -144,7 +151,7 @@ def _resolve(operand: Operand, event: Event, results: Sequence[Typed | None]) ->
         return operand.value
     if isinstance(operand, Element):
         return results[operand.number]
-    return conversion.of_variant(operand.value(event))
+    return conversion.of_variant(operand.attribute.value(event, operand.types))
 
 
 def where_clause(reader: Reader, space: Space) -> tuple[Where | None, list[ElementResult]]:
@@ -210,7 +217,7 @@ def _operand(kind: Key, body: bytes | None, index: int, count: int, space: Space
             return Element(target) if index < target < count else StatusCodes.BadFilterOperandInvalid
         if kind == _SIMPLE:
             operand = simple_attribute(Reader(body))
-            return operand.check(space) or operand
+            return operand.check(space) or Field(operand, types_below(operand.type, space))
     except DecodingError:
         return (
             StatusCodes.BadFilterLiteralInvalid if kind == _LITERAL else StatusCodes.BadFilterOperandInvalid

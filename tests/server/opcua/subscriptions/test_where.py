@@ -226,6 +226,16 @@ def test_a_clause_that_fails_lets_nothing_pass_and_says_so_once(
     assert where.passes(event(stage))
 
 
+@pytest.mark.parametrize(("kind", "has"), [(2041, True), (2132, True), (2133, True), (3035, False)])
+@pytest.mark.parametrize("part", [None, "0:2"])
+def test_a_field_is_one_of_its_type_and_those_below(
+    stage: Stage, kind: int, has: bool, part: str | None
+) -> None:
+    operand = field("SourceName", kind=kind, index_range=part)
+    assert passes(stage, (O.Like, [operand, literal("Ser%", V.String)])) is has
+    assert passes(stage, (O.IsNull, [operand])) is not has
+
+
 def test_bits(stage: Stage) -> None:
     mask = literal(0x4, V.UInt16)
     for flags, expected in ((0x6, True), (0x3, False)):
