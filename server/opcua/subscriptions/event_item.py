@@ -60,8 +60,12 @@ class EventItem(MonitoredItem):
         if isinstance(old, EventItem):
             self.queue, self._overflow = old.queue, old._overflow  # noqa: SLF001  # of this class
             if old.handle != self.handle:
+                overflow = self._overflow
+                at = next((at for at, event in enumerate(self.queue) if event is overflow), None)
                 self.queue = [self.handle + event[4:] for event in self.queue]
-                self._overflow = None if self._overflow is None else self.handle + self._overflow[4:]
+                self._overflow = None if at is None else self.queue[at]
+            if old.terms.discard_oldest is not self.terms.discard_oldest:
+                self._move_overflow()
             while len(self.queue) - (self._overflow is not None) > self.terms.queue_size:
                 self._make_room()
         if self.queue and self.mode is REPORTING:
@@ -134,6 +138,13 @@ class EventItem(MonitoredItem):
 
     def _move_overflow_to_the_end(self) -> None:
         self.queue.append(self.queue.pop(-2))
+
+    def _move_overflow(self) -> None:
+        """Have it stand where events are discarded now: at the beginning or at the end (§5.13.1.5)."""
+        overflow = self._overflow
+        if overflow is not None:
+            others = [event for event in self.queue if event is not overflow]
+            self.queue = [overflow, *others] if self.terms.discard_oldest else [*others, overflow]
 
     def _lost(self) -> Event:
         space = self.subscription.engine.space

@@ -6,6 +6,7 @@ import enum
 import logging
 import struct
 from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import Final, NamedTuple
 
 from server.opcua.limits import MAX_WHERE_ELEMENTS, MAX_WHERE_OPERANDS
@@ -165,6 +166,7 @@ def where_clause(reader: Reader, space: Space) -> tuple[Where | None, list[Eleme
     conditions: list[_Condition] = []
     types: list[frozenset[Key] | None] = []
     results = []
+    below = cache(partial(types_below, space=space))  # many operands are of the same type
     taken = 0
     for index in range(count):
         number = reader.int32()
@@ -172,20 +174,20 @@ def where_clause(reader: Reader, space: Space) -> tuple[Where | None, list[Eleme
         taken += len(objects)
         if taken > MAX_WHERE_OPERANDS:
             raise ServiceFault(StatusCodes.BadEventFilterInvalid, f"more than {MAX_WHERE_OPERANDS} operands")
-        operands = [_operand(kind, body, index, count, space) for kind, body in objects]
+        operands = [_operand(kind, body, index, count, space, below) for kind, body in objects]
         code = _check(number, len(objects))
         wrong = tuple(o if isinstance(o, int) else 0 for o in operands)
         if not code and any(wrong):
             code = StatusCodes.BadFilterOperandInvalid
-        below: frozenset[Key] | None = None
+        of_type: frozenset[Key] | None = None
         if not code and number == Operator.OfType:
-            below = _types(operands[0], space)
-            if below is None:
+            of_type = _types(operands[0], space)
+            if of_type is None:
                 code, wrong = StatusCodes.BadFilterOperandInvalid, (StatusCodes.BadNodeIdUnknown,)
         if not code:
             right = tuple(o for o in operands if not isinstance(o, int))
             conditions.append(_Condition(Operator(number), right))
-            types.append(below)
+            types.append(of_type)
         results.append(ElementResult(code, wrong if code else ()))
     return (Where(conditions, types) if len(conditions) == count else None), results
 
@@ -203,7 +205,14 @@ def _check(number: int, operands: int) -> int:
     return 0
 
 
-def _operand(kind: Key, body: bytes | None, index: int, count: int, space: Space) -> Operand | int:
+def _operand(
+    kind: Key,
+    body: bytes | None,
+    index: int,
+    count: int,
+    space: Space,
+    below: Callable[[Key], frozenset[Key] | None],
+) -> Operand | int:
     """The operand, or the code that says what is wrong with it."""
     if body is None:
         return StatusCodes.BadFilterOperandInvalid
@@ -217,7 +226,7 @@ def _operand(kind: Key, body: bytes | None, index: int, count: int, space: Space
             return Element(target) if index < target < count else StatusCodes.BadFilterOperandInvalid
         if kind == _SIMPLE:
             operand = simple_attribute(Reader(body))
-            return operand.check(space) or Field(operand, types_below(operand.type, space))
+            return operand.check(space) or Field(operand, below(operand.type))
     except DecodingError:
         return (
             StatusCodes.BadFilterLiteralInvalid if kind == _LITERAL else StatusCodes.BadFilterOperandInvalid

@@ -215,6 +215,30 @@ def test_a_full_queue_without_its_newest_ends_by_saying_so(stage: Stage, client:
     assert filled(stage, client, oldest=False) == ["0", "1", "4", "lost"]
 
 
+@pytest.mark.parametrize(
+    ("oldest", "heard"), [(True, ["lost", "4", "5", "6"]), (False, ["2", "3", "6", "lost"])]
+)
+@pytest.mark.parametrize("handle", [1, 2])
+def test_what_is_discarded_may_be_modified_after_a_loss(
+    stage: Stage, client: Client, oldest: bool, heard: list[str], handle: int
+) -> None:
+    subscription, filter_ = client.subscribe(), selecting("Message", "SourceName")
+    item = listen(client, subscription, filter_, queue=3, oldest=not oldest)
+    for number in range(5):
+        happen(stage, str(number))
+    client.modify(subscription, item, queue=3, oldest=oldest, filter=filter_, handle=handle)
+    for number in range(5, 7):
+        happen(stage, str(number))
+    found = told(stage, client)
+    names_ = ["lost" if f[2] == "Internal/EventQueueOverflow" else f[1].Text for f in found]
+    assert names_ == heard
+    assert {fields[0] for fields in found} == {handle}
+    assert stage.engine.subscriptions[subscription].counts.event_overflows == 1
+    for number in range(3):
+        happen(stage, str(number))
+    assert [fields[1].Text for fields in told(stage, client)] == ["0", "1", "2"]
+
+
 def test_a_queue_that_is_just_full_lost_nothing(stage: Stage, client: Client) -> None:
     assert filled(stage, client, oldest=True, events_=3) == ["0", "1", "2"]
 
