@@ -139,7 +139,7 @@ class ItemServices:
         del subscription.items[item.id]
         item.stop()
         subscription.withdraw(item)
-        for number in subscription.links.drop(item.id):
+        for number in subscription.unlink(item.id):
             if (trigger := subscription.items.get(number)) is not None:
                 replace(trigger)  # which is one no more
         self._engine.monitored_items -= 1
@@ -264,6 +264,7 @@ class ItemServices:
         if len(added) + len(removed) > MAX_TRIGGER_LINKS:
             raise ServiceFault(StatusCodes.BadTooManyOperations)
         trigger = _item(subscription, number)
+        subscription.settle(number)
         links = subscription.links
         had = number in links
         unknown = StatusCodes.BadMonitoredItemIdInvalid

@@ -63,6 +63,8 @@ class Subscription:
         """Triggering items and those they trigger (§5.13.1.6)."""
         self.fired: dict[int, None] = {}
         """Triggering items that queued something since the last cycle."""
+        self._owed: dict[int, None] = {}
+        """Items to report in the next cycle by links that have changed since."""
         self.unacknowledged: OrderedDict[int, bytes] = OrderedDict()
         """NotificationMessages that were sent, by sequence number."""
         self.overflows = 0
@@ -156,6 +158,17 @@ class Subscription:
                 self._withdrawn.add(item)
                 if len(self._withdrawn) > max(_FEW, len(self.pending) // 2):
                     self._sweep()
+
+    def settle(self, trigger: int) -> None:
+        """The links of a triggering item are about to change: what it queued before fires by those it has."""
+        if self.fired.pop(trigger, self) is None:
+            self._owed.update(self.links.get(trigger, {}))
+
+    def unlink(self, number: int) -> list[int]:
+        """An item is no more; the items that trigger nothing any more, for it was the last."""
+        self.fired.pop(number, None)
+        self._owed.pop(number, None)
+        return self.links.drop(number)
 
     def resend(self) -> None:
         """Tell every value once more (§5.14.7, OPC 10000-5 §9.2)."""
@@ -261,14 +274,16 @@ class Subscription:
 
     def _fire_triggers(self) -> None:
         """Have the items report whose triggering items queued something (§5.13.1.6)."""
-        if not self.fired:
+        if not self.fired and not self._owed:
             return
         fired, self.fired = self.fired, {}
+        owed, self._owed = self._owed, {}
         for number in fired:
-            for linked in self.links.get(number, ()):
-                item = self.items.get(linked)
-                if isinstance(item, DataItem | EventItem) and item.mode is SAMPLING:
-                    item.wait()
+            owed.update(self.links.get(number, {}))
+        for linked in owed:
+            item = self.items.get(linked)
+            if isinstance(item, DataItem | EventItem) and item.mode is SAMPLING:
+                item.wait()
 
     # --- Messages
 

@@ -509,6 +509,23 @@ def test_links_are_removed_before_others_are_added(stage: Stage, client: Client)
 # --- Delete, limits
 
 
+def test_links_count_as_they_are_when_the_trigger_queues(stage: Stage, client: Client) -> None:
+    subscription = client.subscribe()
+    trigger = client.watch(subscription, "a", handle=1)
+    before = client.watch(subscription, "b", handle=2, mode=1)
+    after = client.watch(subscription, "text", handle=3, mode=1)
+    client.trigger(subscription, trigger, add=[before])
+    told(stage, client)
+    stage.set("text", "late")
+    stage.set("a", 5)
+    client.trigger(subscription, trigger, add=[after], remove=[before])
+    stage.set("b", 7)
+    assert told(stage, client) == [Change(1, 5), Change(2, 7)]
+    stage.set("b", 8)
+    stage.set("a", 6)
+    assert told(stage, client) == [Change(1, 6), Change(3, "late")]
+
+
 def test_links_end_with_either_of_their_items(stage: Stage, client: Client) -> None:
     subscription = client.subscribe()
     trigger = client.watch(subscription, "a", handle=1)
@@ -516,8 +533,12 @@ def test_links_end_with_either_of_their_items(stage: Stage, client: Client) -> N
     for _ in range(20):
         item = client.watch(subscription, "b", handle=2, mode=1)
         client.trigger(subscription, trigger, add=[item, trigger])
+        stage.set("a", item)
+        client.trigger(subscription, trigger, remove=[item])
+        client.trigger(subscription, trigger, add=[item])
         client.delete_items(subscription, item)
     assert found.links == {trigger: {trigger: None}}
+    assert found._owed == {trigger: None}
     client.trigger(subscription, trigger, remove=[trigger])
     item = client.watch(subscription, "b", handle=2, mode=1)
     client.trigger(subscription, trigger, add=[item])
