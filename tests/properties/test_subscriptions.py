@@ -309,6 +309,7 @@ class Subscriptions(RuleBasedStateMachine):
         linked = list(subscription.items)[other % len(subscription.items)]
         links = list(subscription.links.get(item.id, []))
         known = linked in links
+        self.model.settle(subscription, item)
         if add:
             assert client.trigger(subscription.id, item.id, add=[linked])[0] == ["Good"]
             after = links if known else [*links, linked]

@@ -129,6 +129,8 @@ class Subscription:
     items: dict[int, Item] = field(default_factory=dict)
     links: dict[int, list[int]] = field(default_factory=dict)
     fired: list[int] = field(default_factory=list)
+    owed: list[int] = field(default_factory=list)
+    """Items to report by links that have changed since their trigger queued something."""
     kept: dict[int, Message] = field(default_factory=dict)
     sequence: int = 1
     next_item: int = 1
@@ -274,6 +276,12 @@ class Model:
             if (subscription, item) in sampler.waiting:
                 sampler.waiting.remove((subscription, item))
 
+    def settle(self, subscription: Subscription, item: Item) -> None:
+        """The links of an item are about to change."""
+        if item.id in subscription.fired:
+            subscription.fired.remove(item.id)
+            subscription.owed += subscription.links.get(item.id, [])
+
     def change_item(self, subscription: Subscription, item: Item, **to: Any) -> None:
         """Modify an item, its mode, or what it triggers."""
         subscription.lifetime_left = subscription.lifetime
@@ -343,6 +351,14 @@ class Model:
         self._unwatch(subscription, item)
         del subscription.items[item.id]
         subscription.links.pop(item.id, None)
+        subscription.fired = [number for number in subscription.fired if number != item.id]
+        subscription.owed = [number for number in subscription.owed if number != item.id]
+        for number in sorted(subscription.links):
+            links = subscription.links[number]
+            if links == [item.id]:
+                self.change_item(subscription, subscription.items[number], links=[])
+            elif item.id in links:
+                links.remove(item.id)
 
     # --- Subscriptions
 
@@ -512,12 +528,14 @@ class Model:
         return sorted(found, key=lambda item: item.pending or 0)
 
     def _fire_triggers(self, subscription: Subscription) -> None:
+        owed, subscription.owed = subscription.owed, []
         fired, subscription.fired = subscription.fired, []
         for number in fired:
-            for other in subscription.links.get(number, []):
-                item = subscription.items.get(other)
-                if item is not None and item.mode == SAMPLING and item.queue and item.pending is None:
-                    item.pending = next(self._running)
+            owed += subscription.links.get(number, [])
+        for other in owed:
+            item = subscription.items.get(other)
+            if item is not None and item.mode == SAMPLING and item.queue and item.pending is None:
+                item.pending = next(self._running)
 
     def _message(self, subscription: Subscription) -> Message:
         self._fire_triggers(subscription)

@@ -42,4 +42,4 @@ class Links(dict[int, dict[int, None]]):
         triggers = list(self._triggers.get(item, ()))
         for trigger in triggers:
             self.remove(trigger, item)
-        return [trigger for trigger in triggers if trigger not in self]
+        return sorted(trigger for trigger in triggers if trigger not in self)
