@@ -114,10 +114,16 @@ def _integer(value: Typed, low: int, high: int) -> int | None:
     if value.kind == STRING:
         content = _or_none(int, content.strip())
     elif value.kind in {FLOAT, DOUBLE}:
-        content = round(content) if math.isfinite(content) else None
+        content = _rounded(content) if math.isfinite(content) else None
     elif value.kind not in _NUMBERS | {BOOLEAN, STATUS_CODE}:
         content = None
     return None if content is None or not low <= content <= high else int(content)
+
+
+def _rounded(number: float) -> int:
+    """The nearest integer, of two the greater: a half is added, and what is behind the point cut off."""
+    below = math.floor(number)
+    return below + (number - below >= 0.5)  # exact, as a sum of large floats is not
 
 
 def _real(value: Typed) -> float | None:

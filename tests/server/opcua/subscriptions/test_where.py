@@ -236,6 +236,38 @@ def test_a_field_is_one_of_its_type_and_those_below(
     assert passes(stage, (O.IsNull, [operand])) is not has
 
 
+@pytest.mark.parametrize(
+    ("number", "rounded"),
+    [
+        (0.5, 1),
+        (2.5, 3),
+        (3.5, 4),
+        (2.4, 2),
+        (-2.5, -2),
+        (-2.7, -3),
+        (-0.5, 0),
+        (0.49999999999999994, 0),
+        (4503599627370497.0, 4503599627370497),
+    ],
+)
+def test_a_half_is_rounded_up(stage: Stage, number: float, rounded: int) -> None:
+    to_int64 = (O.Cast, [literal(number, V.Double), literal(node_id(8), V.NodeId)])
+    assert passes(stage, (O.Equals, [element(1), literal(rounded, V.Int64)]), to_int64)
+
+
+def test_numbers_and_status_codes(stage: Stage) -> None:
+    """A UInt16 is the upper half of a StatusCode (Table 122)."""
+    to_code = (O.Cast, [literal(0x8034, V.UInt16), literal(node_id(19), V.NodeId)])
+    code = literal(make(ua.StatusCode, 0x80340000), V.StatusCode)
+    assert passes(stage, (O.Equals, [element(1), code]), to_code)
+
+
+def test_what_no_float_can_hold_is_null(stage: Stage) -> None:
+    for number, null in ((3e38, False), (3.5e38, True), (-3.5e38, True), (float("inf"), False)):
+        to_float = (O.Cast, [literal(number, V.Double), literal(node_id(10), V.NodeId)])
+        assert passes(stage, (O.IsNull, [element(1)]), to_float) is null
+
+
 def test_bits(stage: Stage) -> None:
     mask = literal(0x4, V.UInt16)
     for flags, expected in ((0x6, True), (0x3, False)):
