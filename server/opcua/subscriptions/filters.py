@@ -63,11 +63,13 @@ class DataFilter(NamedTuple):
     percent: float | None = None
 
     def over(self, node: Node, space: Space) -> DataFilter:
-        """The filter as the node's EURange has it now; itself where that does not matter."""
-        span = None if self.percent is None else eu_range(node, space)
-        if self.percent is None or span is None:
+        """The filter as the node's EURange has it now; itself where that does not matter.
+
+        Of no EURange there is no percentage: while it has none every change is told.
+        """
+        if self.percent is None:
             return self
-        return self._replace(limit=self.percent / _PERCENT * span)
+        return self._replace(limit=self.percent / _PERCENT * (eu_range(node, space) or 0.0))
 
     @property
     def polls(self) -> bool:
