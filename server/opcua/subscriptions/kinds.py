@@ -138,10 +138,12 @@ class AttributeItem(DataItem):
     def hook(self) -> None:
         """See `DataItem`."""
         self.subscription.engine.watch(self)
+        self._listen_or_sample()
 
     def unhook(self) -> None:
         """See `DataItem`."""
         self.subscription.engine.unwatch(self)
+        self._leave_sampler()
 
 
 class RefusedItem(Sourced[int]):

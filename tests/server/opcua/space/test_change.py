@@ -189,6 +189,23 @@ def test_a_deadband_in_percent_is_one_of_the_range_of_now(floor: Floor) -> None:
     assert floor.news() == [(116.0, GOOD)]
 
 
+def test_without_a_range_every_change_is_told_until_there_is_one_again(floor: Floor) -> None:
+    floor.client.watch(floor.subscription, "Speed", filter=data_filter(1, 2, 10.0))
+    floor.feed("Speed", 0.0)
+    floor.news()
+    floor.changing.change(of_type("Speed", range=None))
+    floor.news()
+    for value in (50.0, 50.5):
+        floor.feed("Speed", value)
+        assert floor.news() == [(value, GOOD)]
+    floor.changing.change(of_type("Speed", range=Range(0, 100)))
+    floor.news()
+    floor.feed("Speed", 60.0)
+    assert floor.news() == []
+    floor.feed("Speed", 61.0)
+    assert floor.news() == [(61.0, GOOD)]
+
+
 def test_members_of_a_variable_that_goes_go_with_it(floor: Floor) -> None:
     floor.client.watch(floor.subscription, "Speed.EURange")
     floor.news()
@@ -206,6 +223,15 @@ def test_an_attribute_that_changes_is_told(floor: Floor) -> None:
     ((text, _),) = floor.news()
     assert text.Text == "How fast"
     assert floor.verbs() == {}
+
+
+def test_an_attribute_is_sampled_no_more_often_than_asked_for(floor: Floor) -> None:
+    floor.client.watch(floor.subscription, "Speed", attribute=DESCRIPTION, sampling=1000.0, queue=10)
+    floor.news()
+    for text in ("fast", "faster", "fastest"):
+        floor.changing.change(of_type("Speed", description=text))
+    floor.sleep(1.2)
+    assert [text.Text for text, _ in floor.news()] == ["fastest"]
 
 
 def test_another_data_type_begins_anew_under_the_same_node(floor: Floor) -> None:
