@@ -28,7 +28,6 @@ from server.opcua.subscriptions import messages
 from server.opcua.subscriptions.conceive import Visible, reconsider, replace
 from server.opcua.subscriptions.emitter import Emitter
 from server.opcua.subscriptions.event_item import EventItem
-from server.opcua.subscriptions.filters import DataFilter
 from server.opcua.subscriptions.item import MonitoredItem
 from server.opcua.subscriptions.kinds import AttributeItem, RefusedItem
 from server.opcua.subscriptions.publishing import Publishing
@@ -356,7 +355,7 @@ class Engine:
             if isinstance(node, PlantVariable) and node.alive:
                 if self._watchers:
                     self._members_came(node)
-                self._range_changed(node)
+                self._terms_changed(node)
         if not self.space.quiet:  # sessions that come and go are no change of the model
             self.emitter.model_changed(changes)
 
@@ -367,13 +366,12 @@ class Engine:
                 if isinstance(item, RefusedItem) and not item.subscription.closed:
                     replace(item)
 
-    def _range_changed(self, variable: PlantVariable) -> None:
-        """A deadband in percent is one of the EURange there is now (OPC 10000-8 §7.2)."""
+    def _terms_changed(self, variable: PlantVariable) -> None:
+        """Of a percentage its EURange (OPC 10000-8 §7.2) may be another now, or how often it is scanned."""
         value = variable.value
         for item in list(value.items or ()) if isinstance(value, Point) else ():
-            wanted = item.terms.filter
-            if isinstance(wanted, DataFilter) and (now := wanted.over(variable, self.space)) != wanted:
-                replace(item, terms=item.terms.filtered(now))
+            if (now := item.terms.over(variable, self.space)) is not item.terms:
+                replace(item, terms=now)
 
     def _items_of(self, node: Node) -> list[MonitoredItem]:
         """Those that watch that node, except for events."""

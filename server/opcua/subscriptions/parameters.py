@@ -22,6 +22,7 @@ from server.opcua.subscriptions.terms import (
     revise_event_queue,
     revise_queue,
     revise_sampling,
+    scan_interval,
 )
 from server.opcua.types import ObjectIds, ServiceFault, StatusCodes
 from server.opcua.wire.nodeid import NULL, Key, numeric
@@ -272,8 +273,7 @@ class Negotiation:
             return 0.0
         value = node.value
         if isinstance(value, Point):
-            binding = value.property.binding
-            return 0.0 if binding is None else binding.tag.scan.period * 1000.0
+            return scan_interval(value)
         return self._subscription.engine.least_polling if isinstance(value, LiveValue) else 0.0
 
     def _grant(self, size: int) -> int:

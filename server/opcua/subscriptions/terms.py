@@ -13,11 +13,14 @@ from server.opcua.limits import (
     MAX_MONITORED_ITEMS_QUEUE_SIZE,
     MAX_SAMPLING_INTERVAL,
 )
+from server.opcua.subscriptions.filters import DataFilter
 from server.opcua.types import AttributeIds
+from server.plant.values import Point
 
 if TYPE_CHECKING:
+    from server.opcua.space.node import Node
+    from server.opcua.space.space import Space
     from server.opcua.subscriptions.event_filter import EventFilter
-    from server.opcua.subscriptions.filters import DataFilter
 
 VALUE: Final = int(AttributeIds.Value)
 EVENT_NOTIFIER: Final = int(AttributeIds.EventNotifier)
@@ -87,11 +90,27 @@ class Terms:
         self.result = _RESULT.pack(sampling, queue_size) + filter_result
         """How a MonitoredItemCreateResult ends: revised interval and queue size, filter result."""
 
-    def filtered(self, wanted: DataFilter) -> Terms:
-        """The same with another filter."""
+    def over(self, variable: Node, space: Space) -> Terms:
+        """The terms as the variable's EURange and scan class have them now; itself where nothing differs.
+
+        The revised interval stays what the client was told.
+        """
+        wanted, floor = self.filter, self.floor
+        if isinstance(wanted, DataFilter):
+            wanted = wanted.over(variable, space)
+        if isinstance(variable.value, Point) and self.attribute == VALUE:
+            floor = scan_interval(variable.value)
+        if wanted == self.filter and (self.sampling > floor) is (self.sampling > self.floor):
+            return self
         made = copy.copy(self)
-        made.filter = wanted
+        made.filter, made.floor = wanted, floor
         return made
+
+
+def scan_interval(point: Point) -> float:
+    """How often a value of the plant can change at most, in milliseconds."""
+    binding = point.property.binding
+    return 0.0 if binding is None else binding.tag.scan.period * 1000.0
 
 
 def revise_sampling(requested: float, publishing: float, floor: float) -> float:

@@ -31,7 +31,7 @@ from server.opcua.wire.nodeid import key, split
 from server.plant.model import Equipment, EquipmentLevel, Plant, Property, PropertyType, Range
 from sources.batch import Batch
 from sources.quality import BAD_NODE_ID_UNKNOWN, BAD_WAITING_FOR_INITIAL_DATA, GOOD
-from sources.tag import Tag, Value, ValueType
+from sources.tag import ScanClass, Tag, Value, ValueType
 
 DESCRIPTION, DATA_TYPE = 5, 14
 
@@ -232,6 +232,34 @@ def test_an_attribute_is_sampled_no_more_often_than_asked_for(floor: Floor) -> N
         floor.changing.change(of_type("Speed", description=text))
     floor.sleep(1.2)
     assert [text.Text for text, _ in floor.news()] == ["fastest"]
+
+
+def test_a_value_that_is_scanned_faster_is_sampled_no_more_often_than_told(floor: Floor) -> None:
+    def scanned(period: float) -> Plant:
+        def change(prop: Property) -> Property:
+            if prop.name != "Speed" or prop.binding is None:
+                return prop
+            tag = replace(prop.binding.tag, scan=ScanClass(f"every {period}", period))
+            return replace(prop, binding=replace(prop.binding, tag=tag))
+
+        return machine_with(change)
+
+    (made,) = floor.client.create(floor.subscription, floor.client.stage_item("Speed", queue=10))
+    period = floor.store.points[f"{MACHINE}.Speed"].property.binding.tag.scan.period  # type: ignore[union-attr]
+    assert made.RevisedSamplingInterval == period * 1000
+    floor.feed("Speed", 1.0)
+    floor.news()
+    floor.changing.change(scanned(0.01))
+    floor.sleep(period)
+    for value in (2.0, 3.0, 4.0):
+        floor.feed("Speed", value)
+    floor.sleep(period)
+    assert floor.news() == [(4.0, GOOD)]
+    floor.changing.change(scanned(period))
+    floor.sleep(period)
+    for value in (5.0, 6.0):
+        floor.feed("Speed", value)
+    assert floor.news() == [(5.0, GOOD), (6.0, GOOD)]
 
 
 def test_another_data_type_begins_anew_under_the_same_node(floor: Floor) -> None:
