@@ -14,7 +14,7 @@ from server.opcua.space.space import Space
 from server.opcua.subscriptions import conversion, operators
 from server.opcua.subscriptions.conversion import NODE_ID, Typed
 from server.opcua.subscriptions.events import Event
-from server.opcua.subscriptions.select import SimpleAttribute, simple_attribute, types_below
+from server.opcua.subscriptions.select import BASE_EVENT, SimpleAttribute, simple_attribute, types_below
 from server.opcua.types import ObjectIds, ServiceFault, StatusCodes
 from server.opcua.wire import structs
 from server.opcua.wire.nodeid import Key, numeric
@@ -181,9 +181,11 @@ def where_clause(reader: Reader, space: Space) -> tuple[Where | None, list[Eleme
             code = StatusCodes.BadFilterOperandInvalid
         of_type: frozenset[Key] | None = None
         if not code and number == Operator.OfType:
-            of_type = _types(operands[0], space)
-            if of_type is None:
-                code, wrong = StatusCodes.BadFilterOperandInvalid, (StatusCodes.BadNodeIdUnknown,)
+            found = _types(operands[0], space)
+            if isinstance(found, int):
+                code, wrong = StatusCodes.BadFilterOperandInvalid, (found,)
+            else:
+                of_type = found
         if not code:
             right = tuple(o for o in operands if not isinstance(o, int))
             conditions.append(_Condition(Operator(number), right))
@@ -235,8 +237,14 @@ def _operand(
     return StatusCodes.BadFilterOperandInvalid
 
 
-def _types(operand: Operand | int, space: Space) -> frozenset[Key] | None:
-    if not isinstance(operand, Literal) or operand.value is None or operand.value.kind != NODE_ID:
-        return None
-    found = space.find(operand.value.value)
-    return None if found is None else frozenset(node.key for node in space.subtypes(found))
+def _types(operand: Operand | int, space: Space) -> frozenset[Key] | int:
+    """The type of events and those below it, or the code that says why there is none."""
+    value = operand.value if isinstance(operand, Literal) else None
+    if value is None or value.kind != NODE_ID or value.is_array:
+        return StatusCodes.BadFilterOperandInvalid
+    base, found = space.find(BASE_EVENT), space.find(value.value)
+    if found is None:
+        return StatusCodes.BadNodeIdUnknown
+    if base is None or not space.is_subtype(found, base):
+        return StatusCodes.BadTypeDefinitionInvalid
+    return frozenset(node.key for node in space.subtypes(found))

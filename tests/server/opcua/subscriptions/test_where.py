@@ -157,6 +157,25 @@ def test_of_type_knows_subtypes(stage: Stage) -> None:
     assert wrong(stage, (O.OfType, [literal(5, V.Int32)])) == ["BadFilterOperandInvalid"]
 
 
+@pytest.mark.parametrize(
+    ("operand", "code"),
+    [
+        (literal(node_id(99999), V.NodeId), "BadNodeIdUnknown"),
+        (literal(node_id(2253), V.NodeId), "BadTypeDefinitionInvalid"),  # an Object: Server
+        (literal(node_id(58), V.NodeId), "BadTypeDefinitionInvalid"),  # above BaseEventType
+        (literal(node_id(36), V.NodeId), "BadTypeDefinitionInvalid"),  # a ReferenceType
+        (literal(5, V.Int32), "BadFilterOperandInvalid"),
+        (literal([node_id(2041)], V.NodeId), "BadFilterOperandInvalid"),
+        (field("EventType"), "BadFilterOperandInvalid"),
+    ],
+)
+def test_of_type_takes_a_type_of_events(stage: Stage, operand: Any, code: str) -> None:
+    where, (result,) = where_clause(Reader(clause((O.OfType, [operand]))), stage.world.space)
+    assert where is None
+    assert status_name(result.code) == "BadFilterOperandInvalid"
+    assert [status_name(code) for code in result.operands] == [code]
+
+
 def test_cast(stage: Stage) -> None:
     cast_to_text = (O.Cast, [SEVERITY, literal(node_id(12), V.NodeId)])
     assert passes(stage, (O.Equals, [element(1), literal("700", V.String)]), cast_to_text)
