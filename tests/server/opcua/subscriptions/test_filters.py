@@ -57,6 +57,22 @@ def test_a_slow_drift_is_told_when_it_has_gone_far_enough(stage: Stage, client: 
     assert passed(stage, client, "double", data_filter(1, 1, 1.0), ramp) == [1.5, 3.0, 4.5, 6.0, 7.5, 9.0]
 
 
+def test_where_the_status_alone_counts_no_deadband_does(stage: Stage, client: Client) -> None:
+    """A trigger of Status looks at no value, however far it goes (OPC 10000-4 §7.22.2)."""
+    subscription = client.subscribe()
+    client.watch(subscription, "double", filter=data_filter(0, 1, 1.0), queue=10)
+    stage.set("double", 0.0)
+    client.publish()
+    stage.sleep(0.1)
+    client.heard()
+    client.publish()
+    stage.set("double", 50.0)
+    stage.set("double", 50.0, UNCERTAIN)
+    stage.set("double", 99.0, UNCERTAIN)
+    stage.sleep(0.1)
+    assert client.heard() == [[Change(1, 50.0, UNCERTAIN)]]
+
+
 def test_a_change_has_to_be_greater_than_the_deadband(stage: Stage, client: Client) -> None:
     assert passed(stage, client, "int", data_filter(1, 1, 2.0), [0, 2, -2, 3, 1, 0]) == [3, 0]
 

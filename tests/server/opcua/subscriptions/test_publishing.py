@@ -7,6 +7,7 @@ from asyncua import ua
 from support.subscribing import Change, Client, Peer, Stage, changes, status_changes
 
 from server.opcua.limits import MAX_PUBLISH_REQUESTS, MAX_RETRANSMISSION_MESSAGES
+from server.opcua.subscriptions.publishing import Publishing
 from server.opcua.types import ServiceFault, status_name
 from sources.tag import ValueType
 
@@ -325,6 +326,17 @@ def test_the_highest_priority_is_first_and_equals_take_turns(stage: Stage, clien
     assert [answer.SubscriptionId for answer in answers] == [high, low, other]  # type: ignore[union-attr]
 
 
+def test_the_highest_priority_is_first_though_it_came_later(stage: Stage, client: Client) -> None:
+    low, high = client.subscribe(100.0), client.subscribe(200.0, priority=9)
+    stage.sleep(0.15)
+    assert list(client.session.part(Publishing).ready) == [stage.engine.subscriptions[low]]
+    stage.sleep(0.1)
+    for _ in range(2):
+        client.publish()
+    answers = client.peer.take()
+    assert [answer.SubscriptionId for answer in answers] == [high, low]  # type: ignore[union-attr]
+
+
 def test_a_subscription_with_more_waits_behind_its_equals(stage: Stage, client: Client) -> None:
     first, second = client.subscribe(most=1), client.subscribe(most=1)
     for subscription in (first, second):
@@ -440,6 +452,22 @@ def test_a_modified_interval_holds_at_once(stage: Stage, client: Client) -> None
     assert client.heard() == []
     stage.sleep(0.1)
     assert client.heard() == [[Change(1, 1)]]
+
+
+def test_a_shorter_interval_leaves_sampling_as_it_was_agreed(stage: Stage, client: Client) -> None:
+    subscription = client.subscribe(1000.0)
+    client.watch(subscription, "a", sampling=500.0)
+    client.modify_subscription(subscription, 100.0, 30, 10, 0, 0)
+    client.publish()
+    stage.sleep(0.2)
+    client.heard()
+    for _ in range(20):
+        client.publish()
+    for number in range(10):
+        stage.set("a", number)
+        stage.sleep(0.1)
+    told = [change for message in client.heard() for change in message]
+    assert len(told) == 2
 
 
 # --- Ownership

@@ -130,6 +130,17 @@ def test_no_message_is_sent_again_without_the_right(stage: Stage, by_role: bool)
     assert stage.engine.kept_bytes == 0
 
 
+def test_rights_are_looked_at_when_the_message_is_made(stage: Stage) -> None:
+    client = stage.session()
+    subscription = client.subscribe()
+    client.watch(subscription, "secret")
+    stage.sleep(0.3)
+    assert stage.engine.subscriptions[subscription].late
+    client.become("anna", [Role.Anonymous])
+    client.publish()
+    assert client.heard() == [[Change(1, None, DENIED)]]
+
+
 def test_a_transfer_offers_no_message_that_cannot_be_had(stage: Stage) -> None:
     client, other = stage.session(), stage.session("anna", [])
     subscription = client.subscribe()

@@ -56,6 +56,18 @@ def test_initial_values_are_sent_where_they_are_asked_for(stage: Stage) -> None:
     assert sorted(heard) == [Change(10, 1), Change(20, 3)]
 
 
+def test_no_initial_value_of_what_is_not_reported(stage: Stage) -> None:
+    client = stage.session()
+    subscription = told(stage, client)
+    client.watch(subscription, "a", handle=30, mode=1, queue=2)
+    other = stage.session()
+    other.transfer(subscription, initial=True)
+    other.publish()
+    stage.sleep(0.1)
+    (heard,) = other.heard()
+    assert sorted(change.handle for change in heard if isinstance(change, Change)) == [10, 20]
+
+
 def test_without_them_only_what_changed(stage: Stage) -> None:
     client = stage.session()
     subscription = told(stage, client)
