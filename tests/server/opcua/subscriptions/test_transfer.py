@@ -59,13 +59,21 @@ def test_initial_values_are_sent_where_they_are_asked_for(stage: Stage) -> None:
 def test_no_initial_value_of_what_is_not_reported(stage: Stage) -> None:
     client = stage.session()
     subscription = told(stage, client)
-    client.watch(subscription, "a", handle=30, mode=1, queue=2)
+    item = client.watch(subscription, "a", handle=30, queue=2)
+    client.publish()
+    stage.sleep(0.1)
+    client.heard()
+    client.set_mode(subscription, 1, item)
     other = stage.session()
     other.transfer(subscription, initial=True)
     other.publish()
     stage.sleep(0.1)
     (heard,) = other.heard()
     assert sorted(change.handle for change in heard if isinstance(change, Change)) == [10, 20]
+    other.set_mode(subscription, 2, item)
+    other.publish()
+    stage.sleep(0.3)
+    assert other.heard() == []
 
 
 def test_without_them_only_what_changed(stage: Stage) -> None:
