@@ -13,6 +13,8 @@ RANK: Final = 0
 """Samples are taken before what is due at the same time is published."""
 AT_ONCE: Final = 2000
 """Items sampled before others have their turn."""
+_FEW: Final = 64
+"""Items that may have left and wait, however few others do."""
 
 
 class Sampler:
@@ -22,19 +24,21 @@ class Sampler:
     that did not change costs nothing.
     """
 
-    __slots__ = ("_left", "_timers", "due", "entry", "interval", "polled", "waiting")
+    __slots__ = ("_gone", "_left", "_timers", "due", "entry", "interval", "polled", "waiting")
 
     def __init__(self, interval: float, timers: Timers) -> None:
         """``interval`` in seconds."""
         self.interval = interval
         self.due = NEVER
         self.entry = 0
-        self.waiting: dict[DataItem, None] = {}
-        """Items that changed since the last tick."""
+        self.waiting: list[DataItem] = []
+        """Items that changed since the last tick; some of them may have left."""
         self.polled: dict[DataItem, None] = {}
         """Items sampled at every tick."""
         self._timers = timers
         self._left: list[DataItem] = []
+        self._gone = 0
+        """Items that left since the last tick: those who waited are cleared away with it, or before."""
 
     def tick_after(self, now: float) -> float:
         """The first tick after that time."""
@@ -43,7 +47,7 @@ class Sampler:
 
     def mark(self, item: DataItem, now: float) -> None:
         """The value of that item changed."""
-        self.waiting[item] = None
+        self.waiting.append(item)
         if self.due == NEVER:
             self._timers.set(self, self.tick_after(now), RANK)
 
@@ -55,15 +59,18 @@ class Sampler:
 
     def leave(self, item: DataItem) -> bool:
         """Sample that item no more; whether it was sampled at every tick."""
-        self.waiting.pop(item, None)
+        self._gone += 1
+        if self._gone > max(_FEW, len(self.waiting) // 2):
+            self.waiting = [other for other in self.waiting if other.sampler is self and other is not item]
+            self._gone = 0
         return self.polled.pop(item, self) is None
 
     def fire(self, now: float) -> None:
         """Take the samples, or the next part of them."""
         left = self._left
         if not left:
-            waiting, self.waiting = self.waiting, {}
-            left = [*waiting, *self.polled]
+            left, self.waiting, self._gone = self.waiting, [], 0
+            left.extend(self.polled)
         for item in left[:AT_ONCE]:
             item.sampled()
         self._left = left[AT_ONCE:]
