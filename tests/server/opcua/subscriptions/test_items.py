@@ -549,7 +549,10 @@ def test_links_end_with_either_of_their_items(stage: Stage, client: Client) -> N
     linked = [client.watch(subscription, "b", mode=1) for _ in range(3)]
     client.trigger(subscription, trigger, add=linked)
     client.trigger(subscription, linked[0], add=[trigger])
+    stage.set("a", 1000)
+    assert trigger in found.fired
     client.delete_items(subscription, trigger)
+    assert trigger not in found.fired
     assert not found.links
     assert found.links.count == 0
     assert found.links._triggers == {}
