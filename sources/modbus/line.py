@@ -73,7 +73,12 @@ class Line:
     async def dial(self) -> None:
         """Connect. Raises Unreachable or Refused with the cause."""
         for _ in range(self._settings.connections):
-            self._links.append(await dial(self._settings, self))
+            link = await dial(self._settings, self)
+            self._links.append(link)
+            if self.loss is not None:
+                # Another of them went while this one was dialled, and did not know of it to close it.
+                link.close(*self.loss)
+                raise Unreachable(self.loss[0])
 
     def close(self) -> None:
         """Hang up; whoever waits for a reply gets ConnectionLost."""
@@ -129,7 +134,7 @@ class Unit:
         self.patience = settings.timeout
         self.silent = 0
         """How many requests in a row have had no reply."""
-        self.loss: Loss | None = None
+        self.loss: Loss | None = line.loss
         """Why it is lost, or None."""
         self.on_loss: Callable[[], None] | None = None
         """Called once, when it is lost."""

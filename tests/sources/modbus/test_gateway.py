@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.modbus_lines import simulator_on
@@ -13,7 +14,9 @@ from support.net import free_port, until
 from support.scanning import scanning
 
 from sources.errors import Unreachable
+from sources.modbus.dial import dial
 from sources.modbus.driver import ModbusSource
+from sources.modbus.link import Link
 from sources.quality import BAD_CONNECTION_CLOSED, BAD_TIMEOUT, GOOD
 from sources.supervisor import SourceState, Supervisor
 
@@ -198,3 +201,29 @@ async def test_the_dead_of_a_serial_line_take_little_of_its_time(tmp_path: Path)
                 async with nobody.connect():
                     pass
             await alive.good(its)
+
+
+async def test_a_connection_lost_while_the_next_is_dialled_does_not_hold_the_source_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with modbus_peer() as peer:
+        dialled: list[Link] = []
+
+        async def dial_and_lose(*given: Any) -> Link:
+            dialled.append(await dial(*given))
+            if peer.accepted == 2:
+                peer.hang_up()
+                await until(lambda: dialled[0]._closed, every=0.005)
+            return dialled[-1]
+
+        monkeypatch.setattr("sources.modbus.line.dial", dial_and_lose)
+        its = tag("holding:0")
+        source = ModbusSource("PLC", settings(peer.port, connections=2), [its])
+        with pytest.raises(Unreachable, match="the device closed the connection"):
+            async with source.connect():
+                pass
+        await until(lambda: not peer.connections)
+        async with scanning(source) as scan:
+            await scan.good(its)
+            assert peer.accepted == 4
+        await until(lambda: not peer.connections)
