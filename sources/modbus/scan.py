@@ -341,7 +341,10 @@ class Scan:
         """Mark the block's tags, say so once, and put it back on the schedule.
 
         A first time-out is not told: it may be the end of the connection, which the supervisor tells.
+        Nor is anything of a block that was planned anew meanwhile.
         """
+        if job.removed:
+            return
         self._emit(Batch(job.layout.tags, None, quality, None, clock.now()))
         job.failures += 1
         worth_a_line = job.quality != quality if quality != BAD_TIMEOUT else job.failures == 2
@@ -373,6 +376,8 @@ class Scan:
         except codec.DeviceException as other:
             self._unread(job, other.read_quality, other)
             return
+        if job.removed:
+            return  # while it was searched a missing point came back, and it was planned anew with that
         self._missing.holes.update(holes)
         new = self._missing.add(missing)
         if new:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Never
 
 import pytest
-from support.modbus_peer import Peer, excepting, frame, honest, modbus_peer, mute
+from support.modbus_peer import Peer, Spoil, excepting, frame, honest, modbus_peer, mute
 from support.modbus_tags import settings, tag
 from support.net import free_port, until
 from support.scanning import FAST, NORMAL, SLOW, grainy, scanning
@@ -389,6 +389,45 @@ async def test_a_missing_point_is_tried_again_and_taken_back() -> None:
             assert scan.listener.value(tags[5]) == 55
             await until(lambda: scan.listener.batches[-1].tags == tuple(tags))  # one request again
             assert source.statistics["fast"].blocks == 1
+
+
+@pytest.mark.parametrize("spoilt", [honest, excepting(6)], ids=["answered", "busy"])
+async def test_a_block_planned_anew_while_it_is_searched_is_not_read_twice(spoilt: Spoil) -> None:
+    async with modbus_peer() as peer:
+        peer.illegal = {20}
+        tags = [tag(f"holding:{address}") for address in (10, 11, 12, 20)]
+        source = ModbusSource(
+            "PLC", settings(peer.port, pipeline=2, timeout=PATIENT), tags, retry_missing=0.2
+        )
+        held: list[bytes | None] = []
+
+        def hold(request: bytes, reply: bytes) -> bytes | None:
+            if request[7:] == bytes((3, 0, 10, 0, 1)) and not held:
+                held.append(spoilt(request, reply))
+                return None
+            return reply
+
+        def read() -> list[str]:
+            return sorted(its.name for block in source._device.blocks for its in block.tags)
+
+        async with scanning(source) as scan:
+            await scan.good(*tags[:3])
+            await scan.bad(BAD_CONFIGURATION_ERROR, tags[3])
+            peer.spoil, peer.illegal = hold, {12, 20}
+            await until(lambda: held, what="the search")
+            peer.illegal = {12}
+            await until(lambda: "holding:20" in read(), what="the point that came back")
+            (connection,) = peer.connections
+            assert held[0] is not None
+            connection.transport.write(held[0])
+            await until(lambda: source.bad_points() == ("holding:12",))
+            await scan.good(*tags[:2], tags[3])
+            peer.requests.clear()
+            one, other = bytes((3, 0, 10, 0, 2)), bytes((3, 0, 20, 0, 1))
+            await until(lambda: peer.requests.count(other) > 12)
+            assert peer.requests.count(one) < peer.requests.count(other) + 4
+            assert source.statistics["fast"].blocks == len(source._device.blocks) == 2
+            assert not scan.listener.saw(tags[0], BAD_RESOURCE_UNAVAILABLE)
 
 
 async def test_a_gap_the_device_does_not_have_is_read_around() -> None:
