@@ -6,7 +6,7 @@ import logging
 import socket
 from collections.abc import Sequence
 from functools import partial
-from typing import Never
+from typing import Any, Never
 
 import pytest
 from support.modbus_peer import Peer, Spoil, excepting, frame, honest, modbus_peer, mute
@@ -17,6 +17,7 @@ from support.scanning import FAST, NORMAL, SLOW, grainy, scanning
 from sources.batch import Batch
 from sources.errors import Unreachable
 from sources.modbus.driver import ModbusSource
+from sources.modbus.plan import Block, plan
 from sources.quality import (
     BAD_COMMUNICATION_ERROR,
     BAD_CONFIGURATION_ERROR,
@@ -389,6 +390,35 @@ async def test_a_missing_point_is_tried_again_and_taken_back() -> None:
             assert scan.listener.value(tags[5]) == 55
             await until(lambda: scan.listener.batches[-1].tags == tuple(tags))  # one request again
             assert source.statistics["fast"].blocks == 1
+
+
+async def test_missing_points_that_come_back_together_are_planned_together(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    plans = 0
+
+    def counted(*given: Any) -> list[Block]:
+        nonlocal plans
+        plans += 1
+        return plan(*given)
+
+    async with modbus_peer() as peer:
+        peer.illegal = set(range(0, 200, 2))
+        tags = [tag(f"holding:{address}", scan=NORMAL) for address in range(200)]
+        source = ModbusSource("PLC", settings(peer.port, pipeline=4), tags, retry_missing=0.3)
+        async with scanning(source) as scan:
+            await until(lambda: len(source.bad_points()) == 100)
+            await scan.good(*tags[1::2])
+            monkeypatch.setattr("sources.modbus.scan.plan", counted)
+            with caplog.at_level(logging.INFO, "sources.modbus.scan"):
+                peer.illegal = set()
+                await until(lambda: source.statistics["normal"].blocks == 2)
+            assert 1 <= plans <= 20, "else one for each point"
+            await scan.good(*tags)
+            assert source.bad_points() == ()
+            told = [text for text in caplog.messages if text.endswith(" now")]
+            assert len(told) == plans
+            assert sum(text.count("holding:") for text in told) == 200, "each by its address and name"
 
 
 @pytest.mark.parametrize("spoilt", [honest, excepting(6)], ids=["answered", "busy"])
