@@ -27,6 +27,7 @@ from sources.modbus.exchange import Awaited, Exchange, NoReply, NotSent
 from sources.modbus.link import Link
 from sources.modbus.slots import Slots
 from sources.quality import BAD_CONNECTION_CLOSED, BAD_TIMEOUT, Quality
+from sources.resolve import Resolver
 
 SILENT_LIMIT: Final = 2
 """So many requests in a row without a reply, and a unit counts as lost."""
@@ -70,10 +71,10 @@ class Line:
         """The units that have not answered since the last reply of any."""
         self._links: list[Link] = []
 
-    async def dial(self) -> None:
+    async def dial(self, resolver: Resolver) -> None:
         """Connect. Raises Unreachable or Refused with the cause."""
         for _ in range(self._settings.connections):
-            link = await dial(self._settings, self)
+            link = await dial(self._settings, self, resolver)
             self._links.append(link)
             if self.loss is not None:
                 # Another of them went while this one was dialled, and did not know of it to close it.
@@ -250,6 +251,7 @@ class Gateway:
 
     def __init__(self, settings: ModbusSettings) -> None:
         self._settings = settings
+        self._resolver = Resolver(settings.host, settings.port)
         self._members: WeakSet[object] = WeakSet()
         self._line: Line | None = None
         self._dialling = asyncio.Lock()
@@ -304,7 +306,7 @@ class Gateway:
             self._calls += 1
             line = Line(self._settings)
             try:
-                await line.dial()
+                await line.dial(self._resolver)
             except SourceError as error:
                 self._failure = self._calls, error
                 line.close()

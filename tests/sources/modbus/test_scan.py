@@ -4,7 +4,10 @@ import asyncio
 import itertools
 import logging
 import socket
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Never
 
@@ -82,33 +85,86 @@ async def test_the_cause_of_a_refused_call_is_told() -> None:
 
 
 async def test_a_name_that_nobody_knows_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def unknown(*_: object, **__: object) -> None:
+    def unknown(*_: object, **__: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", unknown)
+    monkeypatch.setattr("sources.resolve.socket.getaddrinfo", unknown)
     source = ModbusSource("PLC", settings(502, host="plc.invalid"), [])
     with pytest.raises(Unreachable, match="host name cannot be resolved: Name or service not known"):
         async with source.connect():
             pass
 
 
-async def test_a_call_that_nobody_answers_ends_at_the_timeout() -> None:
+async def test_names_whose_server_is_dead_take_no_thread_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+
+    def hang(*_: object, **__: object) -> list[object]:
+        release.wait()
+        return []
+
+    def resolving() -> list[str]:
+        return [thread.name for thread in threading.enumerate() if thread.name.startswith("resolver plc")]
+
+    # As many as one sees soon; the loop's own look-ups would wait in this executor's one thread.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    source = ModbusSource("PLC", settings(host="plc.example", timeout="100ms"), [])
+    try:
+        for _ in range(2):
+            with pytest.raises(Unreachable, match=r"the host name is not resolved within 0\.1 s"):
+                async with source.connect():
+                    pass
+        assert resolving() == ["resolver plc.example"], "it is asked once and waited for"
+        async with asyncio.timeout(20):
+            await asyncio.to_thread(int)
+    finally:
+        monkeypatch.undo()
+        release.set()
+    await until(lambda: not resolving())
+
+
+@contextmanager
+def nobody_accepts() -> Iterator[int]:
+    """A port at which calls are not answered."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
         address = listener.getsockname()
-        queued = [socket.socket() for _ in range(3)]  # nobody accepts, so the next call waits
+        queued = [socket.socket() for _ in range(3)]  # the next call waits
         try:
             for one in queued:
                 one.setblocking(False)
                 one.connect_ex(address)
-            source = ModbusSource("PLC", settings(address[1], timeout="100ms"), [])
-            with pytest.raises(Unreachable, match=r"within 0\.1 s"):
-                async with source.connect():
-                    pass
+            yield address[1]
         finally:
             for one in queued:
                 one.close()
+
+
+async def test_each_address_of_a_name_is_called_in_its_share_of_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with modbus_peer() as peer:
+        with nobody_accepts() as silent:
+            ports = [free_port(), silent, peer.port]
+            found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in ports]
+            monkeypatch.setattr("sources.resolve.socket.getaddrinfo", lambda *_, **__: found)
+            its = tag("holding:1")
+            source = ModbusSource("PLC", settings(host="plc.example", timeout="2s"), [its])
+            async with scanning(source) as scan:
+                await scan.good(its)
+            found[1:] = []
+            with pytest.raises(Unreachable, match=r"^connection refused$"):
+                async with source.connect():
+                    pass
+
+
+async def test_a_call_that_nobody_answers_ends_at_the_timeout() -> None:
+    with nobody_accepts() as port:
+        source = ModbusSource("PLC", settings(port, timeout="100ms"), [])
+        with pytest.raises(Unreachable, match=r"within 0\.1 s"):
+            async with source.connect():
+                pass
 
 
 async def test_one_lost_reply_marks_its_block_and_the_next_heals_it() -> None:
