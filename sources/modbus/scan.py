@@ -458,7 +458,15 @@ class Scan:
         )
         former = {job for job in self._jobs if not job.missing and (job.block.table, job.block.scan) == group}
         tags += (tag for job in former for tag in job.block.tags)
+        where = {(job.block.start, job.block.count): job for job in former}
+        changed: list[Block] = []
+        for block in plan(tags, self._limits, self._missing.holes):
+            job = where.get((block.start, block.count))
+            if job is not None and job.block.tags == block.tags:
+                former.discard(job)  # it stays as it is, in its rhythm
+            else:
+                changed.append(block)
         self._remove(former.union(found))
         due = self._clock()
-        for block in plan(tags, self._limits, self._missing.holes):
+        for block in changed:
             self._add(block, due)
