@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
+from sources.errors import Unreachable
 from sources.ethernetip import codec, status
 from sources.ethernetip.failures import Broken, NotSent, Rejected
 from sources.ethernetip.frames import Frames
@@ -31,10 +32,10 @@ from sources.ethernetip.framing import (
 )
 from sources.ethernetip.identity import Identity, parse_identity, parse_list_identity
 from sources.ethernetip.lane import CONNECTED, Lane
-from sources.ethernetip.resolve import Endpoint, Resolver
 from sources.ethernetip.route import encode_route
 from sources.insight import Traffic
 from sources.quality import BAD_COMMUNICATION_ERROR, BAD_CONNECTION_CLOSED, BAD_TIMEOUT, Quality
+from sources.resolve import Endpoint, Resolver
 
 LARGE: Final = 4000
 SMALL: Final = 500
@@ -391,6 +392,8 @@ async def dial(
             endpoints = await resolver.resolve()
     except TimeoutError:
         raise Broken(f"the host name is not resolved within {timeout:g} s", BAD_TIMEOUT) from None
+    except Unreachable as error:
+        raise Broken(str(error), BAD_CONNECTION_CLOSED) from None
     client = Client(timeout, traffic)
     try:
         await client.connect(endpoints)

@@ -12,9 +12,9 @@ from sources.ethernetip.config import LogixSettings
 from sources.ethernetip.decode import LogixTag
 from sources.ethernetip.identity import Identity
 from sources.ethernetip.plan import Limits, Packet
-from sources.ethernetip.resolve import Resolver
 from sources.ethernetip.worker import Counters
 from sources.insight import Traffic
+from sources.resolve import Resolver
 from sources.statistics import ScanStatistics
 from sources.tag import Tag
 

@@ -10,11 +10,11 @@ from sources.ethernetip.client import Client, dial
 from sources.ethernetip.config import ENCAPSULATION_PORT, LogixSettings
 from sources.ethernetip.failures import Broken, Rejected
 from sources.ethernetip.identity import Identity
-from sources.ethernetip.resolve import Resolver
 from sources.ethernetip.route import parse_route
 from sources.ethernetip.symbols import SymbolTable
 from sources.ethernetip.uploader import upload
 from sources.ethernetip.worker import Counters
+from sources.resolve import Resolver
 
 TIMEOUT: Final = 2.0
 

@@ -34,7 +34,8 @@ WRITE_AND_READ_REGISTERS: Final = 23
 ILLEGAL_FUNCTION: Final = 1
 ILLEGAL_ADDRESS: Final = 2
 ILLEGAL_VALUE: Final = 3
-UNREACHED: Final = frozenset({10, 11})
+TARGET_SILENT: Final = 11
+UNREACHED: Final = frozenset({10, TARGET_SILENT})
 """What a gateway answers for a unit that it does not reach."""
 
 _EXCEPTIONS: Final[dict[int, tuple[str, Quality, Quality]]] = {
@@ -53,7 +54,10 @@ _EXCEPTIONS: Final[dict[int, tuple[str, Quality, Quality]]] = {
 
 
 class DeviceException(Exception):
-    """The device answered with a Modbus exception: it did not do what was asked."""
+    """The device answered with a Modbus exception: it did not do what was asked.
+
+    But for `TARGET_SILENT`: a gateway passed the request on, and had no answer to pass back.
+    """
 
     def __init__(self, code: int) -> None:
         name, self.read_quality, self.write_quality = _EXCEPTIONS.get(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import socket
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 
 from sources.errors import Refused, Unreachable
@@ -17,6 +17,7 @@ from sources.modbus.plan import BITS_A_CHARACTER
 from sources.modbus.serialframe import Ascii, Rtu
 from sources.modbus.serialline import SerialLink
 from sources.modbus.serialport import SerialTransport, open_port
+from sources.resolve import Endpoint, Resolver
 from sources.settings import SecretError, read_secret
 
 _FAST_BAUD = 19_200
@@ -24,14 +25,19 @@ _FAST_SILENCE = 0.00175
 """Above 19200 baud the silence between frames no longer shrinks (Serial Line V1.02 §2.5.1.1)."""
 
 
-async def dial(settings: ModbusSettings, watcher: Watcher) -> Link:
+async def dial(settings: ModbusSettings, watcher: Watcher, resolver: Resolver) -> Link:
     """One link. Raises Unreachable with the cause, and Refused where only a person can help."""
     if settings.is_serial_port:
         return _open_port(settings, watcher)
     context = _tls(settings) if settings.transport == "tls" else None
+    until = asyncio.get_running_loop().time() + settings.timeout
     try:
-        async with asyncio.timeout(settings.timeout):
-            return await _call(settings, watcher, context)
+        async with asyncio.timeout_at(until):
+            endpoints = await resolver.resolve()
+    except TimeoutError:
+        raise Unreachable(f"the host name is not resolved within {settings.timeout:g} s") from None
+    try:
+        return await _call_each(settings, watcher, context, endpoints, until)
     except TimeoutError:
         raise Unreachable(f"no answer to the call within {settings.timeout:g} s") from None
     except ssl.SSLCertVerificationError as error:
@@ -42,8 +48,35 @@ async def dial(settings: ModbusSettings, watcher: Watcher) -> Link:
         raise Unreachable(_cause(error)) from None
 
 
-async def _call(settings: ModbusSettings, watcher: Watcher, context: ssl.SSLContext | None) -> Link:
-    loop, address = asyncio.get_running_loop(), (settings.host, settings.port)
+async def _call_each(
+    settings: ModbusSettings,
+    watcher: Watcher,
+    context: ssl.SSLContext | None,
+    endpoints: Sequence[Endpoint],
+    until: float,
+) -> Link:
+    """Call one address after the other, each for its share of the time.
+
+    A silent one must not hide one that answers.
+    """
+    clock = asyncio.get_running_loop().time
+    last: OSError = OSError("the host name has no address")
+    for tried, (_, address) in enumerate(endpoints):
+        try:
+            async with asyncio.timeout((until - clock()) / (len(endpoints) - tried)):
+                return await _call(settings, watcher, context, address[:2])
+        except ssl.SSLError:
+            raise
+        except OSError as error:
+            last = error
+    raise last
+
+
+async def _call(
+    settings: ModbusSettings, watcher: Watcher, context: ssl.SSLContext | None, address: tuple[str, int]
+) -> Link:
+    """Call an address in numbers, which the loop need not look up."""
+    loop = asyncio.get_running_loop()
     if settings.transport == "udp":
         _, datagrams = await loop.create_datagram_endpoint(
             lambda: MbapDatagrams(watcher), remote_addr=address
@@ -113,7 +146,5 @@ def _load_pair(context: ssl.SSLContext, settings: ModbusSettings, certificate: P
 
 def _cause(error: OSError) -> str:
     """The operating system's words, without asyncio's ``Connect call failed ('10.0.0.1', 502)``."""
-    if isinstance(error, socket.gaierror):
-        return f"the host name cannot be resolved: {error.strerror}"
     numbers = [error.errno] if error.errno else [int(n) for n in re.findall(r"\[Errno (\d+)\]", str(error))]
     return ", ".join(dict.fromkeys(os.strerror(n).lower() for n in numbers)) or str(error)

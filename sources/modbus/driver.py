@@ -262,6 +262,12 @@ class ModbusSession:
         """Send once. Raises DeviceException, NotSent, and ConnectionLost where nobody knows what was done."""
         try:
             codec.check_write(request, await self._line.exchange(request))
+        except codec.DeviceException as error:
+            if error.code != codec.TARGET_SILENT:
+                raise
+            raise ConnectionLost(
+                f"{error} to the write of {tag.name}: it may have been carried out", error.write_quality
+            ) from None
         except NoReply as error:
             raise ConnectionLost(
                 f"{error} to the write of {tag.name}: it may have been carried out", BAD_TIMEOUT

@@ -12,6 +12,7 @@ who are on it have.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar, Final, TypeAlias
@@ -27,12 +28,18 @@ from sources.modbus.exchange import Awaited, Exchange, NoReply, NotSent
 from sources.modbus.link import Link
 from sources.modbus.slots import Slots
 from sources.quality import BAD_CONNECTION_CLOSED, BAD_TIMEOUT, Quality
+from sources.resolve import Resolver
+
+log = logging.getLogger(__name__)
 
 SILENT_LIMIT: Final = 2
 """So many requests in a row without a reply, and a unit counts as lost."""
 
 _PROBES_SHARE: Final = 20
 """On a line that carries one request at a time, asking for the dead takes one part in so many of it."""
+
+_SETTLE: Final = 0.05
+"""Seconds after the calls in which a device that takes fewer connections closes those beyond."""
 
 _LINE_KEYS: Final = (
     "transport",
@@ -60,23 +67,51 @@ class Line:
     """One or more connections, and so many requests in flight on each. Whoever asks holds a slot."""
 
     def __init__(self, settings: ModbusSettings) -> None:
-        self.slots = Slots(settings.connections * settings.pipeline)
+        self.slots: Slots
+        """There once it is dialled: it depends on how many connections the device takes."""
         self.loss: Loss | None = None
         """Why the line is lost, or None while it stands."""
+        self.missing = ""
+        """Why it stands on fewer connections than it was to."""
         self.units: set[Unit] = set()
         self.is_numbered = not settings.is_unnumbered
         self._settings = settings
         self._silent: set[int] = set()
         """The units that have not answered since the last reply of any."""
         self._links: list[Link] = []
+        self._dialling = False
 
-    async def dial(self) -> None:
-        """Connect. Raises Unreachable or Refused with the cause."""
-        for _ in range(self._settings.connections):
-            self._links.append(await dial(self._settings, self))
+    async def dial(self, resolver: Resolver) -> None:
+        """Connect. Raises Unreachable or Refused with the cause.
+
+        A device that takes fewer connections, and closes the others or does not take the call,
+        is asked over those that stand: `missing` says why they are not all.
+        """
+        wanted = self._settings.connections
+        self._dialling = True
+        try:
+            for _ in range(wanted):
+                self._links.append(await dial(self._settings, self, resolver))
+        except SourceError as error:
+            if not any(link.stands for link in self._links):
+                raise
+            self.missing = str(error)
+        if wanted > 1:
+            await asyncio.sleep(_SETTLE)
+        self._links = [link for link in self._links if link.stands]
+        self._dialling = False
+        if not self._links:
+            raise Unreachable(self.missing)
+        self.slots = Slots(len(self._links) * self._settings.pipeline)
+
+    @property
+    def connections(self) -> int:
+        """How many it stands on."""
+        return len(self._links)
 
     def close(self) -> None:
         """Hang up; whoever waits for a reply gets ConnectionLost."""
+        self._dialling = False
         self.lost("the connection was closed by this side", BAD_CONNECTION_CLOSED)
 
     def render(self, request: Request) -> bytes:
@@ -100,7 +135,10 @@ class Line:
         return all(its.number in self._silent for its in self.units)
 
     def lost(self, reason: str, quality: Quality) -> None:
-        """See Watcher: without one of its links the line is lost."""
+        """See Watcher: without one of its links the line is lost, once it has been dialled."""
+        if self._dialling:
+            self.missing = reason
+            return
         if self.loss is not None:
             return
         self.loss = reason, quality
@@ -129,7 +167,7 @@ class Unit:
         self.patience = settings.timeout
         self.silent = 0
         """How many requests in a row have had no reply."""
-        self.loss: Loss | None = None
+        self.loss: Loss | None = line.loss
         """Why it is lost, or None."""
         self.on_loss: Callable[[], None] | None = None
         """Called once, when it is lost."""
@@ -245,6 +283,7 @@ class Gateway:
 
     def __init__(self, settings: ModbusSettings) -> None:
         self._settings = settings
+        self._resolver = Resolver(settings.host, settings.port)
         self._members: WeakSet[object] = WeakSet()
         self._line: Line | None = None
         self._dialling = asyncio.Lock()
@@ -254,6 +293,8 @@ class Gateway:
         self._dead: set[int] = set()
         """Units that did not answer when they last were asked."""
         self._no_probe_before = 0.0
+        self._taken = settings.connections
+        """How many connections the device took when last dialled."""
 
     @classmethod
     def of(cls, settings: ModbusSettings, member: object) -> Gateway:
@@ -299,7 +340,7 @@ class Gateway:
             self._calls += 1
             line = Line(self._settings)
             try:
-                await line.dial()
+                await line.dial(self._resolver)
             except SourceError as error:
                 self._failure = self._calls, error
                 line.close()
@@ -308,7 +349,22 @@ class Gateway:
                 line.close()
                 raise
             self._line = line
+            self._tell(line)
             return line
+
+    def _tell(self, line: Line) -> None:
+        """Say once that the device takes fewer connections than configured."""
+        settings, taken = self._settings, line.connections
+        if taken < settings.connections and taken != self._taken:
+            log.warning(
+                "%s: the device takes %d of %d connections (%s) and is read over those; set connections: %d",
+                settings.address,
+                taken,
+                settings.connections,
+                line.missing,
+                taken,
+            )
+        self._taken = taken
 
     async def _probe(self, line: Line, unit: Unit, question: Request) -> None:
         """Ask a unit before it is scanned; the dead seldom, where it takes the time of the others."""

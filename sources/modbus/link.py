@@ -48,6 +48,11 @@ class Link:
         """How many requests are on their way."""
         return len(self._pending)
 
+    @property
+    def stands(self) -> bool:
+        """Whether it is of use."""
+        return not self._closed
+
     def close(self, reason: str, quality: Quality) -> None:
         """Hang up; whoever waits for a reply gets ConnectionLost."""
         if self._closed:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Final, NamedTuple, TypeAlias
 
 from sources.modbus.config import MAX_READ_REGISTERS, ModbusSettings
@@ -110,26 +112,34 @@ def plan(tags: Iterable[ModbusTag], limits: Limits, holes: Collection[Hole] = ()
             if table.is_bits
             else (limits.max_gap, limits.max_registers)
         )
-        walls = [(hole.low, hole.high) for hole in holes if hole.table is table]
+        walls = _Walls(hole for hole in holes if hole.table is table)
         blocks += (Block.around(tuple(run)) for run in _runs(members, gap, span, walls))
     return blocks
 
 
-def _runs(
-    tags: list[ModbusTag], max_gap: int, max_span: int, walls: list[tuple[int, int]]
-) -> list[list[ModbusTag]]:
+class _Walls:
+    """The holes of one table, in the order of their beginnings: a device may have thousands."""
+
+    def __init__(self, holes: Iterable[Hole]) -> None:
+        order = sorted((hole.low, hole.high) for hole in holes)
+        self._lows = [low for low, _ in order]
+        self._ends = list(accumulate((high for _, high in reversed(order)), min))[::-1]
+        """The first end of a hole that begins there or later."""
+
+    def part(self, start: int, end: int) -> bool:
+        """Whether a block from ``start`` to before ``end`` would read across one."""
+        first = bisect_right(self._lows, start)
+        return first < len(self._ends) and self._ends[first] < end
+
+
+def _runs(tags: list[ModbusTag], max_gap: int, max_span: int, walls: _Walls) -> list[list[ModbusTag]]:
     """Cut sorted tags into runs. Taking as many as fit from the left gives the fewest runs."""
     runs: list[list[ModbusTag]] = []
     start = end = 0
     for tag in tags:
         address = tag.address
         grown = max(end, address.end)
-        if (
-            not runs
-            or address.start - end > max_gap
-            or grown - start > max_span
-            or any(start < low and grown > high for low, high in walls)
-        ):
+        if not runs or address.start - end > max_gap or grown - start > max_span or walls.part(start, grown):
             runs.append([])
             start, grown = address.start, address.end
         runs[-1].append(tag)

@@ -23,6 +23,7 @@ from sources.modbus.device import Device, search
 from sources.modbus.exchange import Exchange, Failure, NoReply
 from sources.modbus.line import Unit
 from sources.modbus.plan import Block, Limits, plan
+from sources.modbus.tables import Table
 from sources.quality import (
     BAD_COMMUNICATION_ERROR,
     BAD_CONFIGURATION_ERROR,
@@ -42,6 +43,9 @@ _PROMISE: Final = 2.0
 
 _GRAIN: Final = 0.01
 """Blocks due within so many seconds are read one after the other: waking up costs as much as a request."""
+
+_GATHER: Final = 0.5
+"""Seconds in which missing points that come back are gathered, to be planned together."""
 
 _REFUSALS: Final = frozenset({codec.ILLEGAL_ADDRESS, codec.ILLEGAL_VALUE})
 
@@ -119,6 +123,9 @@ class Scan:
         self._timer_at = math.inf
         self._waker: asyncio.Future[None] | None = None
         self._refusals: deque[tuple[_Job, codec.DeviceException]] = deque()
+        self._found_again: dict[tuple[Table, ScanClass], list[_Job]] = defaultdict(list)
+        """Missing points that answered, and are not in the plan yet."""
+        self._replanning: asyncio.TimerHandle | None = None
         self._error: Exception | None = None
         self._ended = False
 
@@ -143,8 +150,9 @@ class Scan:
             self._ended = True
             self.line.on_loss = None
             self.line.slots.leave(self._given)
-            if self._timer is not None:
-                self._timer.cancel()
+            for timer in (self._timer, self._replanning):
+                if timer is not None:
+                    timer.cancel()
 
     def _wake(self) -> None:
         """Let `run` see what there is to do."""
@@ -341,7 +349,10 @@ class Scan:
         """Mark the block's tags, say so once, and put it back on the schedule.
 
         A first time-out is not told: it may be the end of the connection, which the supervisor tells.
+        Nor is anything of a block that was planned anew meanwhile.
         """
+        if job.removed:
+            return
         self._emit(Batch(job.layout.tags, None, quality, None, clock.now()))
         job.failures += 1
         worth_a_line = job.quality != quality if quality != BAD_TIMEOUT else job.failures == 2
@@ -373,6 +384,8 @@ class Scan:
         except codec.DeviceException as other:
             self._unread(job, other.read_quality, other)
             return
+        if job not in self._jobs:
+            return  # while it was searched a missing point came back, and it was planned anew with that
         self._missing.holes.update(holes)
         new = self._missing.add(missing)
         if new:
@@ -414,18 +427,46 @@ class Scan:
             self._emit(Batch(job.layout.tags, None, BAD_CONFIGURATION_ERROR, None, clock.now()))
 
     def _found(self, job: _Job) -> None:
-        """A missing point answered: plan its table and class anew, with it."""
-        (tag,) = job.block.tags
-        self._missing.restore(tag)
-        log.info("%s: the device has %s (%s) now", self._device.name, tag.address, tag.name)
-        group = {
-            other
-            for other in self._jobs
-            if not other.missing
-            and (other.block.table, other.block.scan) == (job.block.table, job.block.scan)
-        }
-        tags = [tag, *(its for other in group for its in other.block.tags)]
-        self._remove({job, *group})
-        due = self._clock()
+        """A missing point answered: it belongs into the plan, with the others that do so now.
+
+        A device whose program comes back has hundreds of them, and each plan takes the time of all.
+        """
+        self._missing.restore(job.block.tags[0])
+        self._found_again[job.block.table, job.block.scan].append(job)
+        if self._replanning is None:
+            self._replanning = self._loop.call_later(_GATHER, self._replan)
+
+    def _replan(self) -> None:
+        """Plan the tables and classes anew in which missing points were found."""
+        self._replanning = None
+        found, self._found_again = self._found_again, defaultdict(list)
+        try:
+            for group, jobs in found.items():
+                self._plan_anew(group, jobs)
+        except Exception as error:  # noqa: BLE001 - raised again, by run(), whose caller judges it
+            self._error = error
+            self._wake()
+        self._pump()
+
+    def _plan_anew(self, group: tuple[Table, ScanClass], found: list[_Job]) -> None:
+        """Plan one table and class with the points that were found."""
+        tags = [tag for job in found for tag in job.block.tags]
+        log.info(
+            "%s: the device has %s now",
+            self._device.name,
+            ", ".join(f"{tag.address} ({tag.name})" for tag in tags),
+        )
+        former = {job for job in self._jobs if not job.missing and (job.block.table, job.block.scan) == group}
+        tags += (tag for job in former for tag in job.block.tags)
+        where = {(job.block.start, job.block.count): job for job in former}
+        changed: list[Block] = []
         for block in plan(tags, self._limits, self._missing.holes):
+            job = where.get((block.start, block.count))
+            if job is not None and job.block.tags == block.tags:
+                former.discard(job)  # it stays as it is, in its rhythm
+            else:
+                changed.append(block)
+        self._remove(former.union(found))
+        due = self._clock()
+        for block in changed:
             self._add(block, due)

@@ -2,7 +2,9 @@
 
 Without transaction numbers a late reply could pass for the next one's. So after a request
 was given up, the next one to the same unit is held back until the late reply has come or as
-much time again has passed. And what is not of the function and length that are waited for
+much time again has passed. A reply that is later still is told by the one that follows it:
+until a unit has sent one that nothing follows, its replies are believed only after the time
+that another may take. And what is not of the function and length that are waited for
 answers nothing, however wrong the device may be: else each reply that comes one too late
 would be taken for the answer to the next request.
 """
@@ -49,6 +51,10 @@ class SerialLink(Link, asyncio.Protocol):
         """Whether the unit has answered something else than was asked."""
         self._late: dict[int, float] = {}
         """Units that owe a reply nobody waits for any more, and until when it is expected."""
+        self._owing: set[int] = set()
+        """Units that may send one reply more than is waited for, however late."""
+        self._suspect: tuple[bytes, asyncio.TimerHandle] | None = None
+        """A reply of such a unit: the one that is owed, if another follows."""
 
     def render(self, request: Request) -> bytes:
         """See Link."""
@@ -94,6 +100,7 @@ class SerialLink(Link, asyncio.Protocol):
             self._buffer = b""
             self._free_at += _SETTLE
             if self._held is None and (exchange := self._pending.pop(_ONLY, None)) is not None:
+                self._owe(exchange)
                 exchange.failed(error)
             return
         self._buffer = b"" if found else buffer
@@ -105,14 +112,40 @@ class SerialLink(Link, asyncio.Protocol):
         exchange = self._pending.get(_ONLY)
         if exchange is not None and self._held is None and unit == exchange.request.unit:
             if _fits(exchange.request, reply):
-                del self._pending[_ONLY]
-                exchange.traffic.bytes_in += self._framing.size(len(reply))
-                exchange.answered(reply)
+                if unit in self._owing and self._suspect is None:
+                    exchange.deadline = math.inf
+                    self._suspect = reply, self._loop.call_later(self._patience, self._believe, exchange)
+                    return
+                self._answer(exchange, reply)
                 return
             self._odd = True
         elif self._late.pop(unit, None) is not None:
+            self._owing.discard(unit)
             self._release(unit, exchange)
         self.strangers += 1
+
+    def _believe(self, exchange: Exchange) -> None:
+        """No other reply has followed: it was the one asked for."""
+        if self._suspect is not None and self._pending.get(_ONLY) is exchange:
+            self._answer(exchange, self._suspect[0])
+
+    def _answer(self, exchange: Exchange, reply: bytes) -> None:
+        del self._pending[_ONLY]
+        self._owing.discard(exchange.request.unit)
+        self._forget_suspect()
+        exchange.traffic.bytes_in += self._framing.size(len(reply))
+        exchange.answered(reply)
+
+    def _forget_suspect(self) -> None:
+        if self._suspect is not None:
+            self._suspect[1].cancel()
+            self._suspect = None
+
+    def _owe(self, exchange: Exchange) -> None:
+        """A request was sent, and its reply is not here yet."""
+        self._forget_suspect()
+        self._owing.add(exchange.request.unit)
+        self._late[exchange.request.unit] = self._time() + self._patience
 
     def _release(self, unit: int, exchange: Exchange | None) -> None:
         """What a request to this unit may be held back for is here."""
@@ -130,7 +163,7 @@ class SerialLink(Link, asyncio.Protocol):
             self._held.cancel()  # nor was it sent
             self._held = None
         else:
-            self._late[exchange.request.unit] = self._time() + self._patience
+            self._owe(exchange)
         if self._odd:
             return MalformedReply("the reply is of another function or length than was asked for")
         return super()._given_up(exchange)
@@ -140,6 +173,7 @@ class SerialLink(Link, asyncio.Protocol):
         if self._held is not None:
             self._held.cancel()
             self._held = None
+        self._forget_suspect()
         super().close(reason, quality)
 
 

@@ -36,7 +36,8 @@ class Peer:
 
     ``illegal`` are addresses that a read may not touch, ``walls`` those before which one
     read must end, ``lacks`` function codes answered with exception 1, ``most`` how many
-    registers one read may take (exception 3 beyond).
+    registers one read may take (exception 3 beyond), ``most_connections`` how many connections
+    there may be: those beyond are closed at once.
     """
 
     def __init__(self) -> None:
@@ -46,6 +47,7 @@ class Peer:
         self.walls: set[int] = set()
         self.lacks: set[int] = set()
         self.most = 125
+        self.most_connections = 100
         self.spoil: Spoil = honest
         self.delay = 0.0
         self.requests: list[bytes] = []
@@ -138,6 +140,9 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
+        if len(self._peer.connections) >= self._peer.most_connections:
+            transport.abort()
+            return
         self._peer.connections.add(self)
         self._peer.accepted += 1
 

@@ -17,7 +17,6 @@ from sources.errors import ConnectionLost, Unreachable
 from sources.ethernetip.client import FAREWELL
 from sources.ethernetip.device import named
 from sources.ethernetip.failures import Broken, NotSent, Rejected
-from sources.ethernetip.resolve import Resolver
 from sources.ethernetip.slc.config import SlcSettings
 from sources.ethernetip.slc.link import Refused, SlcLink
 from sources.ethernetip.slc.plan import Block, SlcTag, Unwritable, encode, explain, plan
@@ -34,6 +33,7 @@ from sources.quality import (
     Quality,
     quality_name,
 )
+from sources.resolve import Resolver
 from sources.schedule import Schedule, phase
 from sources.statistics import ScanStatistics
 from sources.tag import ScanClass, Tag, Value
@@ -133,8 +133,6 @@ class SlcSource:
                 endpoints = await self._resolver.resolve()
         except TimeoutError:
             raise Unreachable(f"the host name is not resolved within {settings.timeout:g} s") from None
-        except Broken as error:
-            raise Unreachable(str(error)) from None
         link = self._link = SlcLink(settings, str(endpoints[0][1][0]))
         worker = Worker(self._name, link, self._workers)
         lost = False

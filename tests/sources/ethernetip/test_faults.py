@@ -358,7 +358,7 @@ async def test_a_resolver_that_hangs_is_asked_once_and_waited_for(monkeypatch: p
         release.wait()
         return []
 
-    monkeypatch.setattr("sources.ethernetip.resolve.socket.getaddrinfo", hang)
+    monkeypatch.setattr("sources.resolve.socket.getaddrinfo", hang)
     source = LogixSource("PLC", settings(host="plc.example", timeout="10ms"), [])
     try:
         for _ in range(6):

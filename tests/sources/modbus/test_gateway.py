@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.modbus_lines import simulator_on
@@ -12,8 +14,11 @@ from support.modbus_tags import settings, tag
 from support.net import free_port, until
 from support.scanning import scanning
 
+from sources.batch import Batch
 from sources.errors import Unreachable
+from sources.modbus.dial import dial
 from sources.modbus.driver import ModbusSource
+from sources.modbus.link import Link
 from sources.quality import BAD_CONNECTION_CLOSED, BAD_TIMEOUT, GOOD
 from sources.supervisor import SourceState, Supervisor
 
@@ -198,3 +203,102 @@ async def test_the_dead_of_a_serial_line_take_little_of_its_time(tmp_path: Path)
                 async with nobody.connect():
                     pass
             await alive.good(its)
+
+
+async def test_a_connection_lost_while_the_next_is_dialled_is_done_without(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with modbus_peer() as peer:
+        dialled: list[Link] = []
+
+        async def dial_and_lose(*given: Any) -> Link:
+            dialled.append(await dial(*given))
+            if len(dialled) == 2:
+                await until(lambda: len(peer.connections) == 2, every=0.005)
+                peer.hang_up()
+                await until(lambda: not dialled[0].stands, every=0.005)
+            return dialled[-1]
+
+        monkeypatch.setattr("sources.modbus.line.dial", dial_and_lose)
+        its = tag("holding:0")
+        three = ModbusSource("Three", settings(peer.port, connections=3), [its])
+        async with scanning(three) as scan:
+            await scan.good(its)
+            assert len(peer.connections) == 1
+        await until(lambda: not peer.connections)
+        dialled.clear()
+        two = ModbusSource("Two", settings(peer.port, connections=2), [its])
+        with pytest.raises(Unreachable, match="the device closed the connection"):
+            async with two.connect():
+                pass
+        await until(lambda: not peer.connections)
+        async with scanning(two) as scan:
+            await scan.good(its)
+            assert len(peer.connections) == 2
+        await until(lambda: not peer.connections)
+
+
+async def test_a_call_given_up_among_several_leaves_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with modbus_peer() as peer:
+        calls = 0
+
+        async def dial_and_hang(*given: Any) -> Link:
+            nonlocal calls
+            calls += 1
+            if calls == 2:
+                await asyncio.Event().wait()
+            return await dial(*given)
+
+        monkeypatch.setattr("sources.modbus.line.dial", dial_and_hang)
+        source = ModbusSource("PLC", settings(peer.port, connections=2), [])
+        attempt = asyncio.create_task(_entered(source))
+        await until(lambda: calls == 2 and peer.connections)
+        attempt.cancel()
+        await asyncio.wait((attempt,))
+        await until(lambda: not peer.connections)
+
+
+def _twenty(batches: list[Batch]) -> bool:
+    return len(batches) >= 20
+
+
+async def _entered(source: ModbusSource) -> None:
+    async with source.connect():
+        pass
+
+
+@pytest.mark.parametrize("refusing", [False, True], ids=["closed again", "not taken"])
+async def test_a_device_that_takes_fewer_connections_is_read_over_those(
+    refusing: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with modbus_peer() as peer:
+        peer.most_connections = 2
+
+        async def dial_or_not(*given: Any) -> Link:
+            if len(peer.connections) >= peer.most_connections:
+                raise Unreachable("no answer to the call within 1 s")
+            before = len(peer.connections)
+            link = await dial(*given)
+            await until(lambda: len(peer.connections) > before, every=0.005)
+            return link
+
+        monkeypatch.setattr("sources.modbus.line._SETTLE", 0.4)
+        if refusing:
+            monkeypatch.setattr("sources.modbus.line.dial", dial_or_not)
+        peer.delay = 0.02
+        tags = [tag(f"holding:{address}") for address in range(0, 2000, 500)]
+        source = ModbusSource("PLC", settings(peer.port, connections=4), tags)
+        for _ in range(2):
+            async with scanning(source) as scan:
+                await scan.good(*tags)
+                scan.listener.batches.clear()
+                await until(partial(_twenty, scan.listener.batches))
+                assert not scan.task.done()
+                assert len(peer.connections) == 2
+            await until(lambda: not peer.connections)
+        (told,) = [text for text in caplog.messages if "connections" in text]
+        assert "the device takes 2 of 4 connections" in told
+        peer.most_connections = 4
+        async with scanning(source) as scan:
+            await scan.good(*tags)
+            assert len(peer.connections) == 4

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import random
+
 from support.modbus_tags import settings, tag
 from support.scanning import FAST, NORMAL
 
@@ -53,6 +55,23 @@ def test_no_request_reads_across_a_hole() -> None:
     assert _extents(plan(tags, LIMITS, {Hole(Table.holding, 3, 4)})) == [(0, 2), (5, 2)]
     assert _extents(plan(tags, LIMITS, {Hole(Table.holding, 1, 1)})) == [(0, 1), (1, 6)]
     assert _extents(plan(tags, LIMITS, {Hole(Table.input, 3, 4)})) == [(0, 7)]
+
+
+def test_holes_part_blocks_in_whatever_order_they_lie() -> None:
+    chance = random.Random(7)
+    for _ in range(200):
+        places = sorted(chance.sample(range(60), chance.randint(2, 20)))
+        lows = [chance.randrange(60) for _ in range(chance.randint(0, 8))]
+        holes = {Hole(Table.holding, low, low + chance.choice((0, 0, 1, 2, 9))) for low in lows}
+        expected = [(places[0], 1)]
+        for place in places[1:]:
+            first, _ = expected[-1]
+            if any(first < hole.low and place + 1 > hole.high for hole in holes):
+                expected.append((place, 1))
+            else:
+                expected[-1] = first, place + 1 - first
+        found = plan([tag(f"holding:{place}") for place in places], LIMITS, holes)
+        assert _extents(found) == expected, (places, holes)
 
 
 def test_nothing_to_read_needs_no_request() -> None:

@@ -4,12 +4,15 @@ import asyncio
 import itertools
 import logging
 import socket
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
-from typing import Never
+from typing import Any, Never
 
 import pytest
-from support.modbus_peer import Peer, excepting, frame, honest, modbus_peer, mute
+from support.modbus_peer import Peer, Spoil, excepting, frame, honest, modbus_peer, mute
 from support.modbus_tags import settings, tag
 from support.net import free_port, until
 from support.scanning import FAST, NORMAL, SLOW, grainy, scanning
@@ -17,6 +20,7 @@ from support.scanning import FAST, NORMAL, SLOW, grainy, scanning
 from sources.batch import Batch
 from sources.errors import Unreachable
 from sources.modbus.driver import ModbusSource
+from sources.modbus.plan import Block, plan
 from sources.quality import (
     BAD_COMMUNICATION_ERROR,
     BAD_CONFIGURATION_ERROR,
@@ -81,33 +85,86 @@ async def test_the_cause_of_a_refused_call_is_told() -> None:
 
 
 async def test_a_name_that_nobody_knows_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def unknown(*_: object, **__: object) -> None:
+    def unknown(*_: object, **__: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", unknown)
+    monkeypatch.setattr("sources.resolve.socket.getaddrinfo", unknown)
     source = ModbusSource("PLC", settings(502, host="plc.invalid"), [])
     with pytest.raises(Unreachable, match="host name cannot be resolved: Name or service not known"):
         async with source.connect():
             pass
 
 
-async def test_a_call_that_nobody_answers_ends_at_the_timeout() -> None:
+async def test_names_whose_server_is_dead_take_no_thread_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+
+    def hang(*_: object, **__: object) -> list[object]:
+        release.wait()
+        return []
+
+    def resolving() -> list[str]:
+        return [thread.name for thread in threading.enumerate() if thread.name.startswith("resolver plc")]
+
+    # As many as one sees soon; the loop's own look-ups would wait in this executor's one thread.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    source = ModbusSource("PLC", settings(host="plc.example", timeout="100ms"), [])
+    try:
+        for _ in range(2):
+            with pytest.raises(Unreachable, match=r"the host name is not resolved within 0\.1 s"):
+                async with source.connect():
+                    pass
+        assert resolving() == ["resolver plc.example"], "it is asked once and waited for"
+        async with asyncio.timeout(20):
+            await asyncio.to_thread(int)
+    finally:
+        monkeypatch.undo()
+        release.set()
+    await until(lambda: not resolving())
+
+
+@contextmanager
+def nobody_accepts() -> Iterator[int]:
+    """A port at which calls are not answered."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
         address = listener.getsockname()
-        queued = [socket.socket() for _ in range(3)]  # nobody accepts, so the next call waits
+        queued = [socket.socket() for _ in range(3)]  # the next call waits
         try:
             for one in queued:
                 one.setblocking(False)
                 one.connect_ex(address)
-            source = ModbusSource("PLC", settings(address[1], timeout="100ms"), [])
-            with pytest.raises(Unreachable, match=r"within 0\.1 s"):
-                async with source.connect():
-                    pass
+            yield address[1]
         finally:
             for one in queued:
                 one.close()
+
+
+async def test_each_address_of_a_name_is_called_in_its_share_of_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with modbus_peer() as peer:
+        with nobody_accepts() as silent:
+            ports = [free_port(), silent, peer.port]
+            found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in ports]
+            monkeypatch.setattr("sources.resolve.socket.getaddrinfo", lambda *_, **__: found)
+            its = tag("holding:1")
+            source = ModbusSource("PLC", settings(host="plc.example", timeout="2s"), [its])
+            async with scanning(source) as scan:
+                await scan.good(its)
+            found[1:] = []
+            with pytest.raises(Unreachable, match=r"^connection refused$"):
+                async with source.connect():
+                    pass
+
+
+async def test_a_call_that_nobody_answers_ends_at_the_timeout() -> None:
+    with nobody_accepts() as port:
+        source = ModbusSource("PLC", settings(port, timeout="100ms"), [])
+        with pytest.raises(Unreachable, match=r"within 0\.1 s"):
+            async with source.connect():
+                pass
 
 
 async def test_one_lost_reply_marks_its_block_and_the_next_heals_it() -> None:
@@ -389,6 +446,74 @@ async def test_a_missing_point_is_tried_again_and_taken_back() -> None:
             assert scan.listener.value(tags[5]) == 55
             await until(lambda: scan.listener.batches[-1].tags == tuple(tags))  # one request again
             assert source.statistics["fast"].blocks == 1
+
+
+async def test_missing_points_that_come_back_together_are_planned_together(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    plans = 0
+
+    def counted(*given: Any) -> list[Block]:
+        nonlocal plans
+        plans += 1
+        return plan(*given)
+
+    async with modbus_peer() as peer:
+        peer.illegal = set(range(0, 200, 2))
+        tags = [tag(f"holding:{address}", scan=NORMAL) for address in range(200)]
+        source = ModbusSource("PLC", settings(peer.port, pipeline=4), tags, retry_missing=0.3)
+        async with scanning(source) as scan:
+            await until(lambda: len(source.bad_points()) == 100)
+            await scan.good(*tags[1::2])
+            monkeypatch.setattr("sources.modbus.scan.plan", counted)
+            with caplog.at_level(logging.INFO, "sources.modbus.scan"):
+                peer.illegal = set()
+                await until(lambda: source.statistics["normal"].blocks == 2)
+            assert 1 <= plans <= 20, "else one for each point"
+            await scan.good(*tags)
+            assert source.bad_points() == ()
+            told = [text for text in caplog.messages if text.endswith(" now")]
+            assert len(told) == plans
+            assert sum(text.count("holding:") for text in told) == 200, "each by its address and name"
+
+
+@pytest.mark.parametrize("spoilt", [honest, excepting(6)], ids=["answered", "busy"])
+async def test_a_block_planned_anew_while_it_is_searched_is_not_read_twice(spoilt: Spoil) -> None:
+    async with modbus_peer() as peer:
+        peer.illegal = {20}
+        tags = [tag(f"holding:{address}") for address in (10, 11, 12, 20)]
+        source = ModbusSource(
+            "PLC", settings(peer.port, pipeline=2, timeout=PATIENT), tags, retry_missing=0.2
+        )
+        held: list[bytes | None] = []
+
+        def hold(request: bytes, reply: bytes) -> bytes | None:
+            if request[7:] == bytes((3, 0, 10, 0, 1)) and not held:
+                held.append(spoilt(request, reply))
+                return None
+            return reply
+
+        def read() -> list[str]:
+            return sorted(its.name for block in source._device.blocks for its in block.tags)
+
+        async with scanning(source) as scan:
+            await scan.good(*tags[:3])
+            await scan.bad(BAD_CONFIGURATION_ERROR, tags[3])
+            peer.spoil, peer.illegal = hold, {12, 20}
+            await until(lambda: held, what="the search")
+            peer.illegal = {12}
+            await until(lambda: "holding:20" in read(), what="the point that came back")
+            (connection,) = peer.connections
+            assert held[0] is not None
+            connection.transport.write(held[0])
+            await until(lambda: source.bad_points() == ("holding:12",))
+            await scan.good(*tags[:2], tags[3])
+            peer.requests.clear()
+            one, other = bytes((3, 0, 10, 0, 2)), bytes((3, 0, 20, 0, 1))
+            await until(lambda: peer.requests.count(other) > 12)
+            assert peer.requests.count(one) < peer.requests.count(other) + 4
+            assert source.statistics["fast"].blocks == len(source._device.blocks) == 2
+            assert not scan.listener.saw(tags[0], BAD_RESOURCE_UNAVAILABLE)
 
 
 async def test_a_gap_the_device_does_not_have_is_read_around() -> None:

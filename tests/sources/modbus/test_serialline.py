@@ -151,6 +151,44 @@ async def test_a_late_reply_of_the_same_look_is_not_the_next_one_s() -> None:
                     assert list(batch.values) == [1000 + its.address.start]
 
 
+@pytest.mark.parametrize(
+    ("stall", "noise"),
+    [
+        pytest.param(0.7, b"", id="longer than twice the timeout"),
+        pytest.param(0.1, b"\x01\x55\0\x13\x37\0", id="noise before a reply that still comes"),
+    ],
+)
+async def test_one_disturbance_shifts_no_later_value(stall: float, noise: bytes) -> None:
+    async with rtu() as (device, where):
+        tags = [tag(f"holding:{address}", scan=NORMAL) for address in (100, 400, 700)]
+        loop = asyncio.get_running_loop()
+        busy_until, disturbed = 0.0, False
+
+        def in_turn(_request: bytes, reply: bytes) -> None:
+            """One after the other, as a device does it."""
+            nonlocal busy_until, disturbed
+            busy_until = max(loop.time(), busy_until) + 0.02
+            if disturbed:
+                disturbed, busy_until = False, busy_until + stall
+                device.send(noise)
+            loop.call_at(busy_until, device.send, reply)
+
+        device.spoil = in_turn
+        async with scanning(ModbusSource("PLC", where, tags)) as scan:
+            await scan.good(*tags)
+            count, disturbed = len(scan.listener.batches), True
+            await until(partial(_failed_since, scan.listener, count), every=0.005)
+            healed = len(scan.listener.batches)
+            await until(lambda: len(scan.listener.batches) > healed + 9)
+            for batch in scan.listener.batches:
+                if batch.values is not None:
+                    (its,) = batch.tags
+                    assert list(batch.values) == [1000 + its.address.start]
+            assert {
+                its for batch in scan.listener.batches[healed:] if batch.values for its in batch.tags
+            } == set(tags), "and they are read again"
+
+
 async def test_a_unit_that_is_late_holds_no_other_back() -> None:
     async with rtu(timeout="1500ms") as (device, where):
         one, other = tag("holding:1", scan=SLOW), tag("holding:2")

@@ -194,7 +194,6 @@ async def test_without_fc_22_a_register_that_cannot_be_read_is_not_written(
         (8, BAD_DEVICE_FAILURE),
         (9, BAD_UNEXPECTED_ERROR),
         (10, BAD_NO_COMMUNICATION),
-        (11, BAD_TIMEOUT),
     ],
 )
 async def test_an_exception_is_the_answer_to_a_write(code: int, quality: Quality) -> None:
@@ -204,6 +203,21 @@ async def test_an_exception_is_the_answer_to_a_write(code: int, quality: Quality
         async with ModbusSource("PLC", settings(peer.port), [its]).connect() as session:
             assert await session.write([(its, 1.0)]) == [quality]
         assert len(peer.requests) == 1
+
+
+@pytest.mark.parametrize("address", ["coil:9", "holding:9", "holding:9.3"])
+async def test_a_unit_that_does_not_answer_its_gateway_may_have_carried_out_a_write(address: str) -> None:
+    async with modbus_peer() as peer:
+        its = _writable(address)
+        peer.spoil = excepting(11)
+        async with ModbusSource("PLC", settings(peer.port), [its]).connect() as session:
+            with pytest.raises(ConnectionLost, match=r"exception 11 .* may have been carried out") as caught:
+                await session.write([(its, 1 if address == "holding:9" else True)])
+            assert caught.value.quality == BAD_TIMEOUT
+            assert len(peer.requests) == 1
+            peer.spoil = honest
+            assert await session.write([(its, 1 if address == "holding:9" else True)]) == [GOOD]
+        assert peer.accepted == 1, "the connection to the gateway stands"
 
 
 async def test_what_cannot_be_meant_is_not_sent() -> None:

@@ -1,7 +1,8 @@
 """Host names looked up, one look at a time for each source.
 
 A resolver that hangs holds a thread for as long as it likes. It gets one of its own, so
-that it takes nothing from others, and whoever dials again waits for the same look.
+that it takes nothing from others (the loop's own look-ups share a few threads with logins
+and files), and whoever dials again waits for the same look.
 """
 
 from __future__ import annotations
@@ -13,8 +14,7 @@ import threading
 from contextlib import suppress
 from typing import Any, TypeAlias
 
-from sources.ethernetip.failures import Broken
-from sources.quality import BAD_CONNECTION_CLOSED
+from sources.errors import Unreachable
 
 Endpoint: TypeAlias = tuple[int, Any]
 """An address family, and an address of it as sockets take it."""
@@ -29,7 +29,7 @@ class Resolver:
         self._looking: asyncio.Future[list[Endpoint]] | None = None
 
     async def resolve(self) -> list[Endpoint]:
-        """Where to dial, best first. Raises Broken where the name leads nowhere."""
+        """Where to dial, best first. Raises Unreachable where the name leads nowhere."""
         try:
             literal = ipaddress.ip_address(self._host)
         except ValueError:
@@ -50,7 +50,7 @@ class Resolver:
             return await asyncio.shield(looking)
         except OSError as error:
             words = error.strerror or str(error)
-            raise Broken(f"the host name cannot be resolved: {words}", BAD_CONNECTION_CLOSED) from None
+            raise Unreachable(f"the host name cannot be resolved: {words}") from None
 
     def _looked(self, looking: asyncio.Future[list[Endpoint]]) -> None:
         if self._looking is looking:
