@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import secrets
+import socket
 import struct
 from typing import Any, Final, cast
 
@@ -25,6 +26,7 @@ from sources.opcua.stack import (
     decode,
     encode,
     status_name,
+    text,
     ua,
 )
 from sources.quality import BAD_COMMUNICATION_ERROR, BAD_CONNECTION_CLOSED, BAD_TIMEOUT, Quality
@@ -40,6 +42,8 @@ LIFETIME: Final = 600_000
 """Milliseconds a security token is asked for."""
 _LARGE: Final = 8_192
 """Bytes of an answer that the loop does not decode itself."""
+_LONGEST_HINT: Final = 0xFFFFFFFF
+"""Milliseconds a TimeoutHint can tell, however long a keep-alive the device grants."""
 _HEADER: Final = 8
 _FAULT: Final = 397
 """The id of a ServiceFault's encoding."""
@@ -233,7 +237,7 @@ class Channel(asyncio.Protocol):
             header.AuthenticationToken = self.token
         self._request_id += 1
         header.RequestHandle = self._request_id & 0xFFFFFFFF
-        header.TimeoutHint = int(timeout * 1000)
+        header.TimeoutHint = min(int(timeout * 1000), _LONGEST_HINT)
         body = encode(request)
         if self._max_request and len(body) > self._max_request:
             raise ServiceError(_service(request), 0x80B80000)  # BadRequestTooLarge
@@ -311,7 +315,7 @@ class Channel(asyncio.Protocol):
         if kind == b"ERR":
             error = decode(ua.ErrorMessage, data, _HEADER)
             self._end(
-                f"the device ended the connection: {status_name(int(error.Error.value))} {error.Reason or ''}"
+                f"the device ended the connection: {status_name(int(error.Error.value))} {text(error.Reason)}"
             )
             return
         buffer = Buffer(data)
@@ -393,6 +397,8 @@ def _forget(future: asyncio.Future[bytes]) -> None:
 
 
 def _os_text(error: OSError) -> str:
+    if isinstance(error, socket.gaierror):
+        return f"the host name cannot be resolved: {error.strerror}"
     numbers = [error.errno] if error.errno else [int(n) for n in re.findall(r"\[Errno (\d+)\]", str(error))]
     texts = dict.fromkeys(os.strerror(n).lower() for n in numbers if n and n > 0)
     return ", ".join(texts) or error.strerror or str(error) or type(error).__name__
