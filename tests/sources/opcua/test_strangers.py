@@ -56,6 +56,7 @@ def error(code: int, reason: bytes) -> bytes:
         ((b"HTTP/1.1 400 Bad Request\r\n\r\n",), False, "cannot be read"),
         ((b"ACKF\xff\xff\xff\xff",), False, "cannot be read: a chunk of 4294967295 bytes"),
         ((error(0x80830000, b"no such endpoint"),), False, "BadTcpEndpointUrlInvalid no such endpoint"),
+        ((error(0x80830000, b"no \xff such"),), False, "BadTcpEndpointUrlInvalid no \ufffd such"),
         ((acknowledge(),), False, "within 0.5 s"),
         ((acknowledge(), b"OPNF\x20\x00\x00\x00" + b"\x00" * 24), False, "cannot be read"),
         ((acknowledge(), b"MSGF\x20\x00\x00\x00" + b"\xff" * 24), False, "cannot be read"),

@@ -67,6 +67,7 @@ class OpcUaCase(DriverCase):
     framing: ClassVar[Framing] = Framing(8, lambda header: int.from_bytes(header[4:8], "little"))
     refused = BAD_DEVICE_FAILURE
     cycles = 200
+    """Each is two connections: one asks for the endpoints."""
 
     def plc(self, base: int = 0) -> OpcUaPlc:
         """See DriverCase."""

@@ -106,10 +106,11 @@ async def _serve(spec: Path, port: int) -> None:
             writer.write(json.dumps(answer).encode() + b"\n")
         writer.close()
 
-    async with server, await asyncio.start_server(control, "127.0.0.1", 0) as its:
+    listening = await asyncio.start_server(control, "127.0.0.1", 0)
+    async with server, listening as its, asyncio.TaskGroup() as group:
         at, there = server.bserver.port, its.sockets[0].getsockname()[1]
         print(f"ready opcua 127.0.0.1:{at} control 127.0.0.1:{there}", flush=True)  # noqa: T201
-        moving = asyncio.create_task(nodes.move())
+        moving = group.create_task(nodes.move())
         await asyncio.to_thread(sys.stdin.read)
         moving.cancel()
 
