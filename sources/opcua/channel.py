@@ -13,6 +13,7 @@ import re
 import secrets
 import socket
 import struct
+from functools import cache
 from typing import Any, Final, cast
 
 from sources.errors import ConnectionLost, Refused, Unreachable
@@ -208,6 +209,11 @@ class Channel(asyncio.Protocol):
                 f"no answer to {_service(request)} within {patience:g} s", BAD_TIMEOUT
             ) from None
         check_fault(_service(request), body)
+        if not body.startswith(_answer_type(type(request))):
+            # Some servers answer what was asked on the connection before.
+            raise ConnectionLost(
+                f"the answer to {_service(request)} is of another kind", BAD_COMMUNICATION_ERROR
+            )
         return body
 
     @staticmethod
@@ -389,6 +395,14 @@ def unprotected() -> Any:
 
 def _service(request: Any) -> str:
     return type(request).__name__.removesuffix("Request")
+
+
+@cache
+def _answer_type(request: type) -> bytes:
+    """How the answers to requests of this kind begin."""
+    answer = getattr(ua, request.__name__.removesuffix("Request") + "Response")
+    encoded: bytes = binary.nodeid_to_binary(answer().TypeId)
+    return encoded
 
 
 def _forget(future: asyncio.Future[bytes]) -> None:
