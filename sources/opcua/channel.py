@@ -209,7 +209,7 @@ class Channel(asyncio.Protocol):
                 f"no answer to {_service(request)} within {patience:g} s", BAD_TIMEOUT
             ) from None
         check_fault(_service(request), body)
-        if not body.startswith(_answer_type(type(request))):
+        if not body.startswith(_answer_type(_service(request))):
             # Some servers answer what was asked on the connection before.
             raise ConnectionLost(
                 f"the answer to {_service(request)} is of another kind", BAD_COMMUNICATION_ERROR
@@ -398,9 +398,9 @@ def _service(request: Any) -> str:
 
 
 @cache
-def _answer_type(request: type) -> bytes:
-    """How the answers to requests of this kind begin."""
-    answer = getattr(ua, request.__name__.removesuffix("Request") + "Response")
+def _answer_type(service: str) -> bytes:
+    """How the answers of a service begin: with the id of their encoding."""
+    answer = getattr(ua, f"{service}Response")
     encoded: bytes = binary.nodeid_to_binary(answer().TypeId)
     return encoded
 

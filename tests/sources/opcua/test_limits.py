@@ -20,6 +20,7 @@ import server.opcua.subscriptions.item_services as creating
 from server.opcua.space import capabilities
 from server.opcua.subscriptions import services
 from server.opcua.subscriptions.services import SubscriptionServices
+from server.opcua.subscriptions.settings import revise
 from sources.errors import ConnectionLost
 from sources.quality import GOOD
 from sources.tag import ValueType
@@ -68,9 +69,8 @@ async def test_a_server_may_grant_keepalives_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Longer than the hint of a request can tell, that is."""
-    revised = services.revise
     monkeypatch.setattr(
-        services, "revise", lambda *a, **k: revised(*a, **k)._replace(keep_alive_count=0xFFFFFFFF)
+        services, "revise", lambda *a, **k: revise(*a, **k)._replace(keep_alive_count=0xFFFFFFFF)
     )
     speed = named("Speed")
     with serving(tmp_path, allow_none=True, anonymous=True) as there:
@@ -79,7 +79,7 @@ async def test_a_server_may_grant_keepalives_for_ever(
             await its.good(speed)
 
 
-@pytest.mark.parametrize("interval", [math.nan, math.inf, 0.0, -1000.0])
+@pytest.mark.parametrize("interval", [math.nan, 0.0])
 async def test_a_server_that_grants_no_time_at_all_is_not_believed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interval: float
 ) -> None:

@@ -68,6 +68,8 @@ class OpcUaCase(DriverCase):
     refused = BAD_DEVICE_FAILURE
     cycles = 200
     """Each is two connections: one asks for the endpoints."""
+    restarts = 1
+    """The server takes seconds to start."""
 
     def plc(self, base: int = 0) -> OpcUaPlc:
         """See DriverCase."""

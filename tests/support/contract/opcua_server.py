@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import itertools
 import json
 import logging
@@ -92,6 +93,8 @@ def _transfer_whole(server: Any) -> None:
 
 
 async def _serve(spec: Path, port: int) -> None:
+    # Nothing of what is made now is rubbish, and to look through it takes half of the start.
+    gc.disable()
     server: Any = Server()
     await server.init()
     server.set_endpoint(f"opc.tcp://127.0.0.1:{port}/")
@@ -99,6 +102,8 @@ async def _serve(spec: Path, port: int) -> None:
     _transfer_whole(server)
     nodes = Nodes(server)
     await nodes.fill(json.loads(spec.read_text(encoding="utf-8")))
+    gc.freeze()
+    gc.enable()
 
     async def control(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while line := await reader.readline():
