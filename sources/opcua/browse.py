@@ -11,7 +11,7 @@ from sources.opcua.address import UA_URI, OpcUaAddress, node_text, parse_address
 from sources.opcua.config import DownstreamSettings
 from sources.opcua.connection import Connection, chunks, connect
 from sources.opcua.security import Surroundings
-from sources.opcua.stack import local, status_name, ua
+from sources.opcua.stack import local, status_name, text, ua
 
 _BUILD_INFO: Final = {
     "product": 2261,
@@ -98,7 +98,7 @@ async def identify(connection: Connection) -> Identity:
         [(ua.NodeId(number), ua.AttributeIds.Value) for number in _BUILD_INFO.values()]
     )
     texts = {
-        name: data.Value.Value if data.Value is not None and isinstance(data.Value.Value, str) else ""
+        name: text(data.Value.Value) if data.Value is not None and isinstance(data.Value.Value, str) else ""
         for name, data in zip(_BUILD_INFO, values, strict=True)
     }
     return Identity(**texts, namespaces=connection.namespaces)
@@ -143,7 +143,7 @@ class _Walk:
                     if node is None or node in seen:
                         continue
                     seen.add(node)
-                    here = (*path, reference.BrowseName.Name or "")
+                    here = (*path, text(reference.BrowseName.Name))
                     waiting.append((node, here))
                     if reference.NodeClass == ua.NodeClass.Variable:
                         variables.append((node, here))
@@ -173,7 +173,7 @@ class _Walk:
                         built_in,
                         rank if isinstance(rank, int) else -1,
                         bool(isinstance(level, int) and level & 2),
-                        (getattr(description, "Text", "") or ""),
+                        text(getattr(description, "Text", "")),
                     )
                 )
 
@@ -185,8 +185,10 @@ class _Walk:
         if known is None:
             (name,) = await self._connection.read([(kind, ua.AttributeIds.BrowseName)])
             number = await self._connection.built_in(kind)
-            text = getattr(_value(name), "Name", "") or ""
-            known = self._types[kind] = (text, ua.VariantType(number).name if number else "")
+            known = self._types[kind] = (
+                text(getattr(_value(name), "Name", "")),
+                ua.VariantType(number).name if number else "",
+            )
         return known
 
     def address(self, node: Any) -> str:

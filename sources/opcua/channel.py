@@ -11,7 +11,9 @@ import logging
 import os
 import re
 import secrets
+import socket
 import struct
+from functools import cache
 from typing import Any, Final, cast
 
 from sources.errors import ConnectionLost, Refused, Unreachable
@@ -25,6 +27,7 @@ from sources.opcua.stack import (
     decode,
     encode,
     status_name,
+    text,
     ua,
 )
 from sources.quality import BAD_COMMUNICATION_ERROR, BAD_CONNECTION_CLOSED, BAD_TIMEOUT, Quality
@@ -40,6 +43,8 @@ LIFETIME: Final = 600_000
 """Milliseconds a security token is asked for."""
 _LARGE: Final = 8_192
 """Bytes of an answer that the loop does not decode itself."""
+_LONGEST_HINT: Final = 0xFFFFFFFF
+"""Milliseconds a TimeoutHint can tell, however long a keep-alive the device grants."""
 _HEADER: Final = 8
 _FAULT: Final = 397
 """The id of a ServiceFault's encoding."""
@@ -204,6 +209,11 @@ class Channel(asyncio.Protocol):
                 f"no answer to {_service(request)} within {patience:g} s", BAD_TIMEOUT
             ) from None
         check_fault(_service(request), body)
+        if not body.startswith(_answer_type(_service(request))):
+            # Some servers answer what was asked on the connection before.
+            raise ConnectionLost(
+                f"the answer to {_service(request)} is of another kind", BAD_COMMUNICATION_ERROR
+            )
         return body
 
     @staticmethod
@@ -233,7 +243,7 @@ class Channel(asyncio.Protocol):
             header.AuthenticationToken = self.token
         self._request_id += 1
         header.RequestHandle = self._request_id & 0xFFFFFFFF
-        header.TimeoutHint = int(timeout * 1000)
+        header.TimeoutHint = min(int(timeout * 1000), _LONGEST_HINT)
         body = encode(request)
         if self._max_request and len(body) > self._max_request:
             raise ServiceError(_service(request), 0x80B80000)  # BadRequestTooLarge
@@ -311,7 +321,7 @@ class Channel(asyncio.Protocol):
         if kind == b"ERR":
             error = decode(ua.ErrorMessage, data, _HEADER)
             self._end(
-                f"the device ended the connection: {status_name(int(error.Error.value))} {error.Reason or ''}"
+                f"the device ended the connection: {status_name(int(error.Error.value))} {text(error.Reason)}"
             )
             return
         buffer = Buffer(data)
@@ -387,12 +397,22 @@ def _service(request: Any) -> str:
     return type(request).__name__.removesuffix("Request")
 
 
+@cache
+def _answer_type(service: str) -> bytes:
+    """How the answers of a service begin: with the id of their encoding."""
+    answer = getattr(ua, f"{service}Response")
+    encoded: bytes = binary.nodeid_to_binary(answer().TypeId)
+    return encoded
+
+
 def _forget(future: asyncio.Future[bytes]) -> None:
     if not future.cancelled():
         future.exception()
 
 
 def _os_text(error: OSError) -> str:
+    if isinstance(error, socket.gaierror):
+        return f"the host name cannot be resolved: {error.strerror}"
     numbers = [error.errno] if error.errno else [int(n) for n in re.findall(r"\[Errno (\d+)\]", str(error))]
     texts = dict.fromkeys(os.strerror(n).lower() for n in numbers if n and n > 0)
     return ", ".join(texts) or error.strerror or str(error) or type(error).__name__

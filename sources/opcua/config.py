@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from sources.errors import AddressError
 from sources.opcua.address import OpcUaAddress, parse_address
-from sources.settings import Duration, SecretReference, SettingsModel
+from sources.settings import Duration, SecretReference, SettingsModel, parse_host
 from sources.spec import TagSpec
 from sources.tag import Tag, ValueType
 
@@ -24,8 +24,9 @@ def _url(value: str) -> str:
         port = parts.port
     except ValueError:
         port = -1
-    if parts.scheme != "opc.tcp" or not parts.hostname or port == -1 or parts.username is not None:
+    if parts.scheme != "opc.tcp" or not parts.netloc or port == -1 or parts.username is not None:
         raise ValueError(f"{value!r} is no address of an OPC UA server; write opc.tcp://10.20.1.30:4840/path")
+    parse_host(parts.hostname or "")
     return value
 
 

@@ -18,7 +18,7 @@ from sources.opcua.address import NodeAddress, PathAddress, Step
 from sources.opcua.channel import Channel, ServiceError
 from sources.opcua.config import DownstreamSettings
 from sources.opcua.security import Surroundings, Way, choose, user_token
-from sources.opcua.stack import NONE, local, status_name, ua
+from sources.opcua.stack import NONE, local, status_name, text, ua
 from sources.quality import BAD_COMMUNICATION_ERROR
 
 log = logging.getLogger(__name__)
@@ -153,8 +153,8 @@ class Connection:
         names = _value(found[0])
         if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
             raise ConnectionLost("the server has no readable NamespaceArray", BAD_COMMUNICATION_ERROR)
-        self.namespaces = tuple(names)
-        self._indexes = {uri: index for index, uri in enumerate(names)}
+        self.namespaces = tuple(map(text, names))
+        self._indexes = {uri: index for index, uri in enumerate(self.namespaces)}
         self.start_time = _value(found[1])
         self.limits.read = self._limit(found[2])
         others = await self._read([(ua.NodeId(n), ua.AttributeIds.Value) for n in _LIMITS.values()])

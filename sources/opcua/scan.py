@@ -53,6 +53,7 @@ _MAX_MISSED: Final = 1000
 _GOOD_TRANSFERRED: Final = 0x002D0000
 _NO_SUBSCRIPTION, _TOO_MANY_PUBLISHES, _TIMEOUT = 0x80790000, 0x80780000, 0x800A0000
 _TOO_MANY_ITEMS: Final = 0x80DB0000
+_NO_MESSAGE: Final = 0x807B0000
 _NOT_THERE: Final = frozenset({"BadNodeIdUnknown", "BadNodeIdInvalid", "BadAttributeIdInvalid"})
 _FILTER: Final = frozenset(
     {
@@ -206,6 +207,9 @@ class Scan:
                 message = wire.republished(await self._connection.channel.answer_to(request))
                 if is_bad(message.result):
                     raise ServiceError("Republish", message.result)  # noqa: TRY301
+                if message.sequence != number:
+                    # Not every server says that it has the message no longer.
+                    raise ServiceError("Republish", _NO_MESSAGE)  # noqa: TRY301
                 self._message(subscription, message)
             except ServiceError as error:
                 self._device.lost_messages += 1
@@ -485,6 +489,8 @@ class Scan:
         request.Parameters.Priority = 0
         made = (await self._connection.ask(request, ua.CreateSubscriptionResponse)).Parameters
         interval = made.RevisedPublishingInterval / 1000
+        if not 0 < interval < math.inf:
+            raise ConnectionLost(f"a publishing interval of {interval:g} s", BAD_COMMUNICATION_ERROR)
         if scan is not None and interval > 1.1 * period:
             log.warning(
                 "%s: the device reports the scan class %s every %g s, not every %g s",

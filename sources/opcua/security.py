@@ -22,7 +22,7 @@ from certs.validate import Usage, validate
 from sources.errors import Refused, Unreachable
 from sources.opcua.channel import Channel, ServiceError, unprotected
 from sources.opcua.config import DownstreamSettings
-from sources.opcua.stack import NONE_URI, POLICIES, encrypt_asymmetric, ua
+from sources.opcua.stack import NONE_URI, POLICIES, encrypt_asymmetric, text, ua
 from sources.settings import SecretError, read_secret
 
 _POLICY: Final = "http://opcfoundation.org/UA/SecurityPolicy#"
@@ -117,7 +117,7 @@ async def _endpoints(settings: DownstreamSettings) -> list[Any]:
 
 def _offered(endpoints: list[Any]) -> str:
     names = {
-        f"{e.SecurityPolicyUri.removeprefix(_POLICY)} {e.SecurityMode.name.rstrip('_')}"
+        f"{text(e.SecurityPolicyUri).removeprefix(_POLICY)} {e.SecurityMode.name.rstrip('_')}"
         for e in endpoints
         if e.SecurityPolicyUri
     }

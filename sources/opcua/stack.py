@@ -54,6 +54,11 @@ def decode_variant(data: bytes) -> Any:
     return binary.variant_from_binary(Buffer(data))
 
 
+def text(received: str | None) -> str:
+    """A text of the device's as it can be shown: the stack keeps bytes that are no UTF-8 as surrogates."""
+    return (received or "").encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def local(target: Any) -> Any | None:
     """The NodeId of an ExpandedNodeId; None for a node of another server."""
     if getattr(target, "ServerIndex", 0) or getattr(target, "NamespaceUri", None):

@@ -9,9 +9,14 @@ import pytest
 from support.contract.case import DriverCase, Running
 from support.contract.logix import LogixCase
 from support.contract.modbus import ModbusCase
+from support.contract.opcua import OpcUaCase
 from support.contract.plc import Plc
 
-CASES: Final[dict[str, DriverCase]] = {"modbus": ModbusCase(), "logix": LogixCase()}
+CASES: Final[dict[str, DriverCase]] = {
+    "modbus": ModbusCase(),
+    "logix": LogixCase(),
+    "opcua": OpcUaCase(),
+}
 VARIANTS: Final[dict[str, DriverCase]] = {"pipelined": ModbusCase(pipeline=4, connections=2)}
 """Other ways to use a driver, for what becomes of replies."""
 

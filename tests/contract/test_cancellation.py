@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from support.contract.cancel import MOST, Moment, interrupt, stop_after
+from support.contract.cancel import MOST, Moment, interrupt, stop_after, stop_when
 from support.contract.case import DriverCase
 from support.contract.census import Census, settled
 from support.contract.live import Truth
@@ -33,7 +33,11 @@ async def test_scanning(case: DriverCase, plc: Plc) -> None:
             await stop_after(lambda its=session: its.scan(truth), turns)  # type: ignore[misc]
             await settled(inside)
         await settled(before)
-    assert truth.good > 0
+    async with source.connect() as session:
+        inside = Census.now()
+        await stop_when(lambda: session.scan(truth), lambda: truth.good > 0)
+        await settled(inside)
+    await settled(before)
     assert truth.wrong == []
 
 

@@ -164,9 +164,8 @@ async def test_a_slow_device_is_only_slow(case: DriverCase, plc: Plc) -> None:
         lambda _: spoils.late(0.4),
         lambda _: spoils.cut(0.5),
         lambda case: lambda frame: (case.shorten(frame) if case.carries_values(frame) else frame,),
-        lambda _: spoils.garbage(3, instead=False),
     ],
-    ids=["late", "cut", "short", "garbage"],
+    ids=["late", "cut", "short"],
 )
 async def test_a_neighbour_does_not_notice(
     case: DriverCase, plc: Plc, how: Callable[[DriverCase], Spoil]

@@ -83,6 +83,7 @@ def test_what_cannot_be_meant_is_refused_with_advice(text: str, advice: str) -> 
         ({"url": "http://10.20.1.30"}, "no address of an OPC UA server"),
         ({"url": "opc.tcp://"}, "no address of an OPC UA server"),
         ({"url": "opc.tcp://a:b"}, "no address of an OPC UA server"),
+        ({"url": "opc.tcp://two..dots.example:4840"}, "no host name or IP address"),
         ({"user": "anna"}, "needs a password"),
         ({"password": "env:P"}, "needs its user"),
         ({"security": "none", "policy": "Basic256Sha256"}, "none has no policy"),

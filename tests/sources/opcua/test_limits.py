@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
+import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.downstream import SAFE, named, protected, source
 from support.net import until
 from support.opcua import serving
-from support.scanning import scanning
+from support.scanning import Listener, scanning
 
 import server.opcua.services.paths as translating
 import server.opcua.services.read as reading
 import server.opcua.subscriptions.item_services as creating
 from server.opcua.space import capabilities
+from server.opcua.subscriptions import services
+from server.opcua.subscriptions.services import SubscriptionServices
+from server.opcua.subscriptions.settings import revise
+from sources.errors import ConnectionLost
 from sources.quality import GOOD
 from sources.tag import ValueType
 
@@ -55,6 +63,39 @@ async def test_what_one_subscription_has_no_room_for_goes_into_another(
         async with scanning(device) as its:
             await its.good(*tags)
             assert [block.points for block in device.plan()] == [2, 2]
+
+
+async def test_a_server_may_grant_keepalives_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Longer than the hint of a request can tell, that is."""
+    monkeypatch.setattr(
+        services, "revise", lambda *a, **k: revise(*a, **k)._replace(keep_alive_count=0xFFFFFFFF)
+    )
+    speed = named("Speed")
+    with serving(tmp_path, allow_none=True, anonymous=True) as there:
+        there.feed("Speed", 7)
+        async with scanning(source(there, [speed])) as its:
+            await its.good(speed)
+
+
+@pytest.mark.parametrize("interval", [math.nan, 0.0])
+async def test_a_server_that_grants_no_time_at_all_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interval: float
+) -> None:
+    make = SubscriptionServices.create
+
+    def create(its: SubscriptionServices, session: Any, request: Any) -> Any:
+        made = make(its, session, request)
+        assert isinstance(made, bytes)
+        return made[:4] + struct.pack("<d", interval) + made[12:]
+
+    monkeypatch.setattr(SubscriptionServices, "create", create)
+    with serving(tmp_path, allow_none=True, anonymous=True) as there:
+        async with source(there, [named("Speed")]).connect() as session:
+            with pytest.raises(ConnectionLost, match="a publishing interval of"):
+                async with asyncio.timeout(30):
+                    await session.scan(Listener())
 
 
 async def test_the_key_of_the_channel_is_renewed_and_values_go_on(tmp_path: Path) -> None:

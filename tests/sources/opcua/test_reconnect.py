@@ -14,6 +14,7 @@ from support.opcua import Running, serving
 from support.proxy import proxy_to
 from support.scanning import Listener, scanning
 
+from server.opcua.subscriptions.services import SubscriptionServices
 from server.opcua.subscriptions.subscription import Subscription
 from sources.errors import ConnectionLost, Unreachable
 from sources.opcua.config import OpcUaTag
@@ -153,6 +154,31 @@ async def test_messages_that_never_arrived_are_asked_for_again(there: Running, t
             assert device.device.transferred == 1
             assert device.device.republished >= 1
             assert list(dict.fromkeys(seen(its.listener))) == [2.0, 3.0]
+
+
+async def test_an_empty_message_is_none_that_was_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What some servers answer for a message they have no longer; their values are asked for."""
+    monkeypatch.setattr(SubscriptionServices, "republish", lambda *_: bytes(16))
+    monkeypatch.setattr(Subscription, "resend", lambda _: None)
+    speed = named("Speed")
+    with serving(tmp_path / "there", anonymous=True) as there:
+        there.feed("Speed", 1.0)
+        async with proxy_to(there.port) as proxy:
+            device = protected_source(there, proxy.port, tmp_path, [speed], timeout="1s", lifetime="1min")
+
+            async def until_swallowed(first: Listener) -> None:
+                await until(lambda: 1.0 in seen(first))
+                proxy.delay = 3600.0
+                there.feed("Speed", 2.0)
+
+            assert await lost_after(device, until_swallowed) == BAD_TIMEOUT
+            proxy.delay = 0.0
+            async with scanning(device) as its:
+                await until(lambda: 2.0 in seen(its.listener))
+                assert device.device.transferred == 1
+                assert device.device.lost_messages == device.device.republished >= 1
 
 
 async def test_a_server_that_was_restarted_is_subscribed_to_anew(

@@ -6,11 +6,16 @@ import asyncio
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
+from support.contract.opcua import OpcUaCase
+from support.contract.proxy import frame_proxy
 from support.downstream import named, source
+from support.net import until
+from support.opcua import serving
 
-from sources.errors import Unreachable
+from sources.errors import ConnectionLost, Unreachable
 
 
 @asynccontextmanager
@@ -56,6 +61,7 @@ def error(code: int, reason: bytes) -> bytes:
         ((b"HTTP/1.1 400 Bad Request\r\n\r\n",), False, "cannot be read"),
         ((b"ACKF\xff\xff\xff\xff",), False, "cannot be read: a chunk of 4294967295 bytes"),
         ((error(0x80830000, b"no such endpoint"),), False, "BadTcpEndpointUrlInvalid no such endpoint"),
+        ((error(0x80830000, b"no \xff such"),), False, "BadTcpEndpointUrlInvalid no \ufffd such"),
         ((acknowledge(),), False, "within 0.5 s"),
         ((acknowledge(), b"OPNF\x20\x00\x00\x00" + b"\x00" * 24), False, "cannot be read"),
         ((acknowledge(), b"MSGF\x20\x00\x00\x00" + b"\xff" * 24), False, "cannot be read"),
@@ -68,6 +74,20 @@ async def test_it_is_unreachable_and_says_why(answers: tuple[bytes, ...], hangs_
             async with device.connect():
                 pass
     assert told in str(found.value)
+
+
+async def test_an_answer_of_another_kind_is_none(tmp_path: Path) -> None:
+    speed = named("Speed")
+    read, write = bytes.fromhex("01007a02"), bytes.fromhex("0100a402")
+    with serving(tmp_path, allow_none=True, anonymous=True) as there:
+        there.feed("Speed", 7.0)
+        async with frame_proxy(lambda: there.port, OpcUaCase.framing) as between:
+            async with source(between.port, [speed]).connect() as session:
+                assert (await session.read([speed])).values == (7.0,)
+                between.spoil = lambda frame: (frame.replace(read, write),)
+                with pytest.raises(ConnectionLost, match="the answer to Read is of another kind"):
+                    await session.read([speed])
+            await until(lambda: between.open == 0)
 
 
 async def test_to_be_cancelled_while_dialling_leaves_nothing() -> None:

@@ -7,6 +7,8 @@ import enum
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Final
 
+from support.net import until
+
 MOST: Final = 400
 
 
@@ -63,10 +65,23 @@ async def stop_after(make: Callable[[], Coroutine[Any, Any, Any]], turns: int) -
     task = asyncio.create_task(make())
     for _ in range(turns):
         await asyncio.sleep(0)
+    await _stop(task, f"after {turns} turns")
+
+
+async def stop_when(make: Callable[[], Coroutine[Any, Any, Any]], reached: Callable[[], bool]) -> None:
+    """As `stop_after`, at a moment that comes however many turns it takes."""
+    task = asyncio.create_task(make())
+    try:
+        await until(reached, every=0.005)
+    finally:
+        await _stop(task, "at last")
+
+
+async def _stop(task: asyncio.Task[Any], when: str) -> None:
     task.cancel()
     done, _ = await asyncio.wait((task,), timeout=30)
-    assert done, f"cancelled after {turns} turns, it still runs after 30 s"
-    assert task.cancelled(), f"cancelled after {turns} turns, it ended otherwise: {task}"
+    assert done, f"cancelled {when}, it still runs after 30 s"
+    assert task.cancelled(), f"cancelled {when}, it ended otherwise: {task}"
 
 
 async def interrupt(make: Callable[[], Coroutine[Any, Any, Any]], at: int, moment: Moment) -> bool:

@@ -31,6 +31,9 @@ class DriverCase(ABC):
     cycles: ClassVar[int] = 1000
     """So many connections, one after the other, must leave nothing."""
 
+    restarts: ClassVar[int] = 2
+    """So often a device is restarted in a row."""
+
     @abstractmethod
     def plc(self, base: int = 0) -> Plc:
         """A device, not started yet."""

@@ -75,7 +75,10 @@ class Live:
         self.truth = Truth(plc)
         self.names: Sequence[str] = [tag.name for tag in source.tags if tag.name in plc.names]
         # A device that is away is dialled again at once, and its values are of no use soon.
-        self.supervisor = Supervisor(source, self.truth, delays=lambda: itertools.repeat(_SOON))
+        # So is one whose spoiled reply reads as a refusal.
+        self.supervisor = Supervisor(
+            source, self.truth, delays=lambda: itertools.repeat(_SOON), refused_delay=_SOON
+        )
 
     @property
     def qualities(self) -> set[str]:
