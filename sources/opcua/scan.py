@@ -95,10 +95,11 @@ class Scan:
             self._next_check()
             while True:
                 self._publish()
-                done, _ = await asyncio.wait(
+                await asyncio.wait(
                     self._publishes, timeout=self._patience(), return_when=asyncio.FIRST_COMPLETED
                 )
-                for future in done:
+                # In the order they were asked in, which is that of their answers; a set has none.
+                for future in [its for its in self._publishes if its.done()]:
                     del self._publishes[future]
                     await self._take(future.result())
                 await self._look_after()
