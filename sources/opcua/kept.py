@@ -45,7 +45,7 @@ class Subscription:
     mute: bool = False
     """Whether nothing has come of it since it was taken over, not even that nothing changed."""
     unheard: set[int] = field(default_factory=set)
-    """Places of which nothing has come since it was taken over from a lost connection."""
+    """Places of which nothing has come since it was taken over, or since a message of it was lost."""
     odd: set[int] = field(default_factory=set)
     """Places whose values do not fit their tags; told once."""
 

@@ -176,6 +176,9 @@ class Scan:
             if _behind(answer.sequence, expected):
                 return  # known already
             await self._fetch(subscription, answer.sequence)
+        elif answer.sequence > expected:  # the first there was never came
+            self._lost(subscription)
+            subscription.sequence = answer.sequence - 1
         if answer.notifications:
             self._message(subscription, answer)
         else:
@@ -216,9 +219,21 @@ class Scan:
                     number,
                     error,
                 )
+                self._lost(subscription)
                 subscription.sequence = number
             number = _following(number)
+        if number != until:
+            more = (until - number) % _SUBSCRIPTION_NEVER
+            self._device.lost_messages += more
+            log.warning("%s: %d more messages of a subscription are lost", self._device.name, more)
+            self._lost(subscription)
         subscription.sequence = until - 1 or 0xFFFFFFFF
+
+    def _lost(self, subscription: Subscription) -> None:
+        """A message will never come. What it may have told of is asked for, for it is not told again."""
+        if subscription.scan is None:
+            self._changed("a message of what has changed there is lost")
+        subscription.unheard = set(range(len(subscription.tags or subscription.watched)))
 
     def _message(self, subscription: Subscription, message: wire.Publish) -> None:
         """Take a NotificationMessage in."""
@@ -287,12 +302,12 @@ class Scan:
                 self._report(subscription, handles[cut], values[cut], statuses[cut], times[cut], received)
 
     async def _ask(self, subscription: Subscription) -> None:
-        """Read what a server did not send again after a transfer, though it was asked to."""
-        places = sorted(subscription.unheard)
-        subscription.unheard = set()
+        """Read what was in a message that is lost, or not sent again after a transfer as was asked."""
         plan, importing = self._device.plan, self._device.importing
         if plan is None:
             return
+        places = sorted(subscription.unheard)
+        subscription.unheard = set()
         if subscription.watched:
             if importing is not None:
                 await importing.read([subscription.watched[place] for place in places])

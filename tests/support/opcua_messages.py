@@ -54,6 +54,11 @@ def published(sequence: int, *values: tuple[int, float], subscription: int = THE
     return header(829) + body + held + b"\xff" * 8
 
 
+def republished(sequence: int, *values: tuple[int, float]) -> bytes:
+    """A RepublishResponse."""
+    return header(835) + struct.pack("<I", sequence) + bytes(8) + struct.pack("<i", 1) + changed(*values)
+
+
 class Line:
     """In place of a Channel: what was sent, answered by the test."""
 

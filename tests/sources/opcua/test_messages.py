@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from support.downstream import named
 from support.net import until
-from support.opcua_messages import Lone, published
+from support.opcua_messages import Lone, published, republished
 
+from sources.opcua import scan as scanning
 from sources.opcua.kept import Subscription
 
 
@@ -31,3 +33,43 @@ async def test_messages_that_are_there_at_once_are_taken_in_their_order() -> Non
         await asyncio.wait((task,))
         assert lone.values == [(place, float(place)) for place in range(6)]
         assert not lone.line.count("RepublishRequest")
+
+
+async def test_what_was_in_a_message_that_is_lost_is_read() -> None:
+    lone = Lone([named("A"), named("B")])
+    await lone.scan._take(published(1, (0, 1.0), (1, 1.0)))
+    lone.there = [3.0, 99.0]
+    await lone.scan._take(published(3, (0, 3.0)))  # the second told of B, and the server has it no longer
+    assert lone.device.lost_messages == 1
+    assert lone.values[2:] == [(0, 3.0), (1, 99.0)]
+    await lone.scan._take(published(4, (0, 4.0)))
+    assert lone.line.count("ReadRequest") == 1
+
+
+async def test_what_was_in_a_first_message_that_never_came_is_read() -> None:
+    lone = Lone([named("A"), named("B")])
+    lone.there = [1.0, 2.0]
+    await lone.scan._take(published(2))  # that nothing has changed since a message we do not have
+    await lone.scan._take(published(2))
+    assert lone.values == [(0, 1.0), (1, 2.0)]
+    assert lone.line.count("ReadRequest") == 1
+
+
+async def test_a_gap_too_wide_to_be_asked_for_is_read_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scanning, "_MAX_MISSED", 2)
+    lone = Lone([named("A"), named("B")])
+    lone.line.answers["RepublishRequest"] = lambda request: republished(
+        request.Parameters.RetransmitSequenceNumber, (0, 2.0)
+    )
+    await lone.scan._take(published(1, (0, 1.0), (1, 1.0)))
+    lone.there = [9.0, 99.0]
+    await lone.scan._take(published(10, (0, 10.0)))
+    assert lone.device.lost_messages == 6
+    assert lone.values[2:] == [(0, 2.0), (0, 2.0), (0, 10.0), (1, 99.0)]
+
+
+async def test_a_lost_message_of_the_server_itself_has_its_nodes_looked_at_again() -> None:
+    lone = Lone([named("A")])
+    lone.scan._by_id[8] = Subscription(8, None, 60.0, 60.0, sequence=1)
+    await lone.scan._take(published(3, subscription=8))
+    assert lone.device.model_changes == 1
