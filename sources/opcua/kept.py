@@ -48,6 +48,12 @@ class Subscription:
     """Places of which nothing has come since it was taken over, or since a message of it was lost."""
     odd: set[int] = field(default_factory=set)
     """Places whose values do not fit their tags; told once."""
+    refused: dict[int, int] = field(default_factory=dict)
+    """Places that the server would not watch, and what it said."""
+
+    def reported(self) -> set[int]:
+        """The places of which the server reports values."""
+        return set(range(len(self.tags or self.watched))) - self.refused.keys()
 
 
 @dataclass(slots=True)

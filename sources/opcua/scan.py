@@ -233,7 +233,7 @@ class Scan:
         """A message will never come. What it may have told of is asked for, for it is not told again."""
         if subscription.scan is None:
             self._changed("a message of what has changed there is lost")
-        subscription.unheard = set(range(len(subscription.tags or subscription.watched)))
+        subscription.unheard = subscription.reported()
 
     def _message(self, subscription: Subscription, message: wire.Publish) -> None:
         """Take a NotificationMessage in."""
@@ -484,9 +484,10 @@ class Scan:
                 code = int(result.StatusCode.value)
                 if code == _TOO_MANY_ITEMS and place:
                     later.append(watched[place])
-                elif is_bad(code) and self._device.importing is not None:
-                    self._device.importing.take(subscription.watched, [(place, wire.Raw(b"", code, 0))])
+                elif is_bad(code):
+                    subscription.refused[place] = code
         subscription.watched = subscription.watched[: len(watched) - len(later)]
+        self._tell_refused(subscription)
         return later
 
     async def _create(self, scan: ScanClass | None, period: float) -> Subscription:
@@ -555,9 +556,19 @@ class Scan:
             if place < len(subscription.tags):
                 quality = BAD_CONFIGURATION_ERROR if status_name(code) in _NOT_THERE else code
                 missing[id(tags[place])] = status_name(code)
-                self._emit(Batch(subscription.tags, None, quality, None, clock.now(), (place,)))
+                subscription.refused[place] = quality
         plan.missing = missing
+        self._tell_refused(subscription)
         return later
+
+    def _tell_refused(self, subscription: Subscription) -> None:
+        """Mark what the server would not watch."""
+        if subscription.tags:
+            for place, quality in subscription.refused.items():
+                self._emit(Batch(subscription.tags, None, quality, None, clock.now(), (place,)))
+        elif subscription.refused and self._device.importing is not None:
+            refused = [(place, wire.Raw(b"", code, 0)) for place, code in subscription.refused.items()]
+            self._device.importing.take(subscription.watched, refused)
 
     async def _items(
         self, subscription: Subscription, plan: Plan, places: Sequence[int], *, filtered: bool
@@ -705,7 +716,8 @@ class Scan:
             subscription.heard = self._clock()
             self._by_id[subscription.id] = subscription
             subscription.taken_over = subscription.mute = True
-            subscription.unheard = set(range(len(subscription.tags or subscription.watched)))
+            subscription.unheard = subscription.reported()
+            self._tell_refused(subscription)
             await self._catch_up(subscription, result.AvailableSequenceNumbers or [])
         self._tell_missing(plan)
         return True

@@ -73,3 +73,14 @@ async def test_a_lost_message_of_the_server_itself_has_its_nodes_looked_at_again
     lone.scan._by_id[8] = Subscription(8, None, 60.0, 60.0, sequence=1)
     await lone.scan._take(published(3, subscription=8))
     assert lone.device.model_changes == 1
+
+
+async def test_what_the_server_would_not_watch_is_bad_after_a_transfer_too() -> None:
+    lone = Lone([named("A"), named("B")])
+    lone.subscription.sequence, lone.subscription.refused = 1, {1: 0x80310000}  # BadNoCommunication
+    lone.transferred()
+    assert await lone.scan._resume()
+    (told,) = lone.batches
+    assert (told.places, told.values, told.qualities) == ((1,), None, 0x80310000)
+    await lone.scan._take(published(2))
+    assert lone.values == [(0, 0.0)]  # what it reports is read; what it would not watch never again could be
