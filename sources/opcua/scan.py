@@ -81,7 +81,7 @@ class Scan:
         self._acknowledge: list[tuple[int, int]] = []
         self._by_id: dict[int, Subscription] = {}
         self._stale = False
-        """Whether the device's model has changed since what is imported was looked at."""
+        """Whether the device's model has changed since its nodes were looked at."""
         self._trust_at = self._clock() + _TRUST
         self._again: float | None = None
         """When to plan again, by the loop's clock."""
@@ -391,6 +391,8 @@ class Scan:
         plan = self._device.plan
         missing = bool(plan is not None and plan.missing)
         self._again = self._clock() + self._device.recheck if missing else None
+        if self._stale:  # again, while the plan was made
+            self._again = self._clock() + _SETTLE
 
     async def _resolve(self) -> tuple[dict[int, Any], dict[int, str]]:
         tags = self._device.tags
@@ -407,7 +409,8 @@ class Scan:
         unresolved = {key: why for key, why in missing.items() if plan and key in plan.missing}
         lacking = set(plan.missing) - set(unresolved) if plan is not None else set()
         same = plan is not None and plan.nodes == nodes and plan.namespaces == self._connection.namespaces
-        if not same or lacking or (self._stale and self._device.imports):
+        # A node that went and came again has the name it had; what watched it before is of one that is gone.
+        if not same or lacking or self._stale:
             # The one that watches the server stays: what changes meanwhile is not missed.
             watch = next((one for one in self._by_id.values() if one.scan is None), None)
             old = [subscription.id for subscription in self._by_id.values() if subscription is not watch]
@@ -429,6 +432,7 @@ class Scan:
     ) -> None:
         """Find every tag's node, and subscribe."""
         device, connection = self._device, self._connection
+        self._stale = False
         watch = watch or await self._watch()
         if nodes is None or missing is None:
             nodes, missing = await self._resolve()
@@ -452,7 +456,6 @@ class Scan:
         if importing is None:
             return
         importing.forget()
-        self._stale = False
         for wanted in self._device.imports:
             watched = await importing.run(wanted)
             while watched:

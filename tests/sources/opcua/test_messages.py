@@ -84,3 +84,28 @@ async def test_what_the_server_would_not_watch_is_bad_after_a_transfer_too() -> 
     assert (told.places, told.values, told.qualities) == ((1,), None, 0x80310000)
     await lone.scan._take(published(2))
     assert lone.values == [(0, 0.0)]  # what it reports is read; what it would not watch never again could be
+
+
+async def test_a_node_that_went_and_came_again_under_its_name_is_watched_again() -> None:
+    """Its NodeId is the one it had, and what watched it there is of a node that is gone."""
+    lone = Lone([named("A")])
+    planned: list[object] = []
+
+    async def nothing() -> None:
+        pass
+
+    async def resolved(_addresses: object) -> list[object]:
+        return [0]
+
+    async def plan(*given: object) -> None:
+        planned.append(given)
+        lone.scan._stale = False
+
+    lone.connection.look = nothing  # type: ignore[method-assign]
+    lone.connection.resolve = resolved  # type: ignore[assignment,method-assign]
+    lone.line.answers["DeleteSubscriptionsRequest"] = lambda _: None
+    lone.scan._plan = plan  # type: ignore[assignment,method-assign]
+    lone.scan._changed("its model has changed")
+    await lone.scan._replan()
+    assert len(planned) == 1
+    assert not lone.scan._by_id
