@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -187,6 +188,11 @@ class OpcUaSession:
         values_of = [(node, int(ua.AttributeIds.Value)) for _, node in asked]
         for (place, _), raw in zip(asked, await read_raw(self._connection, values_of), strict=True):
             found[place] = _taken(raw, wanted[place])
+        plan, now = self._device.plan, asyncio.get_running_loop().time()
+        for tag in wanted if plan is not None else ():
+            subscription, place = plan.places.get(id(tag), (None, 0))
+            if subscription is not None:
+                subscription.read(place, now, self._device.settings.sampling)
         values, qualities, times = zip(*found, strict=True) if found else ((), (), ())
         return Batch(wanted, values, qualities, times, clock.now())
 

@@ -121,6 +121,7 @@ class Scan:
             self._trust_at,
             *map(self._silent_at, self._by_id.values()),
         ]
+        moments += [one.settle_at for one in self._by_id.values() if one.beside]
         if self._again is not None:
             moments.append(self._again)
         return max(0.0, min(moments) - self._clock())
@@ -144,6 +145,9 @@ class Scan:
         if now >= self._trust_at:
             self._trust_at = now + _TRUST
             await asyncio.to_thread(self._connection.recheck)
+        for subscription in list(self._by_id.values()):
+            if subscription.beside and now >= subscription.settle_at:
+                await self._settle(subscription)
         if self._again is not None and now >= self._again:
             await self._replan()
 
@@ -326,6 +330,46 @@ class Scan:
             changes.statuses.append(raw.status)
             changes.times.append(raw.time)
         self._take_in(subscription, changes)
+        if self._settings.queue == 1 and self._device.settles:
+            for place in places:
+                subscription.read(place, self._clock(), self._settings.sampling)
+
+    async def _settle(self, subscription: Subscription) -> None:
+        """Have the server tell anew of what was read beside the subscription.
+
+        The first sample of an item that is enabled again is always reported, and what follows is compared
+        with it (OPC 10000-4 §5.13.1.3). Disabling would lose what stands in a longer queue, and not every
+        server can: there the values are read once more, which may again fall between two samples.
+        """
+        device, places = self._device, sorted(subscription.beside)
+        subscription.beside = set()
+        if self._settings.queue > 1 or not device.settles:
+            subscription.unheard.update(places)
+            return
+        codes: list[list[int]] = []
+        ids = [subscription.items[place] for place in places]
+        try:
+            for mode in (ua.MonitoringMode.Disabled, ua.MonitoringMode.Reporting):
+                codes.append([])
+                for part in chunks(ids, self._connection.limits.items):
+                    request = ua.SetMonitoringModeRequest()
+                    request.Parameters.SubscriptionId = subscription.id
+                    request.Parameters.MonitoringMode = mode
+                    request.Parameters.MonitoredItemIds = list(part)
+                    subscription.halted = True
+                    response = await self._connection.channel.request(request, ua.SetMonitoringModeResponse)
+                    codes[-1] += [int(code.value) for code in response.Parameters.Results or []]
+        except ServiceError as error:
+            device.settles = False
+            log.info("%s: what was read is read again later: %s", device.name, error)
+            if any(codes):
+                raise  # some are disabled
+            subscription.halted = False
+            subscription.unheard.update(places)
+            return
+        if any(is_bad(after) and not is_bad(before) for before, after in zip(*codes, strict=False)):
+            raise ServiceError("SetMonitoringMode", max(codes[1]))
+        subscription.halted = False
 
     def _imported(self, subscription: Subscription, notification: wire.Notification) -> None:
         importing = self._device.importing
@@ -448,6 +492,12 @@ class Scan:
                 waiting = await self._subscribe(plan, scan, waiting)
         await self._import(plan)
         self._tell_missing(plan)
+        plan.places = {
+            id(one.tags[place]): (one, place)
+            for one in plan.subscriptions
+            if one.tags
+            for place in one.reported()
+        }
         device.plan = plan
 
     async def _import(self, plan: Plan) -> None:
@@ -528,6 +578,7 @@ class Scan:
         subscription.tags = tuple(tags)
         subscription.expected = tuple(tag.type.value for tag in tags)
         subscription.kinds = [wire.NOTHING] * len(tags)
+        subscription.items = [0] * len(tags)
         self._by_id[subscription.id] = subscription
         plan.subscriptions.append(subscription)
         refused: dict[int, int] = {}
@@ -553,7 +604,7 @@ class Scan:
             later = list(tags[full:])
             subscription.tags = tags[:full]
             subscription.expected = subscription.expected[:full]
-            del subscription.kinds[full:]
+            del subscription.kinds[full:], subscription.items[full:]
         missing = dict(plan.missing)
         for place, code in refused.items():
             if place < len(subscription.tags):
@@ -607,6 +658,8 @@ class Scan:
                 code = int(result.StatusCode.value)
                 if is_bad(code):
                     refused[place] = code
+                else:
+                    subscription.items[place] = int(result.MonitoredItemId)
         return refused
 
     def _filter(self) -> Any:
@@ -692,6 +745,7 @@ class Scan:
             plan.namespaces != connection.namespaces
             or plan.start_time != connection.start_time
             or plan.nodes.keys() | plan.missing.keys() != tags
+            or any(one.halted for one in plan.subscriptions)
         ):
             self._device.plan = None
             return False

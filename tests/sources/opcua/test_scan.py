@@ -12,6 +12,8 @@ from support.opcua import Running, serving
 from support.scanning import scanning
 
 from sources.clock import now
+from sources.opcua.channel import ServiceError
+from sources.opcua.stack import ua
 from sources.quality import (
     BAD_CONFIGURATION_ERROR,
     BAD_OUT_OF_RANGE,
@@ -146,3 +148,44 @@ async def test_a_read_asks_the_device(there: Running) -> None:
     assert not isinstance(batch.qualities, int)
     assert batch.qualities[0] == GOOD
     assert is_bad(batch.qualities[1])
+
+
+@pytest.mark.parametrize("queue", [1, 10])
+async def test_a_value_that_a_read_saw_between_two_samples_is_not_there_for_ever(
+    there: Running, queue: int
+) -> None:
+    there.feed("Speed", 0.0)
+    speed = named("Speed")
+    async with scanning(source(there, [speed], sampling="1s", queue=queue)) as its:
+        await its.good(speed)
+        there.feed("Speed", 1.0)
+        batch = await its.session.read([speed])
+        there.feed("Speed", 0.0)
+        assert batch.values == (1.0,)
+        its.listener(batch)
+        await until(lambda: its.listener.value(speed) == 0.0)
+
+
+async def test_a_server_that_does_not_tell_anew_is_read_once_more(
+    there: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there.feed("Speed", 0.0)
+    speed = named("Speed")
+    device = source(there, [speed], sampling="1s")
+    async with scanning(device) as its:
+        await its.good(speed)
+        channel = its.session._connection.channel
+        real = channel.request
+
+        async def request(asked: object, answer: object, **how: object) -> object:
+            if isinstance(asked, ua.SetMonitoringModeRequest):
+                raise ServiceError("SetMonitoringMode", 0x800B0000)  # BadServiceUnsupported
+            return await real(asked, answer, **how)
+
+        monkeypatch.setattr(channel, "request", request)
+        there.feed("Speed", 1.0)
+        batch = await its.session.read([speed])
+        there.feed("Speed", 0.0)
+        its.listener(batch)
+        await until(lambda: its.listener.value(speed) == 0.0)
+        assert not device.device.settles
