@@ -85,24 +85,33 @@ class Scan:
         self._trust_at = self._clock() + _TRUST
         self._again: float | None = None
         """When to plan again, by the loop's clock."""
+        self._planning: asyncio.Task[None] | None = None
+        """What is planned, while messages go on being taken: an import takes its time."""
+        self._grown: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when a subscription was added, and there is more to ask for."""
 
     async def run(self) -> Never:
         """Until cancelled. Raises ConnectionLost, and Refused for a server that is trusted no longer."""
         device = self._device
         try:
-            if not await self._resume():
-                await self._plan()
-            self._next_check()
+            if await self._resume():
+                self._next_check()
+            else:
+                self._planning = asyncio.create_task(self._begin())
+            listened = self._clock()
             while True:
+                self._pardon(listened)
                 self._publish()
-                await asyncio.wait(
-                    self._publishes, timeout=self._patience(), return_when=asyncio.FIRST_COMPLETED
-                )
+                await self._listen()
+                listened = self._clock()
                 # In the order they were asked in, which is that of their answers; a set has none.
                 for future in [its for its in self._publishes if its.done()]:
                     del self._publishes[future]
                     await self._take(future.result())
-                await self._look_after()
+                if self._planning is not None and self._planning.done():
+                    planned, self._planning = self._planning, None
+                    planned.result()
+                await self._look_after(listened)
         except ServiceError as error:
             device.plan = None
             raise ConnectionLost(f"the device refused {error}", BAD_COMMUNICATION_ERROR) from None
@@ -111,8 +120,32 @@ class Scan:
         finally:
             for future in self._publishes:
                 future.cancel()
+            if self._planning is not None:
+                self._planning.cancel()
+                await asyncio.gather(self._planning, return_exceptions=True)
 
     # --- The rhythm
+
+    async def _listen(self) -> None:
+        """Wait until there is something to do."""
+        if self._grown.done():
+            self._grown = asyncio.get_running_loop().create_future()
+        waited: list[asyncio.Future[Any]] = [*self._publishes, self._grown]
+        if self._planning is not None:
+            waited.append(self._planning)
+        await asyncio.wait(waited, timeout=self._patience(), return_when=asyncio.FIRST_COMPLETED)
+
+    def _pardon(self, listened: float) -> None:
+        """Silence does not count for the time in which nobody listened."""
+        now = self._clock()
+        for subscription in self._by_id.values():
+            subscription.heard = min(subscription.heard + now - listened, now)
+
+    def _add(self, subscription: Subscription) -> None:
+        """Have its messages taken in from now on."""
+        self._by_id[subscription.id] = subscription
+        if not self._grown.done():
+            self._grown.set_result(None)
 
     def _patience(self) -> float:
         """Seconds until something is to be done even if nothing comes."""
@@ -121,9 +154,10 @@ class Scan:
             self._trust_at,
             *map(self._silent_at, self._by_id.values()),
         ]
-        moments += [one.settle_at for one in self._by_id.values() if one.beside]
-        if self._again is not None:
-            moments.append(self._again)
+        if self._planning is None:
+            moments += [one.settle_at for one in self._by_id.values() if one.beside]
+            if self._again is not None:
+                moments.append(self._again)
         return max(0.0, min(moments) - self._clock())
 
     def _silent_at(self, subscription: Subscription) -> float:
@@ -131,8 +165,7 @@ class Scan:
         wait = max(subscription.keepalive, subscription.interval) + subscription.interval
         return subscription.heard + wait + self._settings.timeout
 
-    async def _look_after(self) -> None:
-        now = self._clock()
+    async def _look_after(self, now: float) -> None:
         for subscription in self._by_id.values():
             if now > self._silent_at(subscription):
                 silent = now - subscription.heard
@@ -145,15 +178,17 @@ class Scan:
         if now >= self._trust_at:
             self._trust_at = now + _TRUST
             await asyncio.to_thread(self._connection.recheck)
+        if self._planning is not None:
+            return
         for subscription in list(self._by_id.values()):
             if subscription.beside and now >= subscription.settle_at:
                 await self._settle(subscription)
         if self._again is not None and now >= self._again:
-            await self._replan()
+            self._planning = asyncio.create_task(self._replan())
 
     def _publish(self) -> None:
         """Have as many Publish requests wait at the server as it takes."""
-        wanted = min(len(self._by_id) + 1, self._most)
+        wanted = min(len(self._by_id) + 1, self._most) if self._by_id else 0
         longest = max((self._silent_at(s) - s.heard for s in self._by_id.values()), default=10.0)
         while len(self._publishes) < wanted:
             request = ua.PublishRequest()
@@ -445,6 +480,10 @@ class Scan:
         missing = {id(tag): why for tag, why in zip(tags, found, strict=True) if isinstance(why, str)}
         return nodes, missing
 
+    async def _begin(self) -> None:
+        await self._plan()
+        self._next_check()
+
     async def _replan(self) -> None:
         """Look at the nodes again; where they are others, or there now, subscribe anew."""
         await self._connection.look()
@@ -460,11 +499,11 @@ class Scan:
             old = [subscription.id for subscription in self._by_id.values() if subscription is not watch]
             request = ua.DeleteSubscriptionsRequest()
             request.Parameters.SubscriptionIds = old
-            await self._connection.ask(request, ua.DeleteSubscriptionsResponse)
             for number in old:
                 del self._by_id[number]
             self._acknowledge = [one for one in self._acknowledge if one[0] in self._by_id]
             self._device.plan = None
+            await self._connection.ask(request, ua.DeleteSubscriptionsResponse)
             await self._plan(nodes, missing, watch)
         self._next_check()
 
@@ -517,7 +556,7 @@ class Scan:
         """One subscription for these variables; returns those for which it has no room."""
         subscription = await self._create(scan, scan.period)
         subscription.watched = tuple(key for key, _ in watched)
-        self._by_id[subscription.id] = subscription
+        self._add(subscription)
         plan.subscriptions.append(subscription)
         later: list[tuple[bytes, Any]] = []
         sampling = (self._settings.sampling or scan.period) * 1000
@@ -579,7 +618,7 @@ class Scan:
         subscription.expected = tuple(tag.type.value for tag in tags)
         subscription.kinds = [wire.NOTHING] * len(tags)
         subscription.items = [0] * len(tags)
-        self._by_id[subscription.id] = subscription
+        self._add(subscription)
         plan.subscriptions.append(subscription)
         refused: dict[int, int] = {}
         places = list(range(len(tags)))
@@ -675,7 +714,7 @@ class Scan:
     async def _watch(self) -> Subscription:
         """Watch the server itself. A server that has no such events is not watched for them."""
         subscription = await self._create(None, _WATCH)
-        self._by_id[subscription.id] = subscription
+        self._add(subscription)
         model = ua.EventFilter(
             SelectClauses=[
                 ua.SimpleAttributeOperand(

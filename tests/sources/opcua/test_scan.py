@@ -13,6 +13,7 @@ from support.scanning import scanning
 
 from sources.clock import now
 from sources.opcua.channel import ServiceError
+from sources.opcua.scan import Scan
 from sources.opcua.stack import ua
 from sources.quality import (
     BAD_CONFIGURATION_ERROR,
@@ -189,3 +190,48 @@ async def test_a_server_that_does_not_tell_anew_is_read_once_more(
         its.listener(batch)
         await until(lambda: its.listener.value(speed) == 0.0)
         assert not device.device.settles
+
+
+async def test_an_import_that_takes_long_costs_neither_values_nor_the_connection(
+    there: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imported = asyncio.Event()
+
+    async def walk(_scan: Scan, _plan: object) -> None:
+        await imported.wait()
+
+    monkeypatch.setattr(Scan, "_import", walk)
+    there.feed("Speed", 1.0)
+    speed = named("Speed")
+    device = source(there, [speed], timeout="500ms", keepalive="200ms")
+    async with scanning(device) as its:
+        await its.good(speed)
+        await asyncio.sleep(3.0)  # what nothing is heard of for 2.5 s is given up
+        there.feed("Speed", 2.0)
+        await until(lambda: its.listener.value(speed) == 2.0)
+        assert device.device.plan is None
+        imported.set()
+        await until(lambda: device.device.plan is not None)
+        assert not its.task.done()
+
+
+async def test_silence_does_not_count_while_nobody_listens(
+    there: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, held = Scan._take, asyncio.Event()
+
+    async def take(scan: Scan, data: bytes) -> None:
+        if not held.is_set():
+            held.set()
+            await asyncio.sleep(3.0)  # a long read of what was in a message that is lost
+        await real(scan, data)
+
+    speed = named("Speed")
+    async with scanning(source(there, [speed], timeout="500ms", keepalive="200ms")) as its:
+        there.feed("Speed", 1.0)
+        await its.good(speed)
+        monkeypatch.setattr(Scan, "_take", take)
+        await held.wait()
+        await asyncio.sleep(3.0)
+        there.feed("Speed", 2.0)
+        await until(lambda: its.listener.value(speed) == 2.0)
