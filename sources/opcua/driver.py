@@ -13,7 +13,7 @@ from sources.batch import Batch, Emit
 from sources.errors import ConnectionLost, Unreachable
 from sources.insight import PlannedBlock, Traffic
 from sources.opcua import wire
-from sources.opcua.channel import ServiceError
+from sources.opcua.channel import FORWARDED, ServiceError
 from sources.opcua.config import DownstreamSettings, OpcUaTag
 from sources.opcua.connection import Connection, connect
 from sources.opcua.fit import fit, to_device
@@ -186,7 +186,9 @@ class OpcUaSession:
         nodes = await self._nodes(wanted)
         asked = [(place, node) for place, node in enumerate(nodes) if node is not None]
         values_of = [(node, int(ua.AttributeIds.Value)) for _, node in asked]
-        for (place, _), raw in zip(asked, await read_raw(self._connection, values_of), strict=True):
+        for (place, _), raw in zip(
+            asked, await read_raw(self._connection, values_of, most=FORWARDED), strict=True
+        ):
             found[place] = _taken(raw, wanted[place])
         plan, now = self._device.plan, asyncio.get_running_loop().time()
         for tag in wanted if plan is not None else ():
@@ -248,7 +250,7 @@ class OpcUaSession:
         ]
         channel = self._connection.channel
         try:
-            future = channel.send(request, self._device.settings.timeout)
+            future = channel.send(request, self._device.settings.timeout, most=FORWARDED)
         except ServiceError as error:
             return BAD_RESOURCE_UNAVAILABLE if error.code == _TOO_MANY else error.code
         except ConnectionLost:

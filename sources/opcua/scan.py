@@ -197,7 +197,7 @@ class Scan:
                 for its, number in self._acknowledge
             ]
             self._acknowledge = []
-            self._publishes[self._connection.channel.send(request, 2 * longest)] = None
+            self._publishes[self._connection.channel.send(request, 2 * longest, most=None)] = None
 
     # --- What comes
 
