@@ -190,13 +190,18 @@ class OpcUaSession:
             asked, await read_raw(self._connection, values_of, most=FORWARDED), strict=True
         ):
             found[place] = _taken(raw, wanted[place])
-        plan, now = self._device.plan, asyncio.get_running_loop().time()
-        for tag in wanted if plan is not None else ():
-            subscription, place = plan.places.get(id(tag), (None, 0))
-            if subscription is not None:
-                subscription.read(place, now, self._device.settings.sampling)
+        self._told_beside(wanted)
         values, qualities, times = zip(*found, strict=True) if found else ((), (), ())
         return Batch(wanted, values, qualities, times, clock.now())
+
+    def _told_beside(self, tags: Sequence[Tag[Any]]) -> None:
+        """Have the scan set right what a read found between two samples."""
+        device, now = self._device, asyncio.get_running_loop().time()
+        places = device.plan.places if device.plan is not None else {}
+        for tag in tags:
+            if (found := places.get(id(tag))) is not None:
+                subscription, place = found
+                subscription.read(place, now, device.settings.sampling)
 
     async def write(self, pairs: Sequence[tuple[Tag[Any], Value]]) -> list[Quality]:
         """See Session. What could not be sent is BadNotConnected; the device's own codes pass untouched."""

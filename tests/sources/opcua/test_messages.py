@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from functools import partial
 
 import pytest
 from support.downstream import named
@@ -11,6 +13,10 @@ from support.opcua_messages import Lone, published, republished
 
 from sources.opcua import scan as scanning
 from sources.opcua.kept import Subscription
+
+
+def _holds(sent: Sequence[object], count: int) -> bool:
+    return len(sent) == count
 
 
 async def test_messages_that_are_there_at_once_are_taken_in_their_order() -> None:
@@ -25,10 +31,11 @@ async def test_messages_that_are_there_at_once_are_taken_in_their_order() -> Non
             lone.scan._by_id[100 + number] = other = Subscription(100 + number, None, 60.0, 60.0)
             other.heard = lone.subscription.heard
         task = asyncio.create_task(lone.scan.run())
-        await until(lambda lone=lone: len(lone.line.sent) == 6)
-        for place, (_, future) in enumerate(lone.line.sent[:6]):
+        sent = lone.line.sent
+        await until(partial(_holds, sent, 6))
+        for place, (_, future) in enumerate(sent[:6]):
             future.set_result(published(place + 1, (place, float(place))))
-        await until(lambda lone=lone: len(lone.line.sent) == 12)
+        await until(partial(_holds, sent, 12))
         task.cancel()
         await asyncio.wait((task,))
         assert lone.values == [(place, float(place)) for place in range(6)]

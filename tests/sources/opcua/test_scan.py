@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from support.downstream import named, source
@@ -178,7 +179,7 @@ async def test_a_server_that_does_not_tell_anew_is_read_once_more(
         channel = its.session._connection.channel
         real = channel.request
 
-        async def request(asked: object, answer: object, **how: object) -> object:
+        async def request(asked: object, answer: object, **how: Any) -> object:
             if isinstance(asked, ua.SetMonitoringModeRequest):
                 raise ServiceError("SetMonitoringMode", 0x800B0000)  # BadServiceUnsupported
             return await real(asked, answer, **how)
