@@ -53,6 +53,8 @@ class Subscription:
     """Places that the server would not watch, and what it said."""
     items: list[int] = field(default_factory=list)
     """The id of each tag's monitored item."""
+    room: int = 0
+    """How many values the queues of its items hold: one message has no more."""
     beside: set[int] = field(default_factory=set)
     """Places that were read beside the subscription: it knows nothing of the values that came."""
     settle_at: float = math.inf

@@ -13,8 +13,8 @@ import logging
 import math
 import time
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import Any, Final, Never
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Never, TypeVar
 
 from sources import clock
 from sources.batch import Batch, Emit
@@ -37,9 +37,11 @@ from sources.quality import (
     quality_name,
 )
 from sources.statistics import ScanStatistics
-from sources.tag import ScanClass, Tag, Value
+from sources.tag import ScanClass, Tag
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _WATCH: Final = 1.0
 """Seconds between two looks at the server itself."""
@@ -48,6 +50,11 @@ _SETTLE: Final = 1.0
 _TRUST: Final = 2.0
 """Seconds between two looks at whether the device's certificate is still trusted."""
 _MAX_PUBLISHES: Final = 20
+_MANY, _LARGE = 10_000, 1 << 20
+"""Values, and bytes, of a message that the loop does not decode itself."""
+_LONGEST_QUEUE: Final = 1000
+"""Values a device may keep for an item, though fewer were asked for."""
+_SLACK: Final = 100
 _MAX_MISSED: Final = 1000
 """Messages asked for again after one gap."""
 _GOOD_TRANSFERRED: Final = 0x002D0000
@@ -219,7 +226,7 @@ class Scan:
             self._lost(subscription)
             subscription.sequence = answer.sequence - 1
         if answer.notifications:
-            self._message(subscription, answer)
+            await self._message(subscription, answer)
         else:
             self._alive(subscription)
         if subscription.unheard and not answer.more:
@@ -249,7 +256,7 @@ class Scan:
                 message = wire.republished(await self._connection.channel.answer_to(request))
                 if is_bad(message.result):
                     raise ServiceError("Republish", message.result)  # noqa: TRY301
-                self._message(subscription, message)
+                await self._message(subscription, message)
             except ServiceError as error:
                 self._device.lost_messages += 1
                 log.warning(
@@ -274,7 +281,7 @@ class Scan:
             self._changed("a message of what has changed there is lost")
         subscription.unheard = subscription.reported()
 
-    def _message(self, subscription: Subscription, message: wire.Publish) -> None:
+    async def _message(self, subscription: Subscription, message: wire.Publish) -> None:
         """Take a NotificationMessage in."""
         subscription.sequence = message.sequence
         self._acknowledge.append((subscription.id, message.sequence))
@@ -288,15 +295,24 @@ class Scan:
                     f"the device ended a subscription: {status_name(status)}", BAD_CONNECTION_CLOSED
                 )
             elif subscription.scan is None:
-                self._watched(notification)
+                await self._watched(subscription, notification)
             elif subscription.watched:
-                self._imported(subscription, notification)
+                await self._imported(subscription, notification)
             elif wire.is_data_change(notification):
-                self._values(subscription, notification.body)
+                await self._values(subscription, notification.body)
 
-    def _values(self, subscription: Subscription, body: bytes) -> None:
+    async def _decoded(self, subscription: Subscription, body: bytes, decode: Callable[[bytes], T]) -> T:
+        """Many values, and large ones, are decoded in a thread. Raises Malformed."""
+        count = wire.value_count(body)
+        if count > subscription.room + _SLACK:
+            raise wire.Malformed(f"{count} values at once, of items that hold {subscription.room}")
+        if count > _MANY or len(body) > _LARGE:
+            return await asyncio.to_thread(decode, body)
+        return decode(body)
+
+    async def _values(self, subscription: Subscription, body: bytes) -> None:
         began = time.perf_counter()
-        self._take_in(subscription, wire.changes(body))
+        self._take_in(subscription, await self._decoded(subscription, body, wire.changes))
         its = self._device.statistics[subscription.scan.name] if subscription.scan else None
         if its is not None:
             its.reads += 1
@@ -406,11 +422,11 @@ class Scan:
             raise ServiceError("SetMonitoringMode", max(codes[1]))
         subscription.halted = False
 
-    def _imported(self, subscription: Subscription, notification: wire.Notification) -> None:
+    async def _imported(self, subscription: Subscription, notification: wire.Notification) -> None:
         importing = self._device.importing
         if importing is None or not wire.is_data_change(notification):
             return
-        found = wire.raw_changes(notification.body)
+        found = await self._decoded(subscription, notification.body, wire.raw_changes)
         subscription.unheard.difference_update(place for place, _ in found)
         importing.take(subscription.watched, found)
 
@@ -444,12 +460,13 @@ class Scan:
         if subscription.tags:
             self._emit(Batch(subscription.tags, (), GOOD, None, clock.now(), ()))
 
-    def _watched(self, notification: wire.Notification) -> None:
+    async def _watched(self, subscription: Subscription, notification: wire.Notification) -> None:
         """The server itself: other namespaces, or a GeneralModelChangeEvent."""
         if wire.is_event(notification):
             self._changed("its model has changed")
         elif wire.is_data_change(notification):
-            for handle, value in zip(*_pairs(wire.changes(notification.body)), strict=True):
+            found = await self._decoded(subscription, notification.body, wire.changes)
+            for handle, value in zip(found.handles, found.values, strict=True):
                 if handle == _NAMESPACES and isinstance(value, bytes):
                     try:
                         names = tuple(ua_strings(value))
@@ -578,6 +595,8 @@ class Scan:
                     later.append(watched[place])
                 elif is_bad(code):
                     subscription.refused[place] = code
+                else:
+                    subscription.room += self._queue(result)
         subscription.watched = subscription.watched[: len(watched) - len(later)]
         self._tell_refused(subscription)
         return later
@@ -699,7 +718,11 @@ class Scan:
                     refused[place] = code
                 else:
                     subscription.items[place] = int(result.MonitoredItemId)
+                    subscription.room += self._queue(result)
         return refused
+
+    def _queue(self, result: Any) -> int:
+        return max(self._settings.queue, min(int(result.RevisedQueueSize), _LONGEST_QUEUE))
 
     def _filter(self) -> Any:
         deadband = self._settings.deadband
@@ -878,10 +901,6 @@ def _runs(handles: Sequence[int]) -> list[tuple[int, int]]:
         seen.add(handle)
     found.append((start, len(handles)))
     return found
-
-
-def _pairs(found: wire.Changes) -> tuple[list[int], list[Value | bytes]]:
-    return found.handles, found.values
 
 
 def ua_strings(encoded: bytes) -> list[str]:

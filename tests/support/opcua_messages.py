@@ -115,6 +115,7 @@ class Lone:
             tuple(tag.type.value for tag in tags),
             [wire.NOTHING] * len(tags),
             items=list(range(1, len(tags) + 1)),
+            room=len(tags),
         )
         self.device.plan = Plan(
             ("urn:there",), 1, {id(tag): place for place, tag in enumerate(tags)}, {}, [self.subscription]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import struct
+import threading
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import pytest
 from support.downstream import named
 from support.net import until
-from support.opcua_messages import Lone, published, republished
+from support.opcua_messages import Lone, changed, published, republished
 
 from sources.opcua import scan as scanning
+from sources.opcua import wire
 from sources.opcua.kept import Subscription
 
 
@@ -116,3 +119,39 @@ async def test_a_node_that_went_and_came_again_under_its_name_is_watched_again()
     await lone.scan._replan()
     assert len(planned) == 1
     assert not lone.scan._by_id
+
+
+async def test_many_values_are_decoded_beside_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+    real = wire.changes
+
+    def changes(data: bytes) -> wire.Changes:
+        threads.append(threading.get_ident())
+        return real(data)
+
+    monkeypatch.setattr(wire, "changes", changes)
+    count = scanning._MANY + 1
+    tag = named("A")
+    lone = Lone([tag] * count)
+    await lone.scan._take(published(1, (0, 1.0)))
+    await lone.scan._take(published(2, *((place, 2.0) for place in range(count))))
+    assert len(lone.values) == count + 1
+    assert threads[0] == threading.get_ident() != threads[1]
+
+
+async def test_more_values_than_are_watched_are_no_message() -> None:
+    lone = Lone([named("A")])
+    with pytest.raises(wire.Malformed, match="500 values at once, of items that hold 1"):
+        await lone.scan._take(published(1, *[(0, 1.0)] * 500))
+
+
+@pytest.mark.parametrize(
+    ("decode", "whole"),
+    [(wire.publish, published(1, (0, 1.0))), (wire.republished, republished(1, (0, 1.0)))],
+    ids=["publish", "republish"],
+)
+def test_a_message_of_countless_parts_is_none(decode: Callable[[bytes], wire.Publish], whole: bytes) -> None:
+    at = whole.index(changed((0, 1.0)))
+    countless = whole[: at - 4] + struct.pack("<i", 5000) + changed((0, 1.0)) * 5000 + b"\xff" * 8
+    with pytest.raises(wire.Malformed, match="5000 notifications"):
+        decode(countless)
