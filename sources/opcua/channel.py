@@ -38,7 +38,9 @@ CHUNK: Final = 65_535
 MAX_MESSAGE: Final = 32 << 20
 """Bytes of one answer; whoever sends more has its connection ended."""
 MAX_PENDING: Final = 200
-"""Requests that wait for their answers."""
+"""Requests that wait for their answers, Publish requests aside: these wait as long as the server likes."""
+FORWARDED: Final = MAX_PENDING // 2
+"""Of these, what others ask for: their reads, writes and calls. The rest keeps the connection."""
 LIFETIME: Final = 600_000
 """Milliseconds a security token is asked for."""
 _LARGE: Final = 8_192
@@ -72,6 +74,8 @@ class Channel(asyncio.Protocol):
         self._buffer = bytearray()
         self._transport: asyncio.Transport | None = None
         self._pending: dict[int, asyncio.Future[bytes]] = {}
+        self._counted = 0
+        """How many of these are no Publish."""
         self._request_id = 0
         self._hello: asyncio.Future[None] | None = None
         self._opening: tuple[Any, asyncio.Future[Any]] | None = None
@@ -194,10 +198,12 @@ class Channel(asyncio.Protocol):
         """As `request`, of one that was sent already."""
         return await self._decoded(request, answer, await self._await(sent, request, self._timeout))
 
-    async def answer_to(self, request: Any, *, within: float | None = None) -> bytes:
+    async def answer_to(
+        self, request: Any, *, within: float | None = None, most: int | None = MAX_PENDING
+    ) -> bytes:
         """Send a request; the bytes of its answer. Raises ServiceError for a ServiceFault, ConnectionLost."""
         patience = self._timeout if within is None else within
-        return await self._await(self.send(request, patience), request, patience)
+        return await self._await(self.send(request, patience, most=most), request, patience)
 
     @staticmethod
     async def _await(future: asyncio.Future[bytes], request: Any, patience: float) -> bytes:
@@ -233,10 +239,13 @@ class Channel(asyncio.Protocol):
             raise ServiceError(_service(request), code)
         return response
 
-    def send(self, request: Any, timeout: float) -> asyncio.Future[bytes]:
-        """Send a request; a future of the answer's bytes. Raises ConnectionLost, ServiceError."""
+    def send(self, request: Any, timeout: float, *, most: int | None = MAX_PENDING) -> asyncio.Future[bytes]:
+        """Send a request; a future of the answer's bytes. Raises ConnectionLost, ServiceError.
+
+        ``most`` is how many may wait already; None for a Publish, whose number its owner bounds.
+        """
         self._check()
-        if len(self._pending) >= MAX_PENDING:
+        if most is not None and self._counted >= most:
             raise ServiceError(_service(request), 0x80100000)  # BadTooManyOperations
         header = request.RequestHeader
         if self.token is not None:
@@ -255,7 +264,14 @@ class Channel(asyncio.Protocol):
         self._traffic.asked(len(message))
         future: asyncio.Future[bytes] = self._loop.create_future()
         self._pending[number] = future
-        future.add_done_callback(lambda _: self._pending.pop(number, None))
+        counts = most is not None
+        self._counted += counts
+
+        def answered(_: object) -> None:
+            self._pending.pop(number, None)
+            self._counted -= counts
+
+        future.add_done_callback(answered)
         return future
 
     def tell(self, request: Any) -> None:

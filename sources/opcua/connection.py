@@ -17,9 +17,9 @@ from sources.insight import Traffic
 from sources.opcua.address import NodeAddress, PathAddress, Step
 from sources.opcua.channel import Channel, ServiceError
 from sources.opcua.config import DownstreamSettings
-from sources.opcua.security import Surroundings, Way, choose, user_token
+from sources.opcua.security import Surroundings, Way, choose, user_token, where
 from sources.opcua.stack import NONE, local, status_name, text, ua
-from sources.quality import BAD_COMMUNICATION_ERROR
+from sources.quality import BAD_COMMUNICATION_ERROR, is_bad
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +55,12 @@ _LIMITS: Final = {
 }
 """OperationLimits (OPC 10000-5 §6.3.11), by their numbers in namespace 0."""
 HIERARCHICAL: Final = 33
+MAX_REFERENCES: Final = 100_000
+"""References of one node that are taken."""
+_MAX_EMPTY: Final = 100
+"""Pages without a reference that are taken for one Browse: a server may need time, but not for ever."""
+_MOST_TOLD: Final = 20
+_NO_CONTINUATION_POINTS: Final = 0x804B0000
 _BASE_DATA_TYPE, _NUMBER, _ENUMERATION, _INT32 = 24, 26, 29, 6
 _ABSTRACT_NUMBERS: Final = frozenset({26, 27, 28})
 _MAX_ANCESTORS: Final = 20
@@ -82,6 +88,8 @@ class Connection:
         self.start_time: object = None
         self.limits = Limits(settings.max_nodes)
         self._indexes: dict[str, int] = {}
+        self._cut = 0
+        """Nodes whose references are not all known."""
 
     # --- Making it
 
@@ -278,27 +286,71 @@ class Connection:
         } | how
         found: list[list[Any]] = []
         for part in chunks(nodes, self.limits.browse):
-            request = ua.BrowseRequest()
-            request.Parameters.NodesToBrowse = [ua.BrowseDescription(NodeId=n, **description) for n in part]
-            response = await self.ask(request, ua.BrowseResponse)
-            results = list(response.Results or [])
-            if len(results) != len(part):
-                raise ConnectionLost("a Browse was answered in part", BAD_COMMUNICATION_ERROR)
-            lists = [list(result.References or []) for result in results]
-            waiting = {i: r.ContinuationPoint for i, r in enumerate(results) if r.ContinuationPoint}
-            while waiting:
-                following = ua.BrowseNextRequest()
-                following.Parameters.ContinuationPoints = list(waiting.values())
-                following.Parameters.ReleaseContinuationPoints = False
-                more = await self.ask(following, ua.BrowseNextResponse)
-                again = {}
-                for place, result in zip(waiting, more.Parameters.Results or [], strict=False):
-                    lists[place] += result.References or []
-                    if result.ContinuationPoint:
-                        again[place] = result.ContinuationPoint
-                waiting = again
+            asked = [ua.BrowseDescription(NodeId=node, **description) for node in part]
+            lists, refused = await self._browse(asked)
+            for place in refused:
+                # The others of this request had all it has: alone there is room, now that they are done.
+                (lists[place],), still = await self._browse([asked[place]])
+                if still:
+                    self._tell_cut(part[place], status_name(_NO_CONTINUATION_POINTS))
             found += lists
         return found
+
+    async def _browse(self, asked: list[Any]) -> tuple[list[list[Any]], list[int]]:
+        """One Browse with what follows: the references, and the places without a continuation point."""
+        nodes = [one.NodeId for one in asked]
+        request = ua.BrowseRequest()
+        request.Parameters.NodesToBrowse = asked
+        response = await self.ask(request, ua.BrowseResponse)
+        lists: list[list[Any]] = [[] for _ in nodes]
+        refused: list[int] = []
+        waiting = dict.fromkeys(range(len(nodes)), b"")
+        results = response.Results or []
+        empty = 0
+        while True:
+            if len(results) != len(waiting):
+                raise ConnectionLost("a Browse was answered in part", BAD_COMMUNICATION_ERROR)
+            again: dict[int, bytes] = {}
+            ended: list[bytes] = []
+            for place, result in zip(waiting, results, strict=True):
+                code = int(result.StatusCode.value)
+                if code == _NO_CONTINUATION_POINTS and not waiting[place]:
+                    refused.append(place)
+                    continue
+                if is_bad(code):
+                    self._tell_cut(nodes[place], status_name(code))
+                    continue
+                lists[place] += result.References or []
+                if not result.ContinuationPoint:
+                    continue
+                empty += not result.References
+                if len(lists[place]) > MAX_REFERENCES or empty > _MAX_EMPTY:
+                    self._tell_cut(nodes[place], f"it goes on after {len(lists[place])} of them")
+                    del lists[place][MAX_REFERENCES:]
+                    ended.append(result.ContinuationPoint)
+                else:
+                    again[place] = result.ContinuationPoint
+            if ended:
+                await self._next(ended, release=True)
+            if not again:
+                return lists, refused
+            waiting = again
+            results = await self._next(list(waiting.values()))
+
+    async def _next(self, points: list[bytes], *, release: bool = False) -> Sequence[Any]:
+        request = ua.BrowseNextRequest()
+        request.Parameters.ContinuationPoints = points
+        request.Parameters.ReleaseContinuationPoints = release
+        response = await self.ask(request, ua.BrowseNextResponse)
+        return response.Parameters.Results or []
+
+    def _tell_cut(self, node: Any, why: str) -> None:
+        """What is missing is said, not dropped; of a server that has it everywhere, a few times."""
+        self._cut += 1
+        if self._cut <= _MOST_TOLD:
+            more = "; of others it is not told" if self._cut == _MOST_TOLD else ""
+            url = self.settings.url
+            log.warning("%s: references of %s are left out: %s%s", where(url), node.to_string(), why, more)
 
     async def built_in(self, data_type: Any) -> int:
         """The built-in type that values of a DataType are; 0 where several are (Number, BaseDataType)."""

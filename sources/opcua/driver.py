@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -12,7 +13,7 @@ from sources.batch import Batch, Emit
 from sources.errors import ConnectionLost, Unreachable
 from sources.insight import PlannedBlock, Traffic
 from sources.opcua import wire
-from sources.opcua.channel import ServiceError
+from sources.opcua.channel import FORWARDED, ServiceError
 from sources.opcua.config import DownstreamSettings, OpcUaTag
 from sources.opcua.connection import Connection, connect
 from sources.opcua.fit import fit, to_device
@@ -185,10 +186,22 @@ class OpcUaSession:
         nodes = await self._nodes(wanted)
         asked = [(place, node) for place, node in enumerate(nodes) if node is not None]
         values_of = [(node, int(ua.AttributeIds.Value)) for _, node in asked]
-        for (place, _), raw in zip(asked, await read_raw(self._connection, values_of), strict=True):
+        for (place, _), raw in zip(
+            asked, await read_raw(self._connection, values_of, most=FORWARDED), strict=True
+        ):
             found[place] = _taken(raw, wanted[place])
+        self._told_beside(wanted)
         values, qualities, times = zip(*found, strict=True) if found else ((), (), ())
         return Batch(wanted, values, qualities, times, clock.now())
+
+    def _told_beside(self, tags: Sequence[Tag[Any]]) -> None:
+        """Have the scan set right what a read found between two samples."""
+        device, now = self._device, asyncio.get_running_loop().time()
+        places = device.plan.places if device.plan is not None else {}
+        for tag in tags:
+            if (found := places.get(id(tag))) is not None:
+                subscription, place = found
+                subscription.read(place, now, device.settings.sampling)
 
     async def write(self, pairs: Sequence[tuple[Tag[Any], Value]]) -> list[Quality]:
         """See Session. What could not be sent is BadNotConnected; the device's own codes pass untouched."""
@@ -242,7 +255,7 @@ class OpcUaSession:
         ]
         channel = self._connection.channel
         try:
-            future = channel.send(request, self._device.settings.timeout)
+            future = channel.send(request, self._device.settings.timeout, most=FORWARDED)
         except ServiceError as error:
             return BAD_RESOURCE_UNAVAILABLE if error.code == _TOO_MANY else error.code
         except ConnectionLost:

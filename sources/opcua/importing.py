@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sources.errors import ConnectionLost
-from sources.opcua.channel import ServiceError
+from sources.opcua.channel import FORWARDED, ServiceError
 from sources.opcua.config import DownstreamSettings
 from sources.opcua.connection import Connection
 from sources.opcua.imports import CallResult, Device, Mirror, Wanted, own_uri
@@ -156,7 +156,7 @@ class Importing:
         """Send once; the answer, or the StatusCode it was refused with. Raises ConnectionLost."""
         channel = self._live().channel
         try:
-            sent = channel.send(request, self._settings.timeout)
+            sent = channel.send(request, self._settings.timeout, most=FORWARDED)
         except ServiceError as error:
             return error.code
         except ConnectionLost:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,9 +46,31 @@ class Subscription:
     mute: bool = False
     """Whether nothing has come of it since it was taken over, not even that nothing changed."""
     unheard: set[int] = field(default_factory=set)
-    """Places of which nothing has come since it was taken over from a lost connection."""
+    """Places of which nothing has come since it was taken over, or since a message of it was lost."""
     odd: set[int] = field(default_factory=set)
     """Places whose values do not fit their tags; told once."""
+    refused: dict[int, int] = field(default_factory=dict)
+    """Places that the server would not watch, and what it said."""
+    items: list[int] = field(default_factory=list)
+    """The id of each tag's monitored item."""
+    room: int = 0
+    """How many values the queues of its items hold: one message has no more."""
+    beside: set[int] = field(default_factory=set)
+    """Places that were read beside the subscription: it knows nothing of the values that came."""
+    settle_at: float = math.inf
+    """When the server is to tell of these anew, by the loop's clock."""
+    halted: bool = False
+    """Whether some items may be disabled, for a moment."""
+
+    def read(self, place: int, now: float, sampling: float | None) -> None:
+        """A place was read: a value between two samples may be gone before the server takes note of it."""
+        if not self.beside:
+            self.settle_at = now + (sampling or self.interval) + self.interval
+        self.beside.add(place)
+
+    def reported(self) -> set[int]:
+        """The places of which the server reports values."""
+        return set(range(len(self.tags or self.watched))) - self.refused.keys()
 
 
 @dataclass(slots=True)
@@ -61,6 +84,8 @@ class Plan:
     missing: Mapping[int, str]
     """Why a tag has none, by the tag's identity."""
     subscriptions: list[Subscription] = field(default_factory=list)
+    places: dict[int, tuple[Subscription, int]] = field(default_factory=dict)
+    """Which subscription watches a tag, at which place, by the tag's identity."""
 
 
 @dataclass(slots=True)
@@ -84,6 +109,8 @@ class Device:
     """Tags whose lack stands in the log."""
     transfers: bool = True
     """Whether the server is asked to transfer subscriptions: not where one said nothing afterwards."""
+    settles: bool = True
+    """Whether the server is asked to tell of items anew: not where it refused it."""
     transferred: int = 0
     """How often subscriptions outlived a connection."""
     republished: int = 0

@@ -13,8 +13,8 @@ import logging
 import math
 import time
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import Any, Final, Never
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Never, TypeVar
 
 from sources import clock
 from sources.batch import Batch, Emit
@@ -37,9 +37,11 @@ from sources.quality import (
     quality_name,
 )
 from sources.statistics import ScanStatistics
-from sources.tag import ScanClass, Tag, Value
+from sources.tag import ScanClass, Tag
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _WATCH: Final = 1.0
 """Seconds between two looks at the server itself."""
@@ -48,6 +50,11 @@ _SETTLE: Final = 1.0
 _TRUST: Final = 2.0
 """Seconds between two looks at whether the device's certificate is still trusted."""
 _MAX_PUBLISHES: Final = 20
+_MANY, _LARGE = 10_000, 1 << 20
+"""Values, and bytes, of a message that the loop does not decode itself."""
+_LONGEST_QUEUE: Final = 1000
+"""Values a device may keep for an item, though fewer were asked for."""
+_SLACK: Final = 100
 _MAX_MISSED: Final = 1000
 """Messages asked for again after one gap."""
 _GOOD_TRANSFERRED: Final = 0x002D0000
@@ -82,27 +89,37 @@ class Scan:
         self._acknowledge: list[tuple[int, int]] = []
         self._by_id: dict[int, Subscription] = {}
         self._stale = False
-        """Whether the device's model has changed since what is imported was looked at."""
+        """Whether the device's model has changed since its nodes were looked at."""
         self._trust_at = self._clock() + _TRUST
         self._again: float | None = None
         """When to plan again, by the loop's clock."""
+        self._planning: asyncio.Task[None] | None = None
+        """What is planned, while messages go on being taken: an import takes its time."""
+        self._grown: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when a subscription was added, and there is more to ask for."""
 
     async def run(self) -> Never:
         """Until cancelled. Raises ConnectionLost, and Refused for a server that is trusted no longer."""
         device = self._device
         try:
-            if not await self._resume():
-                await self._plan()
-            self._next_check()
+            if await self._resume():
+                self._next_check()
+            else:
+                self._planning = asyncio.create_task(self._begin())
+            listened = self._clock()
             while True:
+                self._pardon(listened)
                 self._publish()
-                done, _ = await asyncio.wait(
-                    self._publishes, timeout=self._patience(), return_when=asyncio.FIRST_COMPLETED
-                )
-                for future in done:
+                await self._listen()
+                listened = self._clock()
+                # In the order they were asked in, which is that of their answers; a set has none.
+                for future in [its for its in self._publishes if its.done()]:
                     del self._publishes[future]
                     await self._take(future.result())
-                await self._look_after()
+                if self._planning is not None and self._planning.done():
+                    planned, self._planning = self._planning, None
+                    planned.result()
+                await self._look_after(listened)
         except ServiceError as error:
             device.plan = None
             raise ConnectionLost(f"the device refused {error}", BAD_COMMUNICATION_ERROR) from None
@@ -111,8 +128,32 @@ class Scan:
         finally:
             for future in self._publishes:
                 future.cancel()
+            if self._planning is not None:
+                self._planning.cancel()
+                await asyncio.gather(self._planning, return_exceptions=True)
 
     # --- The rhythm
+
+    async def _listen(self) -> None:
+        """Wait until there is something to do."""
+        if self._grown.done():
+            self._grown = asyncio.get_running_loop().create_future()
+        waited: list[asyncio.Future[Any]] = [*self._publishes, self._grown]
+        if self._planning is not None:
+            waited.append(self._planning)
+        await asyncio.wait(waited, timeout=self._patience(), return_when=asyncio.FIRST_COMPLETED)
+
+    def _pardon(self, listened: float) -> None:
+        """Silence does not count for the time in which nobody listened."""
+        now = self._clock()
+        for subscription in self._by_id.values():
+            subscription.heard = min(subscription.heard + now - listened, now)
+
+    def _add(self, subscription: Subscription) -> None:
+        """Have its messages taken in from now on."""
+        self._by_id[subscription.id] = subscription
+        if not self._grown.done():
+            self._grown.set_result(None)
 
     def _patience(self) -> float:
         """Seconds until something is to be done even if nothing comes."""
@@ -121,8 +162,10 @@ class Scan:
             self._trust_at,
             *map(self._silent_at, self._by_id.values()),
         ]
-        if self._again is not None:
-            moments.append(self._again)
+        if self._planning is None:
+            moments += [one.settle_at for one in self._by_id.values() if one.beside]
+            if self._again is not None:
+                moments.append(self._again)
         return max(0.0, min(moments) - self._clock())
 
     def _silent_at(self, subscription: Subscription) -> float:
@@ -130,8 +173,7 @@ class Scan:
         wait = max(subscription.keepalive, subscription.interval) + subscription.interval
         return subscription.heard + wait + self._settings.timeout
 
-    async def _look_after(self) -> None:
-        now = self._clock()
+    async def _look_after(self, now: float) -> None:
         for subscription in self._by_id.values():
             if now > self._silent_at(subscription):
                 silent = now - subscription.heard
@@ -144,12 +186,17 @@ class Scan:
         if now >= self._trust_at:
             self._trust_at = now + _TRUST
             await asyncio.to_thread(self._connection.recheck)
+        if self._planning is not None:
+            return
+        for subscription in list(self._by_id.values()):
+            if subscription.beside and now >= subscription.settle_at:
+                await self._settle(subscription)
         if self._again is not None and now >= self._again:
-            await self._replan()
+            self._planning = asyncio.create_task(self._replan())
 
     def _publish(self) -> None:
         """Have as many Publish requests wait at the server as it takes."""
-        wanted = min(len(self._by_id) + 1, self._most)
+        wanted = min(len(self._by_id) + 1, self._most) if self._by_id else 0
         longest = max((self._silent_at(s) - s.heard for s in self._by_id.values()), default=10.0)
         while len(self._publishes) < wanted:
             request = ua.PublishRequest()
@@ -158,7 +205,7 @@ class Scan:
                 for its, number in self._acknowledge
             ]
             self._acknowledge = []
-            self._publishes[self._connection.channel.send(request, 2 * longest)] = None
+            self._publishes[self._connection.channel.send(request, 2 * longest, most=None)] = None
 
     # --- What comes
 
@@ -176,8 +223,11 @@ class Scan:
             if _behind(answer.sequence, expected):
                 return  # known already
             await self._fetch(subscription, answer.sequence)
+        elif answer.sequence > expected:  # the first there was never came
+            self._lost(subscription)
+            subscription.sequence = answer.sequence - 1
         if answer.notifications:
-            self._message(subscription, answer)
+            await self._message(subscription, answer)
         else:
             self._alive(subscription)
         if subscription.unheard and not answer.more:
@@ -210,7 +260,7 @@ class Scan:
                 if message.sequence != number:
                     # Not every server says that it has the message no longer.
                     raise ServiceError("Republish", _NO_MESSAGE)  # noqa: TRY301
-                self._message(subscription, message)
+                await self._message(subscription, message)
             except ServiceError as error:
                 self._device.lost_messages += 1
                 log.warning(
@@ -219,11 +269,23 @@ class Scan:
                     number,
                     error,
                 )
+                self._lost(subscription)
                 subscription.sequence = number
             number = _following(number)
+        if number != until:
+            more = (until - number) % _SUBSCRIPTION_NEVER
+            self._device.lost_messages += more
+            log.warning("%s: %d more messages of a subscription are lost", self._device.name, more)
+            self._lost(subscription)
         subscription.sequence = until - 1 or 0xFFFFFFFF
 
-    def _message(self, subscription: Subscription, message: wire.Publish) -> None:
+    def _lost(self, subscription: Subscription) -> None:
+        """A message will never come. What it may have told of is asked for, for it is not told again."""
+        if subscription.scan is None:
+            self._changed("a message of what has changed there is lost")
+        subscription.unheard = subscription.reported()
+
+    async def _message(self, subscription: Subscription, message: wire.Publish) -> None:
         """Take a NotificationMessage in."""
         subscription.sequence = message.sequence
         self._acknowledge.append((subscription.id, message.sequence))
@@ -237,15 +299,24 @@ class Scan:
                     f"the device ended a subscription: {status_name(status)}", BAD_CONNECTION_CLOSED
                 )
             elif subscription.scan is None:
-                self._watched(notification)
+                await self._watched(subscription, notification)
             elif subscription.watched:
-                self._imported(subscription, notification)
+                await self._imported(subscription, notification)
             elif wire.is_data_change(notification):
-                self._values(subscription, notification.body)
+                await self._values(subscription, notification.body)
 
-    def _values(self, subscription: Subscription, body: bytes) -> None:
+    async def _decoded(self, subscription: Subscription, body: bytes, decode: Callable[[bytes], T]) -> T:
+        """Many values, and large ones, are decoded in a thread. Raises Malformed."""
+        count = wire.value_count(body)
+        if count > subscription.room + _SLACK:
+            raise wire.Malformed(f"{count} values at once, of items that hold {subscription.room}")
+        if count > _MANY or len(body) > _LARGE:
+            return await asyncio.to_thread(decode, body)
+        return decode(body)
+
+    async def _values(self, subscription: Subscription, body: bytes) -> None:
         began = time.perf_counter()
-        self._take_in(subscription, wire.changes(body))
+        self._take_in(subscription, await self._decoded(subscription, body, wire.changes))
         its = self._device.statistics[subscription.scan.name] if subscription.scan else None
         if its is not None:
             its.reads += 1
@@ -290,12 +361,12 @@ class Scan:
                 self._report(subscription, handles[cut], values[cut], statuses[cut], times[cut], received)
 
     async def _ask(self, subscription: Subscription) -> None:
-        """Read what a server did not send again after a transfer, though it was asked to."""
-        places = sorted(subscription.unheard)
-        subscription.unheard = set()
+        """Read what was in a message that is lost, or not sent again after a transfer as was asked."""
         plan, importing = self._device.plan, self._device.importing
         if plan is None:
             return
+        places = sorted(subscription.unheard)
+        subscription.unheard = set()
         if subscription.watched:
             if importing is not None:
                 await importing.read([subscription.watched[place] for place in places])
@@ -314,12 +385,52 @@ class Scan:
             changes.statuses.append(raw.status)
             changes.times.append(raw.time)
         self._take_in(subscription, changes)
+        if self._settings.queue == 1 and self._device.settles:
+            for place in places:
+                subscription.read(place, self._clock(), self._settings.sampling)
 
-    def _imported(self, subscription: Subscription, notification: wire.Notification) -> None:
+    async def _settle(self, subscription: Subscription) -> None:
+        """Have the server tell anew of what was read beside the subscription.
+
+        The first sample of an item that is enabled again is always reported, and what follows is compared
+        with it (OPC 10000-4 §5.13.1.3). Disabling would lose what stands in a longer queue, and not every
+        server can: there the values are read once more, which may again fall between two samples.
+        """
+        device, places = self._device, sorted(subscription.beside)
+        subscription.beside = set()
+        if self._settings.queue > 1 or not device.settles:
+            subscription.unheard.update(places)
+            return
+        codes: list[list[int]] = []
+        ids = [subscription.items[place] for place in places]
+        try:
+            for mode in (ua.MonitoringMode.Disabled, ua.MonitoringMode.Reporting):
+                codes.append([])
+                for part in chunks(ids, self._connection.limits.items):
+                    request = ua.SetMonitoringModeRequest()
+                    request.Parameters.SubscriptionId = subscription.id
+                    request.Parameters.MonitoringMode = mode
+                    request.Parameters.MonitoredItemIds = list(part)
+                    subscription.halted = True
+                    response = await self._connection.channel.request(request, ua.SetMonitoringModeResponse)
+                    codes[-1] += [int(code.value) for code in response.Parameters.Results or []]
+        except ServiceError as error:
+            device.settles = False
+            log.info("%s: what was read is read again later: %s", device.name, error)
+            if any(codes):
+                raise  # some are disabled
+            subscription.halted = False
+            subscription.unheard.update(places)
+            return
+        if any(is_bad(after) and not is_bad(before) for before, after in zip(*codes, strict=False)):
+            raise ServiceError("SetMonitoringMode", max(codes[1]))
+        subscription.halted = False
+
+    async def _imported(self, subscription: Subscription, notification: wire.Notification) -> None:
         importing = self._device.importing
         if importing is None or not wire.is_data_change(notification):
             return
-        found = wire.raw_changes(notification.body)
+        found = await self._decoded(subscription, notification.body, wire.raw_changes)
         subscription.unheard.difference_update(place for place, _ in found)
         importing.take(subscription.watched, found)
 
@@ -353,12 +464,13 @@ class Scan:
         if subscription.tags:
             self._emit(Batch(subscription.tags, (), GOOD, None, clock.now(), ()))
 
-    def _watched(self, notification: wire.Notification) -> None:
+    async def _watched(self, subscription: Subscription, notification: wire.Notification) -> None:
         """The server itself: other namespaces, or a GeneralModelChangeEvent."""
         if wire.is_event(notification):
             self._changed("its model has changed")
         elif wire.is_data_change(notification):
-            for handle, value in zip(*_pairs(wire.changes(notification.body)), strict=True):
+            found = await self._decoded(subscription, notification.body, wire.changes)
+            for handle, value in zip(found.handles, found.values, strict=True):
                 if handle == _NAMESPACES and isinstance(value, bytes):
                     try:
                         names = tuple(ua_strings(value))
@@ -379,6 +491,8 @@ class Scan:
         plan = self._device.plan
         missing = bool(plan is not None and plan.missing)
         self._again = self._clock() + self._device.recheck if missing else None
+        if self._stale:  # again, while the plan was made
+            self._again = self._clock() + _SETTLE
 
     async def _resolve(self) -> tuple[dict[int, Any], dict[int, str]]:
         tags = self._device.tags
@@ -386,6 +500,10 @@ class Scan:
         nodes = {id(tag): node for tag, node in zip(tags, found, strict=True) if not isinstance(node, str)}
         missing = {id(tag): why for tag, why in zip(tags, found, strict=True) if isinstance(why, str)}
         return nodes, missing
+
+    async def _begin(self) -> None:
+        await self._plan()
+        self._next_check()
 
     async def _replan(self) -> None:
         """Look at the nodes again; where they are others, or there now, subscribe anew."""
@@ -395,17 +513,18 @@ class Scan:
         unresolved = {key: why for key, why in missing.items() if plan and key in plan.missing}
         lacking = set(plan.missing) - set(unresolved) if plan is not None else set()
         same = plan is not None and plan.nodes == nodes and plan.namespaces == self._connection.namespaces
-        if not same or lacking or (self._stale and self._device.imports):
+        # A node that went and came again has the name it had; what watched it before is of one that is gone.
+        if not same or lacking or self._stale:
             # The one that watches the server stays: what changes meanwhile is not missed.
             watch = next((one for one in self._by_id.values() if one.scan is None), None)
             old = [subscription.id for subscription in self._by_id.values() if subscription is not watch]
             request = ua.DeleteSubscriptionsRequest()
             request.Parameters.SubscriptionIds = old
-            await self._connection.ask(request, ua.DeleteSubscriptionsResponse)
             for number in old:
                 del self._by_id[number]
             self._acknowledge = [one for one in self._acknowledge if one[0] in self._by_id]
             self._device.plan = None
+            await self._connection.ask(request, ua.DeleteSubscriptionsResponse)
             await self._plan(nodes, missing, watch)
         self._next_check()
 
@@ -417,6 +536,7 @@ class Scan:
     ) -> None:
         """Find every tag's node, and subscribe."""
         device, connection = self._device, self._connection
+        self._stale = False
         watch = watch or await self._watch()
         if nodes is None or missing is None:
             nodes, missing = await self._resolve()
@@ -432,6 +552,12 @@ class Scan:
                 waiting = await self._subscribe(plan, scan, waiting)
         await self._import(plan)
         self._tell_missing(plan)
+        plan.places = {
+            id(one.tags[place]): (one, place)
+            for one in plan.subscriptions
+            if one.tags
+            for place in one.reported()
+        }
         device.plan = plan
 
     async def _import(self, plan: Plan) -> None:
@@ -440,7 +566,6 @@ class Scan:
         if importing is None:
             return
         importing.forget()
-        self._stale = False
         for wanted in self._device.imports:
             watched = await importing.run(wanted)
             while watched:
@@ -452,7 +577,7 @@ class Scan:
         """One subscription for these variables; returns those for which it has no room."""
         subscription = await self._create(scan, scan.period)
         subscription.watched = tuple(key for key, _ in watched)
-        self._by_id[subscription.id] = subscription
+        self._add(subscription)
         plan.subscriptions.append(subscription)
         later: list[tuple[bytes, Any]] = []
         sampling = (self._settings.sampling or scan.period) * 1000
@@ -472,9 +597,12 @@ class Scan:
                 code = int(result.StatusCode.value)
                 if code == _TOO_MANY_ITEMS and place:
                     later.append(watched[place])
-                elif is_bad(code) and self._device.importing is not None:
-                    self._device.importing.take(subscription.watched, [(place, wire.Raw(b"", code, 0))])
+                elif is_bad(code):
+                    subscription.refused[place] = code
+                else:
+                    subscription.room += self._queue(result)
         subscription.watched = subscription.watched[: len(watched) - len(later)]
+        self._tell_refused(subscription)
         return later
 
     async def _create(self, scan: ScanClass | None, period: float) -> Subscription:
@@ -514,7 +642,8 @@ class Scan:
         subscription.tags = tuple(tags)
         subscription.expected = tuple(tag.type.value for tag in tags)
         subscription.kinds = [wire.NOTHING] * len(tags)
-        self._by_id[subscription.id] = subscription
+        subscription.items = [0] * len(tags)
+        self._add(subscription)
         plan.subscriptions.append(subscription)
         refused: dict[int, int] = {}
         places = list(range(len(tags)))
@@ -539,15 +668,25 @@ class Scan:
             later = list(tags[full:])
             subscription.tags = tags[:full]
             subscription.expected = subscription.expected[:full]
-            del subscription.kinds[full:]
+            del subscription.kinds[full:], subscription.items[full:]
         missing = dict(plan.missing)
         for place, code in refused.items():
             if place < len(subscription.tags):
                 quality = BAD_CONFIGURATION_ERROR if status_name(code) in _NOT_THERE else code
                 missing[id(tags[place])] = status_name(code)
-                self._emit(Batch(subscription.tags, None, quality, None, clock.now(), (place,)))
+                subscription.refused[place] = quality
         plan.missing = missing
+        self._tell_refused(subscription)
         return later
+
+    def _tell_refused(self, subscription: Subscription) -> None:
+        """Mark what the server would not watch."""
+        if subscription.tags:
+            for place, quality in subscription.refused.items():
+                self._emit(Batch(subscription.tags, None, quality, None, clock.now(), (place,)))
+        elif subscription.refused and self._device.importing is not None:
+            refused = [(place, wire.Raw(b"", code, 0)) for place, code in subscription.refused.items()]
+            self._device.importing.take(subscription.watched, refused)
 
     async def _items(
         self, subscription: Subscription, plan: Plan, places: Sequence[int], *, filtered: bool
@@ -583,7 +722,13 @@ class Scan:
                 code = int(result.StatusCode.value)
                 if is_bad(code):
                     refused[place] = code
+                else:
+                    subscription.items[place] = int(result.MonitoredItemId)
+                    subscription.room += self._queue(result)
         return refused
+
+    def _queue(self, result: Any) -> int:
+        return max(self._settings.queue, min(int(result.RevisedQueueSize), _LONGEST_QUEUE))
 
     def _filter(self) -> Any:
         deadband = self._settings.deadband
@@ -598,7 +743,7 @@ class Scan:
     async def _watch(self) -> Subscription:
         """Watch the server itself. A server that has no such events is not watched for them."""
         subscription = await self._create(None, _WATCH)
-        self._by_id[subscription.id] = subscription
+        self._add(subscription)
         model = ua.EventFilter(
             SelectClauses=[
                 ua.SimpleAttributeOperand(
@@ -668,6 +813,7 @@ class Scan:
             plan.namespaces != connection.namespaces
             or plan.start_time != connection.start_time
             or plan.nodes.keys() | plan.missing.keys() != tags
+            or any(one.halted for one in plan.subscriptions)
         ):
             self._device.plan = None
             return False
@@ -695,7 +841,8 @@ class Scan:
             subscription.heard = self._clock()
             self._by_id[subscription.id] = subscription
             subscription.taken_over = subscription.mute = True
-            subscription.unheard = set(range(len(subscription.tags or subscription.watched)))
+            subscription.unheard = subscription.reported()
+            self._tell_refused(subscription)
             await self._catch_up(subscription, result.AvailableSequenceNumbers or [])
         self._tell_missing(plan)
         return True
@@ -760,10 +907,6 @@ def _runs(handles: Sequence[int]) -> list[tuple[int, int]]:
         seen.add(handle)
     found.append((start, len(handles)))
     return found
-
-
-def _pairs(found: wire.Changes) -> tuple[list[int], list[Value | bytes]]:
-    return found.handles, found.values
 
 
 def ua_strings(encoded: bytes) -> list[str]:

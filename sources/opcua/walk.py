@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from sources.errors import ConnectionLost
 from sources.opcua import wire
-from sources.opcua.channel import ServiceError
+from sources.opcua.channel import MAX_PENDING, ServiceError
 from sources.opcua.connection import Connection, chunks
 from sources.opcua.imports import MAX_NODES, ImportedNode, Model, Wanted
 from sources.opcua.mapping import Field, Layout, Mapper, Unmappable, key_of, standard_number
@@ -392,8 +392,10 @@ def moved(mapper: Mapper, raw: Raw, odd: Callable[[str], None] = lambda _: None)
 _ENCODING_UNSUPPORTED: Final = 0x80390000
 
 
-async def read_raw(connection: Connection, wanted: Sequence[tuple[Any, int]]) -> list[Raw]:
-    """Values of (NodeId, AttributeId) as they are. Raises ConnectionLost."""
+async def read_raw(
+    connection: Connection, wanted: Sequence[tuple[Any, int]], *, most: int = MAX_PENDING
+) -> list[Raw]:
+    """Values of (NodeId, AttributeId) as they are; ``most`` as of `Channel.send`. Raises ConnectionLost."""
     found: list[Raw] = []
     for part in chunks(wanted, connection.limits.read):
         request = ua.ReadRequest()
@@ -403,7 +405,7 @@ async def read_raw(connection: Connection, wanted: Sequence[tuple[Any, int]]) ->
             ua.ReadValueId(NodeId=node, AttributeId=attribute) for node, attribute in part
         ]
         try:
-            result, values = wire.read_results(await connection.channel.answer_to(request))
+            result, values = wire.read_results(await connection.channel.answer_to(request, most=most))
         except (ServiceError, wire.Malformed) as error:
             raise ConnectionLost(f"the device refused {error}", BAD_COMMUNICATION_ERROR) from None
         if is_bad(result) or len(values) != len(part):

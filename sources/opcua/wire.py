@@ -46,6 +46,8 @@ _SIZES: Final = {kind: struct.calcsize("<" + form) for kind, form in _FORMATS.it
 _READ: Final = {kind: struct.Struct("<" + form).unpack_from for kind, form in _FORMATS.items()}
 _STRING, _BYTE_STRING, _XML = 12, 15, 16
 _MAX_DEPTH: Final = 50
+_MAX_PARTS: Final = 1000
+"""Notifications in one message, and strings of its header: a DataChangeNotification holds all values."""
 
 DATE_TIME: Final = 13
 LAST_TIME: Final = 2_650_467_743_990_000_000
@@ -162,6 +164,8 @@ def _response_header(data: bytes) -> tuple[int, int]:
     at = _skip_diagnostics(data, 20)
     (count,) = _i32(data, at)
     at += 4
+    if count > _MAX_PARTS:
+        raise Malformed(f"an answer with {count} strings of its own")
     for _ in range(max(count, 0)):
         at = _skip_string(data, at)
     return result, _skip_extension_object(data, at)
@@ -179,6 +183,8 @@ def _uint32s(data: bytes, at: int) -> tuple[tuple[int, ...], int]:
 def _notifications(data: bytes, at: int) -> tuple[tuple[Notification, ...], int]:
     (count,) = _i32(data, at)
     at += 4
+    if count > _MAX_PARTS:
+        raise Malformed(f"a message of {count} notifications")
     found: list[Notification] = []
     for _ in range(max(count, 0)):
         start = at
@@ -213,6 +219,14 @@ def status_change(notification: Notification) -> int | None:
         return int(_u32(notification.body, 0)[0])
     except struct.error:
         raise Malformed("a StatusChangeNotification ends too early") from None
+
+
+def value_count(data: bytes) -> int:
+    """How many values the body of a DataChangeNotification says it holds. Raises Malformed."""
+    try:
+        return max(0, int(_i32(data, 0)[0]))
+    except struct.error:
+        raise Malformed("a DataChangeNotification ends too early") from None
 
 
 def changes(data: bytes) -> Changes:

@@ -12,6 +12,7 @@ import pytest
 from support.downstream import SAFE, named, protected, source
 from support.net import until
 from support.opcua import serving
+from support.proxy import proxy_to
 from support.scanning import Listener, scanning
 
 import server.opcua.services.paths as translating
@@ -22,7 +23,9 @@ from server.opcua.subscriptions import services
 from server.opcua.subscriptions.services import SubscriptionServices
 from server.opcua.subscriptions.settings import revise
 from sources.errors import ConnectionLost
-from sources.quality import GOOD
+from sources.opcua.channel import FORWARDED, MAX_PENDING, ServiceError
+from sources.opcua.stack import ua
+from sources.quality import BAD_RESOURCE_UNAVAILABLE, GOOD
 from sources.tag import ValueType
 
 NAMES = ("Speed", "SpeedSP", "Level", "Target")
@@ -112,3 +115,27 @@ async def test_the_key_of_the_channel_is_renewed_and_values_go_on(tmp_path: Path
             await until(lambda: channel._secure.security_token.TokenId != token)
             there.feed("Speed", 2.0)
             await until(lambda: its.listener.value(speed) == 2.0)
+
+
+async def test_what_is_forwarded_leaves_room_for_what_keeps_the_connection(tmp_path: Path) -> None:
+    """The device answers no call, and an operator goes on calling."""
+    speed = named("Speed", writable=True)
+    with serving(tmp_path, allow_none=True, anonymous=True) as there:
+        there.feed("Speed", 1.0)
+        async with proxy_to(there.port) as proxy, scanning(source(proxy.port, [speed])) as its:
+            await its.good(speed)
+            channel = its.session._connection.channel
+            proxy.delay = 0.5
+            waiting = [channel.send(ua.CallRequest(), 5.0, most=FORWARDED) for _ in range(FORWARDED)]
+            with pytest.raises(ServiceError, match="BadTooManyOperations"):
+                channel.send(ua.CallRequest(), 5.0, most=FORWARDED)
+            waiting += [channel.send(ua.ReadRequest(), 5.0) for _ in range(MAX_PENDING - FORWARDED)]
+            with pytest.raises(ServiceError, match="BadTooManyOperations"):
+                channel.send(ua.ReadRequest(), 5.0)
+            waiting.append(channel.send(ua.PublishRequest(), 5.0, most=None))
+            assert await its.session.write([(speed, 1.0)]) == [BAD_RESOURCE_UNAVAILABLE]
+            proxy.delay = 0.0
+            await asyncio.wait(waiting[:-1])
+            there.feed("Speed", 2.0)
+            await until(lambda: its.listener.value(speed) == 2.0)
+            assert channel._counted == 0

@@ -19,7 +19,7 @@ from server.opcua.subscriptions.subscription import Subscription
 from sources.errors import ConnectionLost, Unreachable
 from sources.opcua.config import OpcUaTag
 from sources.opcua.driver import OpcUaSource
-from sources.quality import BAD_CONNECTION_CLOSED, BAD_TIMEOUT
+from sources.quality import BAD_CONFIGURATION_ERROR, BAD_CONNECTION_CLOSED, BAD_TIMEOUT
 from sources.supervisor import SourceState, Supervisor
 from sources.tag import ValueType
 
@@ -104,6 +104,23 @@ async def test_a_server_that_does_not_send_values_again_is_asked(
             await its.good(speed, count)
             assert device.device.transferred == 1
             assert (its.listener.value(speed), its.listener.value(count)) == (2.0, 7)
+
+
+async def test_what_was_refused_stays_refused_after_a_transfer(there: Running, tmp_path: Path) -> None:
+    speed, astray = named("Speed"), named("Astray", address="nsu=urn:acme:plant;s=Nowhere")
+    there.feed("Speed", 1.0)
+    async with proxy_to(there.port) as proxy:
+        device = protected_source(there, proxy.port, tmp_path, [speed, astray])
+
+        async def until_cut(first: Listener) -> None:
+            await until(lambda: 1.0 in seen(first))
+            proxy.cut()
+
+        await lost_after(device, until_cut)
+        async with scanning(device) as its:
+            await its.good(speed)
+            assert device.device.transferred == 1
+            await its.bad(BAD_CONFIGURATION_ERROR, astray)
 
 
 async def test_subscriptions_that_say_nothing_after_a_transfer_are_made_anew(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from support.downstream import named, source
@@ -12,6 +13,9 @@ from support.opcua import Running, serving
 from support.scanning import scanning
 
 from sources.clock import now
+from sources.opcua.channel import ServiceError
+from sources.opcua.scan import Scan
+from sources.opcua.stack import ua
 from sources.quality import (
     BAD_CONFIGURATION_ERROR,
     BAD_OUT_OF_RANGE,
@@ -146,3 +150,89 @@ async def test_a_read_asks_the_device(there: Running) -> None:
     assert not isinstance(batch.qualities, int)
     assert batch.qualities[0] == GOOD
     assert is_bad(batch.qualities[1])
+
+
+@pytest.mark.parametrize("queue", [1, 10])
+async def test_a_value_that_a_read_saw_between_two_samples_is_not_there_for_ever(
+    there: Running, queue: int
+) -> None:
+    there.feed("Speed", 0.0)
+    speed = named("Speed")
+    async with scanning(source(there, [speed], sampling="1s", queue=queue)) as its:
+        await its.good(speed)
+        there.feed("Speed", 1.0)
+        batch = await its.session.read([speed])
+        there.feed("Speed", 0.0)
+        assert batch.values == (1.0,)
+        its.listener(batch)
+        await until(lambda: its.listener.value(speed) == 0.0)
+
+
+async def test_a_server_that_does_not_tell_anew_is_read_once_more(
+    there: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there.feed("Speed", 0.0)
+    speed = named("Speed")
+    device = source(there, [speed], sampling="1s")
+    async with scanning(device) as its:
+        await its.good(speed)
+        channel = its.session._connection.channel
+        real = channel.request
+
+        async def request(asked: object, answer: object, **how: Any) -> object:
+            if isinstance(asked, ua.SetMonitoringModeRequest):
+                raise ServiceError("SetMonitoringMode", 0x800B0000)  # BadServiceUnsupported
+            return await real(asked, answer, **how)
+
+        monkeypatch.setattr(channel, "request", request)
+        there.feed("Speed", 1.0)
+        batch = await its.session.read([speed])
+        there.feed("Speed", 0.0)
+        its.listener(batch)
+        await until(lambda: its.listener.value(speed) == 0.0)
+        assert not device.device.settles
+
+
+async def test_an_import_that_takes_long_costs_neither_values_nor_the_connection(
+    there: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imported = asyncio.Event()
+
+    async def walk(_scan: Scan, _plan: object) -> None:
+        await imported.wait()
+
+    monkeypatch.setattr(Scan, "_import", walk)
+    there.feed("Speed", 1.0)
+    speed = named("Speed")
+    device = source(there, [speed], timeout="500ms", keepalive="200ms")
+    async with scanning(device) as its:
+        await its.good(speed)
+        await asyncio.sleep(3.0)  # what nothing is heard of for 2.5 s is given up
+        there.feed("Speed", 2.0)
+        await until(lambda: its.listener.value(speed) == 2.0)
+        assert device.device.plan is None
+        imported.set()
+        await until(lambda: device.device.plan is not None)
+        assert not its.task.done()
+
+
+async def test_silence_does_not_count_while_nobody_listens(
+    there: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, held = Scan._take, asyncio.Event()
+
+    async def take(scan: Scan, data: bytes) -> None:
+        if not held.is_set():
+            held.set()
+            await asyncio.sleep(3.0)  # a long read of what was in a message that is lost
+        await real(scan, data)
+
+    speed = named("Speed")
+    async with scanning(source(there, [speed], timeout="500ms", keepalive="200ms")) as its:
+        there.feed("Speed", 1.0)
+        await its.good(speed)
+        monkeypatch.setattr(Scan, "_take", take)
+        await held.wait()
+        await asyncio.sleep(3.0)
+        there.feed("Speed", 2.0)
+        await until(lambda: its.listener.value(speed) == 2.0)
