@@ -219,6 +219,7 @@ class OpcUaServer:
             self._holders,
             writable=self._settings.writable,
             added=self._namespace_added,
+            forward=self._commands.forward,
         )
 
         def handler(connection: Connection) -> ClientPeer:

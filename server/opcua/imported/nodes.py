@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import reprlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from asyncua import ua
@@ -21,23 +21,21 @@ from server.opcua.space.namespaces import show_namespace
 from server.opcua.space.node import Node
 from server.opcua.space.space import Space
 from server.opcua.space.value import StoredValue
-from server.opcua.types import AttributeIds, ObjectIds, ServiceFault, StatusCodes, status_name
+from server.opcua.types import AttributeIds, ObjectIds, ServiceFault, StatusCodes
 from server.opcua.wire import structs
 from server.opcua.wire.nodeid import Key, text
+from server.opcua.wire.reader import DecodingError
 from server.plant.model import DEFAULT_WRITERS
-from sources.errors import ConnectionLost, Unreachable
-from sources.opcua.imports import Device, ImportedNode, Model
+from sources.opcua.imports import CallResult, Device, ImportedNode, Model
 from sources.opcua.wire import Raw
 from sources.quality import (
     BAD_NO_COMMUNICATION,
-    BAD_NOT_CONNECTED,
     BAD_WAITING_FOR_INITIAL_DATA,
     Quality,
     is_bad,
 )
 
 log = logging.getLogger(__name__)
-audit = logging.getLogger("isthmus.audit")
 
 T = TypeVar("T")
 
@@ -47,6 +45,9 @@ _WRITE: Final = 0x02
 _A_SLICE: Final = 200
 _USABLE_SCANS: Final = 3
 """So many periods after a device is gone its last values are no longer usable."""
+
+Forward = Callable[[str, Mapping[str, Any], Callable[[], Awaitable[Quality]]], Awaitable[Quality]]
+"""See `server.plant.commands.Commands.forward`."""
 
 
 class ImportedNodes:
@@ -60,6 +61,7 @@ class ImportedNodes:
         holders: Mapping[str, Key],
         *,
         writable: bool,
+        forward: Forward,
         added: Callable[[str], None] = lambda _: None,
     ) -> None:
         """``holders`` are the equipment nodes by path; ``added`` is told of each new namespace.
@@ -72,6 +74,7 @@ class ImportedNodes:
         self.holders = dict(holders)
         self._writable = writable
         self._added = added
+        self._forward = forward
         self._models: dict[tuple[str, str], Model] = {}
         """By source and holder."""
         self._owners: dict[Key, set[tuple[str, str]]] = {}
@@ -112,8 +115,7 @@ class ImportedNodes:
         gone = [key for key in before if key not in model.nodes and self._give_up(key, owner)]
         for keys in _slices([*changed, *gone]):
             with self._space.changing():
-                for key in keys:
-                    self._remove(key, held)
+                self._remove(keys, held)
             await asyncio.sleep(0)
         new = 0
         for part in _slices(list(model.nodes.values())):
@@ -227,10 +229,11 @@ class ImportedNodes:
             self._methods.add(node.key, self._caller(device, node.key))
         return True
 
-    def _remove(self, key: Key, held: dict[Key, ImportedValue]) -> None:
-        held.pop(key, None)
-        self._methods.remove(key)
-        self._space.delete([key])
+    def _remove(self, keys: Iterable[Key], held: dict[Key, ImportedValue]) -> None:
+        for key in keys:
+            held.pop(key, None)
+            self._methods.remove(key)
+            self._space.delete([key])
 
     def _attributes(self, node: ImportedNode) -> Mapping[int, bytes]:
         found: dict[int, bytes] = {int(_A.WriteMask): NOTHING_WRITABLE, **node.attributes}
@@ -288,27 +291,22 @@ class ImportedNodes:
         self, device: Device, method: Key, session: Session, found: Node, inputs: list[ua.Variant]
     ) -> Outputs:
         """Forward a call, once. Raises ServiceFault, InvalidArguments."""
-        code: int = StatusCodes.BadInternalError
-        given = reprlib.repr([value.Value for value in inputs])
-        _tell_call(session, device, text(method), "asked", given)
+        found_out: list[CallResult] = []
+
+        async def send() -> Quality:
+            given = [structs.encode_variant(value) for value in inputs]
+            found_out.append(await device.call_method(found.key, method, given))
+            return found_out[0].status
+
+        code = await self._forward("call", _told(session, device, method, inputs), send)
+        if is_bad(code):
+            if code == StatusCodes.BadInvalidArgument and found_out and found_out[0].arguments:
+                raise InvalidArguments(found_out[0].arguments)
+            raise ServiceFault(code)
         try:
-            result = await device.call_method(
-                found.key, method, [structs.encode_variant(value) for value in inputs]
-            )
-            code = result.status
-        except Unreachable:
-            code = BAD_NOT_CONNECTED
-            raise ServiceFault(code) from None
-        except ConnectionLost as lost:
-            code = lost.quality
-            raise ServiceFault(code) from None
-        finally:
-            _tell_call(session, device, text(method), status_name(code), given)
-        if is_bad(result.status):
-            if result.status == StatusCodes.BadInvalidArgument and result.arguments:
-                raise InvalidArguments(result.arguments)
-            raise ServiceFault(result.status)
-        return [structs.decode_variant(output) for output in result.outputs]
+            return [structs.decode_variant(output) for output in found_out[0].outputs]
+        except DecodingError as error:  # it was carried out; what it answered is not to be understood
+            raise ServiceFault(StatusCodes.BadDecodingError, str(error)) from error
 
 
 def _slices(items: list[T]) -> Iterator[list[T]]:
@@ -316,24 +314,14 @@ def _slices(items: list[T]) -> Iterator[list[T]]:
     return (items[at : at + _A_SLICE] for at in range(0, len(items), _A_SLICE))
 
 
-def _tell_call(session: Session, device: Device, method: str, outcome: str, given: str) -> None:
-    """A line of the audit log, before and after: who asked, and in whose name the device is called."""
+def _told(session: Session, device: Device, method: Key, inputs: list[ua.Variant]) -> dict[str, Any]:
+    """Who asks for which call, and in whose name the device is called."""
     caller = session.caller()
-    audit.info(
-        "call %s of %s by %s, as %s: %s",
-        method,
-        device.name,
-        caller.user,
-        device.acts_as,
-        outcome,
-        extra={
-            "event": "call",
-            "node": method,
-            "source": device.name,
-            "user": caller.user,
-            "client": caller.client,
-            "as": device.acts_as,
-            "inputs": given,
-            "status": outcome,
-        },
-    )
+    return {
+        "user": caller.user,
+        "client": caller.client,
+        "node": text(method),
+        "source": device.name,
+        "as": device.acts_as,
+        "inputs": reprlib.repr([value.Value for value in inputs]),
+    }

@@ -11,7 +11,7 @@ from server.audit.errors import AuditError
 from server.plant.commands.attempt import Attempt, Outcome, Result
 from server.plant.commands.rules import MAX_TEXT
 from server.plant.model import Role
-from sources.quality import quality_name
+from sources.quality import Quality, quality_name
 
 _SHOWN: Final = 64
 """Characters of a longer text that are shown."""
@@ -78,6 +78,31 @@ class Trail:
             else:
                 self._failing = False
         self._tell(attempt, result, record=number)
+
+    async def before(self, event: str, fields: Mapping[str, Any]) -> int | None:
+        """Record what is about to be sent as it was given; the record's number. Raises AuditError."""
+        if self._recorder is None:
+            return None
+        asked = {**fields, "outcome": Outcome.Asked.value}
+        return await self._recorder.record(event, asked, durable=True)
+
+    def after(
+        self, event: str, fields: Mapping[str, Any], outcome: Outcome, quality: Quality, asked: int | None
+    ) -> None:
+        """Record how that ended, without waiting."""
+        ended = {**fields, "outcome": outcome.value, "status": quality_name(quality)}
+        if asked is not None:
+            ended["of"] = asked
+        if self._recorder is not None:
+            self._recorder.note(event, ended)
+        audit.info(
+            "%s %s by %s: %s",
+            event,
+            fields["node"],
+            fields["user"],
+            ended["status"],
+            extra={**ended, "event": event, "record": asked},
+        )
 
     def note(self, attempt: Attempt, result: Result, asked: int | None) -> None:
         """As `end`, where nothing can be waited for."""

@@ -18,6 +18,8 @@ from support.net import until
 from support.opcua import OPERATOR, OPERATOR_PASSWORD, Bench
 from support.scanning import FAST
 
+from server.audit.log import AuditLog
+from server.audit.verify import last
 from server.opcua.server import OpcUaServer
 from server.plant.model import Equipment, EquipmentLevel, Import
 from sources.opcua.address import parse_address
@@ -57,6 +59,8 @@ async def world(data: Path, machines: list[Machine]) -> AsyncIterator[World]:
     )
     bench.plant = replace(bench.plant, equipment=(*bench.plant.equipment, *holders))
     await bench.add_users()
+    bench.recorder = log = AuditLog(data / "audit")
+    log.open(version="1.2.3")
     added: list[str] = []
     server = bench.server()
     server._namespace_added = added.append
@@ -78,6 +82,7 @@ async def world(data: Path, machines: list[Machine]) -> AsyncIterator[World]:
             life.cancel()
         await asyncio.gather(*lives, return_exceptions=True)
         await server.stop()
+        await log.close()
 
 
 @asynccontextmanager
@@ -167,7 +172,15 @@ async def test_two_like_machines_side_by_side(  # noqa: PLR0915  # two processes
         told = audited(caplog)
         assert ("write", OPERATOR, "service:anonymous", "Good") in told
         assert ("call", OPERATOR, "service:anonymous", "Good") in told
-        assert {(e, "asked") for e in ("write", "call")} <= {(event, status) for event, _, _, status in told}
+        recorded = [(r["event"], r["outcome"]) for r in last(tmp_path / "audit", 6, {"user": OPERATOR})]
+        assert recorded == [
+            ("write", "asked"),
+            ("write", "done"),
+            ("call", "asked"),
+            ("call", "done"),
+            ("call", "asked"),
+            ("call", "failed"),
+        ]
         assert any(r.__dict__.get("inputs") == "[2.5]" for r in caplog.records)
         start = ua.NodeId("Filler.Start", second)
         async with client(it.url) as nobody:
