@@ -53,6 +53,9 @@ def verify(folder: Path, heads: Collection[str] = (), start: int = 1) -> Report:
         return Report(0, 0, 0, 0, "", place, ())
     chain = _follow(files, seen)
     notes, broken = list(chain.notes), chain.broken
+    if broken is None and chain.fault is not None:
+        # What was damaged then was taken away since, and records with it.
+        broken = chain.fault
     if broken is None:
         if chain.torn:
             what = f"the last record is cut ({chain.torn} bytes); a start of the server goes on in a new file"

@@ -142,6 +142,26 @@ async def test_a_damaged_log_is_told_and_the_server_starts_all_the_same(
     assert (broken.path, broken.line) == (first, 3)
 
 
+async def test_a_log_that_was_damaged_is_not_whole_again_when_the_damage_is_cut_off(tmp_path: Path) -> None:
+    async with opened(tmp_path) as log:
+        await log.record("write", {"n": 1})
+    (first,) = files(tmp_path)
+    first.write_bytes(first.read_bytes().replace(b'"n":1', b'"n":7'))
+    async with opened(tmp_path):
+        pass
+    second = files(tmp_path)[1]
+    first.write_bytes(b"".join(first.read_bytes().splitlines(keepends=True)[:2]))
+    broken = verify(tmp_path).broken
+    assert broken is not None
+    assert (broken.path, broken.line) == (second, 1)
+    assert "found the log damaged" in broken.what
+    # Who begins behind the damage knows of it.
+    first.unlink()
+    report = verify(tmp_path, start=2)
+    assert report.broken is None
+    assert "found the log damaged" in report.notes[0].what
+
+
 @contextmanager
 def no_file_larger_than(size: int) -> Any:
     """The kernel takes no byte beyond: as a full disk, a write stops in the middle of a record."""
