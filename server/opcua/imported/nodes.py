@@ -126,6 +126,7 @@ class ImportedNodes:
                         self._owners.setdefault(node.key, set()).add(owner)
                     elif self._is_own(device, node):
                         self._owners[node.key].add(owner)
+                        self._hand_over(device, node.key, held)
             await asyncio.sleep(0)
         taken = sum(not self._is_own(device, node) for node in model.nodes.values())
         if taken:
@@ -153,6 +154,15 @@ class ImportedNodes:
             len(changed),
             len(gone),
         )
+
+    def _hand_over(self, device: Device, key: Key, held: dict[Key, ImportedValue]) -> None:
+        """The source may be another object than that which brought the node: its settings changed."""
+        value = held.get(key)
+        if value is not None:
+            value.device = device
+        elif key in self._methods:
+            self._methods.remove(key)
+            self._methods.add(key, self._caller(device, key))
 
     def _is_own(self, device: Device, node: ImportedNode) -> bool:
         """Whether the node that is there was imported from that device."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -271,3 +272,28 @@ async def test_what_cannot_be_recorded_is_not_sent_to_a_device(
             with pytest.raises(ua.UaStatusCodeError, match="BadResourceUnavailable"):
                 await call(client, index)
     assert (device.written, device.called) == ([], [])
+
+
+async def test_another_source_of_the_name_takes_over_what_is_sent(writable: World) -> None:
+    imported, old, new = writable.server.imported, There("F"), There("F")
+    index = imported.index("urn:x#F")
+    shown = model("A", setpoint(index), *machine(index))
+    await imported.show(old, shown, {})
+    await imported.show(new, shown, {})
+    async with writable.client() as client:
+        await write(client, ("One", index), 2.0)
+        await call(client, index)
+    assert (old.written, old.called) == ([], [])
+    assert new.written == [(key("One", index), encode.double(2.0))]
+    assert new.called == [(key("Machine", index), key("Start", index), ())]
+
+
+async def test_what_a_call_answers_and_nobody_can_read_is_told(writable: World) -> None:
+    imported, device = writable.server.imported, There("F")
+    index = imported.index("urn:x#F")
+    await imported.show(device, model("A", *machine(index)), {})
+    device.answer = CallResult(0, [b"\x0c\x02\0\0\0\xff\xff"])
+    async with writable.client() as client:
+        with pytest.raises(ua.UaStatusCodeError, match="BadDecodingError"):
+            await call(client, index)
+    assert len(device.called) == 1
