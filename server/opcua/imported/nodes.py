@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import reprlib
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
@@ -112,10 +113,12 @@ class ImportedNodes:
             for key, node in model.nodes.items()
             if key in before and before[key] != node and owner in self._owners.get(key, ())
         }
-        gone = [key for key in before if key not in model.nodes and self._give_up(key, owner)]
+        # Until all is done both are the model: what is cut off here is set right the next time.
+        self._models[owner] = dataclasses.replace(model, nodes={**model.nodes, **before})
+        gone = [key for key in before if key not in model.nodes]
         for keys in _slices([*changed, *gone]):
             with self._space.changing():
-                self._remove(keys, held)
+                self._remove([key for key in keys if key in changed or self._give_up(key, owner)], held)
             await asyncio.sleep(0)
         new = 0
         for part in _slices(list(model.nodes.values())):

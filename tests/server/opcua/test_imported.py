@@ -297,3 +297,32 @@ async def test_what_a_call_answers_and_nobody_can_read_is_told(writable: World) 
         with pytest.raises(ua.UaStatusCodeError, match="BadDecodingError"):
             await call(client, index)
     assert len(device.called) == 1
+
+
+# --- What is cut off midway
+
+
+@pytest.mark.parametrize("turns", [1, 2, 4])
+async def test_what_is_cut_off_while_it_is_shown_is_set_right_the_next_time(
+    server: OpcUaServer, turns: int
+) -> None:
+    imported, device = server.imported, There("F")
+    index = imported.index("urn:x#F")
+    before = len(imported._space)
+
+    async def cut(shown: Model) -> None:
+        task = asyncio.create_task(imported.show(device, shown, {}))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    many = [[variable(key(f"N{n}.{turn}", index), f"N{n}") for n in range(1000)] for turn in range(2)]
+    for nodes in many:
+        await cut(model("A", *nodes))
+    await imported.show(device, model("A", *many[0]), {})
+    assert len(imported._space) == before + 1000
+    await cut(model("A"))
+    await imported.show(device, model("A"), {})
+    assert len(imported._space) == before
