@@ -347,6 +347,24 @@ async def test_what_is_left_of_a_request_is_not_written_once_its_session_has_end
     assert [name for name, _ in bench.device.log] == ["SpeedSP"]
 
 
+def test_types_in_a_ring_are_looked_at_once(bench: Bench) -> None:
+    """A downstream server may give any types."""
+    space = bench.space
+    for number, name in ((38, "HasEncoding"), (45, "HasSubtype")):
+        space.add(Node(numeric(number), 32, qualified_name(name), localized_text(name), {}, EVERYBODY))
+    made = {}
+    for name in ("Wanted", "One", "Two", "Encoding"):
+        made[name] = Node(key(name, 4), 64, qualified_name(name), localized_text(name), {}, EVERYBODY)
+        space.add(made[name])
+    encoding, subtype = space.number(38), space.number(45)
+    space.link(space.number(22), subtype, made["Wanted"])
+    space.link(made["One"], subtype, made["Two"])
+    space.link(made["Two"], subtype, made["One"])
+    space.link(made["One"], encoding, made["Encoding"])
+    given = ua.Variant(cast("Any", ua.ExtensionObject)(to_ua(key("Encoding", 4)), b""), T.ExtensionObject)
+    assert not DataTypes(space).accepts(key("Wanted", 4), given)
+
+
 async def test_a_node_id_of_any_length_is_a_line_of_the_audit_log(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
