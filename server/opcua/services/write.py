@@ -120,8 +120,9 @@ class Writing:
             last = len(wanted) - 1
             for index, (node, value) in enumerate(zip(nodes, wanted, strict=True)):
                 queued = held.let_go if index == last and _makes_room(node) else None
-                # What was begun is carried out to the end: half of several values serves nobody.
-                awaited = None if index else partial(_awaited, request)
+                # What was begun is carried out to the end, though nobody waits: half of several values
+                # serves nobody.
+                awaited = partial(_still_may, session, session.access, None if index else request)
                 codes.append(await self._write_one(session, request.entry, node, value, queued, awaited))
         return [array([uint32(code) for code in codes]), NO_DIAGNOSTICS]
 
@@ -272,6 +273,11 @@ def _makes_room(node: Node | None) -> bool:
         return False
     rule = point.property.type.write
     return rule is not None and rule.latest_wins
+
+
+def _still_may(session: Session, access: Access | None, request: Request | None) -> bool:
+    """Whether the session is still there, of the same user and roles, and waits for the answer."""
+    return not session.closed and session.access == access and (request is None or _awaited(request))
 
 
 def _awaited(request: Request) -> bool:

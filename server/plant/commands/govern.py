@@ -140,7 +140,7 @@ class Commands:
             if place.superseded:
                 result = refused(BAD_OPERATION_ABANDONED, "a newer write of this property came")
             elif wanted is not None and not wanted():
-                result = refused(BAD_TIMEOUT, "its client waits no longer")
+                result = refused(BAD_TIMEOUT, "its client waits no longer, or may not write any more")
             else:
                 time = None if source_time is None else min(source_time, now())
                 result, asked = await self._take_turn(attempt, value, time)
