@@ -26,7 +26,7 @@ from server.opcua.types import AttributeIds, ObjectIds, ServiceFault, StatusCode
 from server.opcua.wire import structs
 from server.opcua.wire.nodeid import Key, text
 from server.opcua.wire.reader import DecodingError
-from server.plant.model import DEFAULT_WRITERS
+from server.plant.model import Import, Role
 from sources.opcua.imports import CallResult, Device, ImportedNode, Model
 from sources.opcua.wire import Raw
 from sources.quality import (
@@ -51,6 +51,14 @@ Forward = Callable[[str, Mapping[str, Any], Callable[[], Awaitable[Quality]]], A
 """See `server.plant.commands.Commands.forward`."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Holder:
+    """An equipment that holds an import: its node, and what is imported."""
+
+    key: Key
+    wanted: Import
+
+
 class ImportedNodes:
     """See `sources.opcua.imports.Mirror`."""
 
@@ -59,13 +67,13 @@ class ImportedNodes:
         space: Space,
         namespaces: Namespaces,
         methods: Methods,
-        holders: Mapping[str, Key],
+        holders: Mapping[str, Holder],
         *,
         writable: bool,
         forward: Forward,
         added: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """``holders`` are the equipment nodes by path; ``added`` is told of each new namespace.
+        """``holders`` are by the path of the equipment; ``added`` is told of each new namespace.
 
         To withdraw an import, show an empty model for its holder.
         """
@@ -124,12 +132,7 @@ class ImportedNodes:
         for part in _slices(list(model.nodes.values())):
             with self._space.changing():
                 for node in part:
-                    if self._add(device, node, values, held):
-                        new += 1
-                        self._owners.setdefault(node.key, set()).add(owner)
-                    elif self._is_own(device, node):
-                        self._owners[node.key].add(owner)
-                        self._hand_over(device, node.key, held)
+                    new += self._put(device, node, owner, values, held)
             await asyncio.sleep(0)
         taken = sum(not self._is_own(device, node) for node in model.nodes.values())
         if taken:
@@ -145,7 +148,7 @@ class ImportedNodes:
                 with self._space.changing():
                     self._link_all(node for node in part if self._is_own(device, node))
                 await asyncio.sleep(0)
-        self._hang(self._space.nodes[self.holders[model.holder]], model.tops)
+        self._hang(self._space.nodes[self.holders[model.holder].key], model.tops)
         self._models[owner] = model
         self.take(device, [(key, raw) for key, raw in values.items() if key in held])
         log.info(
@@ -157,6 +160,27 @@ class ImportedNodes:
             len(changed),
             len(gone),
         )
+
+    def _put(
+        self,
+        device: Device,
+        node: ImportedNode,
+        owner: tuple[str, str],
+        values: Mapping[Key, Raw],
+        held: dict[Key, ImportedValue],
+    ) -> bool:
+        """Put a node in, or share it where it is the device's own; whether it is new."""
+        owners = self._owners.get(node.key, set())
+        if self._space.find(node.key) is None:
+            self._owners[node.key] = owners | {owner}
+            self._add(device, node, values, held)
+            return True
+        if self._is_own(device, node):
+            if owner not in owners:
+                owners.add(owner)
+                self._grant(node)
+            self._hand_over(device, node.key, held)
+        return False
 
     def _hand_over(self, device: Device, key: Key, held: dict[Key, ImportedValue]) -> None:
         """The source may be another object than that which brought the node: its settings changed."""
@@ -179,6 +203,7 @@ class ImportedNodes:
             return False  # another's, whose NodeId ours has
         owners.discard(owner)
         if owners:
+            self._grant(self._models[next(iter(owners))].nodes[key])
             return False
         self._owners.pop(key, None)
         return True
@@ -219,10 +244,7 @@ class ImportedNodes:
 
     def _add(
         self, device: Device, node: ImportedNode, values: Mapping[Key, Raw], held: dict[Key, ImportedValue]
-    ) -> bool:
-        """Put a node in; False where it is there."""
-        if self._space.find(node.key) is not None:
-            return False
+    ) -> None:
         made = Node(
             node.key,
             node.node_class,
@@ -240,13 +262,27 @@ class ImportedNodes:
         self._space.add(made)
         if node.node_class == _METHOD:
             self._methods.add(node.key, self._caller(device, node.key))
-        return True
 
     def _remove(self, keys: Iterable[Key], held: dict[Key, ImportedValue]) -> None:
         for key in keys:
             held.pop(key, None)
             self._methods.remove(key)
             self._space.delete([key])
+
+    def _roles(self, node: ImportedNode) -> frozenset[Role]:
+        """Who may write a variable or call a method: whom one of the imports that share it allows it."""
+        if not self._writable:
+            return frozenset()
+        found: frozenset[Role] = frozenset()
+        for _, path in self._owners[node.key]:
+            wanted = self.holders[path].wanted
+            found |= wanted.writers if node.node_class == _VARIABLE else wanted.callers
+        return found
+
+    def _grant(self, node: ImportedNode) -> None:
+        """Who has imported it is another: who may do what to it may be, too."""
+        here = self._space.nodes[node.key]
+        here.attributes, here.role_permissions = self._attributes(node), self._permissions(node)
 
     def _attributes(self, node: ImportedNode) -> Mapping[int, bytes]:
         found: dict[int, bytes] = {int(_A.WriteMask): NOTHING_WRITABLE, **node.attributes}
@@ -255,19 +291,20 @@ class ImportedNodes:
             found[_A.EventNotifier] = encode.byte(0)
         if node.node_class == _VARIABLE:
             level = found[_A.AccessLevel][1]
-            found[_A.AccessLevel] = encode.byte(level if self._writable else level & ~_WRITE)
+            found[_A.AccessLevel] = encode.byte(level if self._roles(node) else level & ~_WRITE)
             found[_A.Historizing] = encode.FALSE
-        if node.node_class == _METHOD and not self._writable:
+        if node.node_class == _METHOD and not self._roles(node):
             found[_A.Executable] = encode.FALSE
         return found
 
     def _permissions(self, node: ImportedNode) -> Any:
         if node.is_type and node.node_class != _METHOD:
             return defaults.STANDARD
-        if node.node_class == _VARIABLE and self._writable:
-            return defaults.plant_writers(DEFAULT_WRITERS)
-        if node.node_class in {_OBJECT, _METHOD} and self._writable:
-            return defaults.plant_callers(DEFAULT_WRITERS)
+        roles = self._roles(node)
+        if node.node_class == _VARIABLE and roles:
+            return defaults.plant_writers(roles)
+        if node.node_class in {_OBJECT, _METHOD} and roles:
+            return defaults.plant_callers(roles)
         return defaults.PLANT
 
     def _link_all(self, nodes: Iterable[ImportedNode]) -> None:

@@ -25,7 +25,7 @@ from server.opcua.space import encode
 from server.opcua.types import AttributeIds
 from server.opcua.wire.nodeid import key
 from server.opcua.wire.writer import localized_text, qualified_name
-from server.plant.model import Equipment, EquipmentLevel, Import
+from server.plant.model import Equipment, EquipmentLevel, Import, Role
 from sources.opcua.imports import CallResult, ImportedNode, Model
 from sources.opcua.wire import Raw
 
@@ -55,13 +55,20 @@ class There:
         return self.answer
 
 
-def holder(name: str) -> Equipment:
-    return Equipment(f"Acme/{name}", EquipmentLevel.ProductionLine, imported=Import("F", None, FAST))
+OPERATORS = frozenset({Role.Operator})
+
+
+def holder(name: str, writers: frozenset[Role] = OPERATORS) -> Equipment:
+    imported = Import("F", None, FAST, writers, writers)
+    return Equipment(f"Acme/{name}", EquipmentLevel.ProductionLine, imported=imported)
 
 
 @asynccontextmanager
 async def serving(bench: Bench) -> AsyncIterator[OpcUaServer]:
-    bench.plant = replace(bench.plant, equipment=(*bench.plant.equipment, holder("A"), holder("B")))
+    bench.plant = replace(
+        bench.plant,
+        equipment=(*bench.plant.equipment, holder("A"), holder("B"), holder("Closed", frozenset())),
+    )
     made = bench.server()
     try:
         await made.start()
@@ -297,6 +304,38 @@ async def test_what_a_call_answers_and_nobody_can_read_is_told(writable: World) 
         with pytest.raises(ua.UaStatusCodeError, match="BadDecodingError"):
             await call(client, index)
     assert len(device.called) == 1
+
+
+async def test_nobody_writes_or_calls_what_the_import_does_not_open(writable: World) -> None:
+    imported, device = writable.server.imported, There("F")
+    index = imported.index("urn:x#F")
+    shown = setpoint(index), *machine(index)
+
+    async def levels() -> list[object]:
+        """Of the variable, for all and for the user; whether the method may be called, likewise."""
+        one, start = client.get_node(ua.NodeId("One", index)), client.get_node(ua.NodeId("Start", index))
+        of_variable = await one.read_attributes(
+            [ua.AttributeIds.AccessLevel, ua.AttributeIds.UserAccessLevel]
+        )
+        of_method = await start.read_attributes([ua.AttributeIds.Executable, ua.AttributeIds.UserExecutable])
+        return [found.Value.Value for found in (*of_variable, *of_method)]
+
+    client: Any
+    async with writable.client() as client:
+        await imported.show(device, model("Closed", *shown), {})
+        assert await levels() == [1, 1, False, False]
+        with pytest.raises(ua.UaStatusCodeError, match="BadNotWritable"):
+            await write(client, ("One", index), 2.0)
+        with pytest.raises(ua.UaStatusCodeError, match="BadUserAccessDenied"):
+            await call(client, index)
+        # Another import of the same nodes opens them, as long as it has them.
+        await imported.show(device, model("A", *shown), {})
+        assert await levels() == [3, 3, True, True]
+        await write(client, ("One", index), 2.0)
+        await call(client, index)
+        await imported.show(device, model("A"), {})
+        assert await levels() == [1, 1, False, False]
+    assert (len(device.written), len(device.called)) == (1, 1)
 
 
 # --- What is cut off midway

@@ -21,7 +21,7 @@ from support.scanning import FAST
 from server.audit.log import AuditLog
 from server.audit.verify import last
 from server.opcua.server import OpcUaServer
-from server.plant.model import Equipment, EquipmentLevel, Import
+from server.plant.model import Equipment, EquipmentLevel, Import, Role
 from sources.opcua.address import parse_address
 from sources.opcua.driver import OpcUaSource
 from sources.opcua.imports import Wanted
@@ -29,6 +29,7 @@ from sources.supervisor import Supervisor
 
 ua: Any = asyncua.ua
 
+WRITERS = frozenset({Role.Operator})
 BELOW = parse_address(f"nsu={URI};s=Filler")
 
 
@@ -54,7 +55,11 @@ async def world(data: Path, machines: list[Machine]) -> AsyncIterator[World]:
     bench = Bench(data, allow_none=True, anonymous=True, writable=True)
     names = [f"F{number}" for number, _ in enumerate(machines, 1)]
     holders = tuple(
-        Equipment(f"Acme/Line1/{name}", EquipmentLevel.WorkUnit, imported=Import(name, BELOW, FAST))
+        Equipment(
+            f"Acme/Line1/{name}",
+            EquipmentLevel.WorkUnit,
+            imported=Import(name, BELOW, FAST, WRITERS, WRITERS),
+        )
         for name in names
     )
     bench.plant = replace(bench.plant, equipment=(*bench.plant.equipment, *holders))
