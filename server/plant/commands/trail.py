@@ -120,7 +120,7 @@ class Trail:
             "write %s by %s: %r -> %r: %s%s",
             key,
             caller.user,
-            attempt.old,
+            brief(attempt.old),
             new,
             outcome,
             f" ({result.reason})" if result.reason else "",
@@ -129,9 +129,9 @@ class Trail:
                 "node": key,
                 "user": caller.user,
                 "client": caller.client,
-                "old": attempt.old,
+                "old": brief(attempt.old),
                 "new": new,
-                "held": result.held,
+                "held": brief(result.held),
                 "outcome": result.outcome.value,
                 "status": outcome,
                 **more,
@@ -147,14 +147,14 @@ def _fields(attempt: Attempt) -> dict[str, Any]:
         **({"entry": caller.entry} if caller.entry else {}),
         "node": prop.key,
         **({"source": prop.binding.source} if prop.binding is not None else {}),
-        "old": attempt.old,
+        "old": brief(attempt.old),
         "asked": brief(attempt.asked),
     }
 
 
 def _ended(attempt: Attempt, result: Result, asked: int | None) -> dict[str, Any]:
     fields = _fields(attempt) | {
-        "held": result.held,
+        "held": brief(result.held),
         "outcome": result.outcome.value,
         "status": quality_name(result.quality),
     }

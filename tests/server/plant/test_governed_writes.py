@@ -603,6 +603,16 @@ async def test_what_strangers_try_is_told_and_left_to_whoever_has_room(
     assert (second["record"], len(bench.book.entries)) == (1, 1)
 
 
+async def test_long_texts_are_recorded_by_their_beginnings() -> None:
+    bench = Bench(bound("Name", ValueType.String, WriteRule()))
+    bench.feed("Name", "x" * 300_000)
+    bench.device.makes = lambda _: "z" * 300_000
+    await bench.write("Name", "y")
+    asked, ended = bench.book.entries
+    assert asked["old"] == f"{'x' * 64}... of 300000 characters"
+    assert ended["held"] == f"{'z' * 64}... of 300000 characters"
+
+
 async def test_a_write_that_cannot_be_recorded_is_not_made() -> None:
     bench = Bench(bound("Speed", ValueType.Double, WriteRule()))
     bench.book.full = True
