@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.auditing import last
 from support.net import until
 
 from server.audit.collect import LOGGER, Collector
 from server.audit.errors import AuditError
 from server.audit.log import AuditLog
-from server.audit.verify import last, verify
+from server.audit.verify import verify
 
 
 @asynccontextmanager

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 from asyncua.client.client import Client
+from support.auditing import last
 from support.net import until
 from support.opcua import OPERATOR, OPERATOR_PASSWORD, Bench
 from support.scanning import FAST
 from support.uaclient import ua
 
 from server.audit.log import AuditLog
-from server.audit.verify import last
 from server.opcua.imported.nodes import ImportedNodes
 from server.opcua.server import OpcUaServer
 from server.opcua.space import encode

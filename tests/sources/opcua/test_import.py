@@ -12,6 +12,7 @@ from typing import Any
 import asyncua.ua
 import pytest
 from asyncua.client.client import Client
+from support.auditing import last
 from support.downstream import source
 from support.machine_server import URI, Machine, machine_servers
 from support.net import until
@@ -19,7 +20,6 @@ from support.opcua import OPERATOR, OPERATOR_PASSWORD, Bench
 from support.scanning import FAST
 
 from server.audit.log import AuditLog
-from server.audit.verify import last
 from server.opcua.server import OpcUaServer
 from server.plant.model import Equipment, EquipmentLevel, Import, Role
 from sources.opcua.address import parse_address
