@@ -47,6 +47,32 @@ def test_each_repetition_imports_from_its_own_source(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "uri",
+    [
+        "urn:acme:plant",
+        "urn:acme:types",
+        "urn:acme:server",
+        "http://opcfoundation.org/UA/",
+        "http://www.OPCFoundation.org/UA/2013/01/ISA95",
+    ],
+)
+def test_no_import_is_shown_in_a_namespace_of_the_server_s_own(tmp_path: Path, uri: str) -> None:
+    path = written(tmp_path, '{from: "F{n}", under: "i=85"}')
+    given = path.read_text(encoding="utf-8").replace(
+        "model: 1", "model: 1\nopcua: {application_uri: 'urn:acme:server'}"
+    )
+    mapped = f'10.20.1.32:4840", namespaces: {{"urn:maker": "{uri}"}}'
+    path.write_text(given.replace('10.20.1.32:4840"', mapped), encoding="utf-8")
+    with pytest.raises(ConfigurationError) as error:
+        load(path)
+    (problem,) = error.value.problems
+    assert f"{uri} has nodes of this server's own" in problem.message
+    right = path.read_text(encoding="utf-8").replace(f'"urn:maker": "{uri}"', '"urn:maker": "urn:maker:2"')
+    path.write_text(right, encoding="utf-8")
+    load(path)
+
+
+@pytest.mark.parametrize(
     ("more", "writers", "callers"),
     [
         ("", set(), set()),
