@@ -49,6 +49,8 @@ class Chain:
     """Bytes of the last file's whole records."""
     broken: Place | None = None
     """Where the chain broke first; nothing was looked at from there on."""
+    fault: Place | None = None
+    """Where a file says that the server found those before it, which were looked at, damaged."""
     notes: list[Place] = field(default_factory=list)
     """What is worth knowing and no break."""
 
@@ -115,7 +117,10 @@ def _check_first(chain: Chain, segment: Segment, record: Record, cut: int, *, wh
     if told != cut:
         raise BrokenRecord(f"{cut} bytes of a cut record stand before it, and it tells of {told}")
     if isinstance(fault := said.get("fault"), str):
-        chain.notes.append(Place(segment.path, 1, f"the server found the log damaged: {fault}"))
+        place = Place(segment.path, 1, f"the server found the log damaged: {fault}")
+        chain.notes.append(place)
+        if chain.records and chain.fault is None:
+            chain.fault = place
     if cut:
         what = f"the record before was cut ({cut} bytes): a power failure or a full disk"
         chain.notes.append(Place(segment.path, 1, what))

@@ -14,6 +14,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 from server.audit.errors import BrokenRecord
@@ -24,6 +25,10 @@ GENESIS: Final = "0" * 64
 
 LONGEST: Final = 262_144
 """Bytes of a line."""
+
+_FIELDS: Final = 50
+_SHOWN: Final = 200
+"""What is kept of a longer record: so many fields, and characters of each (of 12 bytes at most)."""
 
 _OWN: Final = frozenset({"seq", "time", "event", "prev", "hash"})
 """What no field of an event may pass for."""
@@ -46,14 +51,16 @@ class Record:
 def seal(seq: int, time: int, event: str, fields: Mapping[str, Any], previous: str) -> tuple[bytes, str]:
     """The line of a record, with its end, and its hash. ``time`` is in ticks.
 
-    Of a record that is too long no more is kept than how long it was.
+    Of a record that is too long the first fields are kept, longer values by their beginnings,
+    and ``oversize``: how many bytes it had.
     """
     finite = {key: _finite(value) for key, value in fields.items() if key not in _OWN}
     content = {"seq": seq, "time": to_iso(time), "event": event, **finite, "prev": previous}
     text = json.dumps(content, separators=(",", ":"), default=str, allow_nan=False)
     body = text[:-1].encode("ascii")
     if len(body) + _TAIL_BYTES > LONGEST:
-        return seal(seq, time, event, {"oversize": len(body)}, previous)
+        kept = {key: _beginning(value) for key, value in islice(finite.items(), _FIELDS)}
+        return seal(seq, time, event, {**kept, "oversize": len(body)}, previous)
     digest = hashlib.sha256(body).hexdigest()
     return body + f',"hash":"{digest}"}}\n'.encode("ascii"), digest
 
@@ -77,6 +84,13 @@ def unseal(line: bytes) -> Record:
     if not (type(seq) is int and isinstance(event, str) and isinstance(previous, str)):
         raise BrokenRecord("the line is no record: seq, event or prev is of another type")
     return Record(seq, event, content, previous, digest)
+
+
+def _beginning(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    text = str(value)
+    return value if len(text) <= _SHOWN else f"{text[:_SHOWN]}... of {len(text)} characters"
 
 
 def _finite(value: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +52,9 @@ def verify(folder: Path, heads: Collection[str] = (), start: int = 1) -> Report:
         return Report(0, 0, 0, 0, "", place, ())
     chain = _follow(files, seen)
     notes, broken = list(chain.notes), chain.broken
+    if broken is None and chain.fault is not None:
+        # What was damaged then was taken away since, and records with it.
+        broken = chain.fault
     if broken is None:
         if chain.torn:
             what = f"the last record is cut ({chain.torn} bytes); a start of the server goes on in a new file"
@@ -74,13 +76,6 @@ def each(folder: Path, wanted: Mapping[str, str], show: Callable[[dict[str, Any]
             show({**record.fields, "hash": record.hash})
 
     return _follow(_files(folder), seen).broken
-
-
-def last(folder: Path, count: int, wanted: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The last records that have the ``wanted`` texts, up to the first break. Raises AuditError."""
-    found: deque[dict[str, Any]] = deque(maxlen=count)
-    each(folder, wanted, found.append)
-    return list(found)
 
 
 def _files(folder: Path) -> list[Segment]:

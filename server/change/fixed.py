@@ -31,8 +31,8 @@ def needs_restart(old: Configuration, new: Configuration) -> list[str]:
     return found
 
 
-def _imports(plant: Plant) -> dict[str, Import]:
-    return {one.path: one.imported for one in plant.equipment if one.imported is not None}
+def _imports(plant: Plant) -> dict[str, tuple[Import, str]]:
+    return {one.path: (one.imported, one.node_id) for one in plant.equipment if one.imported is not None}
 
 
 def _differing(section: str, old: BaseModel | None, new: BaseModel | None) -> list[str]:

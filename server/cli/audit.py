@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -94,14 +96,17 @@ def tail(
     event: EventOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Print the last records as a table."""
+    """Print the last records as a table, up to the first that is not as it was written."""
     with told():
-        records = checking.last(_folder(data), count, _wanted(node, user, event))
+        records: deque[dict[str, Any]] = deque(maxlen=count)
+        broken = checking.each(_folder(data), _wanted(node, user, event), records.append)
         if as_json:
             for record in records:
                 typer.echo(json.dumps(record))
         else:
             console().print(_table(records))
+        if broken is not None:
+            fail(f"{broken}; what was recorded later is not shown", BROKEN)
 
 
 def _wanted(node: str, user: str, event: str) -> dict[str, str]:
@@ -120,7 +125,7 @@ def _print_line(record: dict[str, Any]) -> None:
     typer.echo(f"{record['seq']} {_text(record.get('time'))} {_text(record['event'])} {what}".rstrip())
 
 
-def _table(records: list[dict[str, Any]]) -> Table:
+def _table(records: Iterable[dict[str, Any]]) -> Table:
     rows = table(
         "Record", "Time", "Event", "User", "Client", "Node", "Old", "Asked", "Held", "Outcome", "Status"
     )

@@ -14,6 +14,7 @@ import typer
 from certs.errors import CertificateError
 from nodesets.errors import NodesetError
 from server.audit.errors import AuditError
+from server.cli.output import seen
 from server.config import ConfigurationError, format_problems
 from server.datadir import DataDirectoryError
 from server.mqtt.errors import MqttError
@@ -64,7 +65,7 @@ def told() -> Iterator[None]:
         if known is None or unknown is not None:
             raise
         for message in dict.fromkeys(str(error) for error in _leaves(known)):
-            typer.echo(f"isthmus: {message}", err=True)
+            typer.echo(f"isthmus: {seen(message)}", err=True)
         raise typer.Exit(RUNTIME_FAILURE) from group
 
 
@@ -74,7 +75,7 @@ def _is_for_people(error: BaseException) -> bool:
 
 def fail(message: str, code: int = RUNTIME_FAILURE) -> Never:
     """Say one message on standard error and leave with the code."""
-    typer.echo(f"isthmus: {message}", err=True)
+    typer.echo(f"isthmus: {seen(message)}", err=True)
     raise typer.Exit(code)
 
 

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import logging
-from typing import Final
+import re
+from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 _UNBOUNDED: Final = 10_000
+_COMMANDS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def seen(text: str) -> str:
+    """A text of whoever wrote it, with a mark in the place of what would command the terminal."""
+    return _COMMANDS.sub("\ufffd", text)
+
+
+class _Careful(Console):
+    """Texts come from devices, clients and files: no one of them commands the terminal."""
+
+    def render_str(self, text: str, **more: Any) -> Text:
+        return super().render_str(seen(text), **more)
 
 
 def console() -> Console:
     """Standard output; into a file or pipe lines are as long as they are. Brackets mean nothing."""
-    plain = Console(highlight=False, markup=False)
-    return plain if plain.is_terminal else Console(highlight=False, markup=False, width=_UNBOUNDED)
+    plain = _Careful(highlight=False, markup=False)
+    return plain if plain.is_terminal else _Careful(highlight=False, markup=False, width=_UNBOUNDED)
 
 
 def table(*headings: str, title: str | None = None) -> Table:

@@ -14,11 +14,11 @@ from server.config.clauses import Clause, clause_places, parse_clause
 from server.config.errors import closest, did_you_mean, listed
 from server.config.fields import NAME, NAME_HINT
 from server.config.interlocks import Interlocks
-from server.config.models import EquipmentStanza, OwnPropertyStanza
+from server.config.models import EquipmentStanza, ImportRights, OwnPropertyStanza
 from server.config.properties import DEFAULT_SCAN, Declared, Vocabulary, declare, misfit
 from server.config.repeat import MAX_PROPERTIES, Repetition, Template, TemplateError, Variables, shown
 from server.config.tree import Loc
-from server.plant.model import Equipment, EquipmentLevel, Import, Property
+from server.plant.model import DEFAULT_WRITERS, Equipment, EquipmentLevel, Import, Property, Role
 from sources.errors import AddressError
 from sources.tag import ScanClass, Value
 
@@ -76,6 +76,15 @@ class _ImportPlan:
     source: Template
     under: Template
     scan: ScanClass
+    writers: frozenset[Role]
+    callers: frozenset[Role]
+
+
+def _roles(rights: ImportRights | None) -> frozenset[Role]:
+    """Nobody, where it is not said."""
+    if rights is None:
+        return frozenset()
+    return frozenset(map(Role, rights.roles)) if rights.roles else DEFAULT_WRITERS
 
 
 class EquipmentPlan:
@@ -342,7 +351,9 @@ class EquipmentPlan:
         source = self._template(stanza.source, (*loc, "from"))
         under = self._template(stanza.under, (*loc, "under"))
         scan = self._words.scan(stanza.scan or DEFAULT_SCAN, (*loc, "scan"))
-        return _ImportPlan(source, under, scan) if source and under and scan else None
+        if not (source and under and scan):
+            return None
+        return _ImportPlan(source, under, scan, _roles(stanza.write), _roles(stanza.call))
 
     def _imported(self, variables: Variables) -> Import | None:
         """What one repetition imports; None where it has a problem, told of once."""
@@ -362,7 +373,7 @@ class EquipmentPlan:
             self._once("import", ("import", "from"), message, variables, "name a source with driver: opcua")
             return None
         try:
-            return Import(name, source.driver.node(under), plan.scan)
+            return Import(name, source.driver.node(under), plan.scan, plan.writers, plan.callers)
         except AddressError as error:
             message, _, hint = str(error).partition("; ")
             self._once("under", ("import", "under"), message, variables, hint)

@@ -274,12 +274,24 @@ class BindingStanza(Stanza):
         }
 
 
+class ImportRights(Stanza):
+    """Who may do something to what is imported."""
+
+    roles: Annotated[list[WriterName], Field(min_length=1)] | None = Field(
+        None, description="Roles that may. Default Operator, Engineer, Supervisor."
+    )
+
+
 class ImportStanza(Stanza):
     """Nodes of a downstream OPC UA server that the equipment holds."""
 
     source: str = Field(alias="from", description="The source; its driver is opcua.")
     under: str = Field(min_length=1, description="What lies below this node: its NodeId or browse path.")
     scan: str | None = Field(None, description="Scan class of its values. Default normal.")
+    write: ImportRights | None = Field(
+        None, description="Who may write its variables, without limits of ours. Default: nobody."
+    )
+    call: ImportRights | None = Field(None, description="Who may call its methods. Default: nobody.")
 
 
 class EquipmentStanza(Stanza):

@@ -113,6 +113,7 @@ class _Resolver:
         file, report = self._file, self._report
         self._check_namespaces()
         drafts = read_sources(self._names("sources"), drivers, report, self._damage)
+        self._check_imported_namespaces(drafts)
         sources = Sources(drafts, self._names("sources"), report)
         enumerations = Enumerations(file.enums, report)
         words = Vocabulary(Units(file.units, report), enumerations, self._scans(), report, self._damage)
@@ -169,6 +170,18 @@ class _Resolver:
         if named.plant == named.types:
             message = "plant and types have the same URI"
             self._report.error(("namespaces", "types"), message, "give types another one")
+
+    def _check_imported_namespaces(self, drafts: Mapping[str, SourceDraft]) -> None:
+        """What a source imports has no place among the nodes of ours, nor among those of the standards."""
+        named = self._file.namespaces
+        ours = {named.plant, named.types} if named else set()
+        ours.add(self._file.opcua.application_uri or "")
+        for name, draft in drafts.items():
+            for there, here in getattr(draft.settings, "namespaces", {}).items():
+                if here in ours or here == UA or here.lower().startswith(_FOUNDATION):
+                    message = f"{here} has nodes of this server's own, or of a standard's"
+                    hint = f"use a URI of the source's own, like {there}#{name}"
+                    self._report.error(("sources", name, "namespaces", there), message, hint)
 
     def _assets(self) -> dict[str, Asset]:
         found = {}

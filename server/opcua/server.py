@@ -22,7 +22,7 @@ from server.opcua.dispatcher import Dispatcher
 from server.opcua.endpoints import EndpointInfo, Endpoints, offers
 from server.opcua.errors import ServerStartError, SpaceError
 from server.opcua.ids import Namespaces, UnknownNamespace
-from server.opcua.imported.nodes import ImportedNodes
+from server.opcua.imported.nodes import Holder, ImportedNodes
 from server.opcua.peer import ClientPeer, Host
 from server.opcua.services.datatypes import DataTypes
 from server.opcua.services.discovery import Discovery
@@ -120,7 +120,9 @@ class OpcUaServer:
         self._progress = progress
         index = self._names.index(plant.plant_uri)
         self._holders = {
-            one.path: key(one.node_id, index) for one in plant.equipment if one.imported is not None
+            one.path: Holder(key(one.node_id, index), one.imported)
+            for one in plant.equipment
+            if one.imported is not None
         }
         self._listener = Listener(caps=caps_for(settings.max_sessions))
         self._sessions = Sessions(Limits(settings.max_sessions, settings.max_sessions_per_user))
@@ -219,6 +221,7 @@ class OpcUaServer:
             self._holders,
             writable=self._settings.writable,
             added=self._namespace_added,
+            forward=self._commands.forward,
         )
 
         def handler(connection: Connection) -> ClientPeer:

@@ -180,11 +180,16 @@ class Asset:
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """Nodes of another OPC UA server that an equipment holds: what lies below one, as its driver names it."""
+    """Nodes of another OPC UA server that an equipment holds: what lies below one, as its driver names it.
+
+    Nobody writes its variables but ``writers``, nor calls its methods but ``callers``.
+    """
 
     source: str
     below: Any
     scan: ScanClass
+    writers: frozenset[Role] = frozenset()
+    callers: frozenset[Role] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

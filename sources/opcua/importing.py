@@ -53,7 +53,7 @@ class Importing:
 
     def _here(self, there: int) -> int | None:
         names = self._live().namespaces
-        if there >= len(names):
+        if there >= len(names) or names.index(names[there]) != there:
             return None
         uri = own_uri(names[there], self._device.name, self._settings.namespaces)
         here = self._mirror.index(uri)

@@ -16,6 +16,8 @@ from sources.opcua import wire
 from sources.opcua.stack import Buffer, binary, ua
 
 _MAX_DEPTH: Final = 50
+_FIELDS: Final = 10_000
+_FIELDS_A_BYTE: Final = 16
 _PLAIN: Final = frozenset({*range(1, 17), 19, 21})
 """Built-in types that hold no name."""
 _NODE_ID, _EXPANDED, _QUALIFIED, _EXTENSION, _DATA_VALUE, _VARIANT = 17, 18, 20, 22, 23, 24
@@ -62,6 +64,9 @@ class Mapper:
         self._resolve = resolve
         self._layouts = layouts
         self._known: dict[int, int] = {0: 0}
+        self._left = 0
+        """Fields that may still be looked at in this value: a definition of the device's, however it
+        multiplies, costs no more than the bytes it explains."""
 
     def index(self, there: int) -> int:
         """Raises Unmappable."""
@@ -79,6 +84,7 @@ class Mapper:
         if kind in _PLAIN or not data or kind == wire.NOTHING:
             return data
         out: list[bytes] = []
+        self._left = _FIELDS + _FIELDS_A_BYTE * len(data)
         try:
             self._variant(data, 0, out, 0)
         except (struct.error, IndexError, wire.Malformed) as error:
@@ -183,6 +189,7 @@ class Mapper:
     def _extension(self, data: bytes, at: int, out: list[bytes], depth: int) -> int:
         start = at
         at = self._node_id(data, at, out)
+        encoding = data[start:at]
         form = data[at]
         out.append(data[at : at + 1])
         at += 1
@@ -195,7 +202,7 @@ class Mapper:
         if form != 1:
             raise Unmappable("a structure in XML")
         body = data[at + 4 : end]
-        made = self._body(canonical(data[start:]), body, depth)
+        made = self._body(canonical(encoding), body, depth)
         out.append(_i32.pack(len(made)) if size >= 0 else data[at : at + 4])
         out.append(made)
         return end
@@ -220,6 +227,7 @@ class Mapper:
     def _layout(self, layout: Layout, data: bytes, at: int, out: list[bytes], depth: int) -> int:
         if depth > _MAX_DEPTH:
             raise Unmappable("a structure nested too deeply")
+        self._spend(1 + (1 if layout.union else len(layout.fields)))
         fields = layout.fields
         if layout.union:
             (selector,) = _u32.unpack_from(data, at)
@@ -253,9 +261,15 @@ class Mapper:
         at += 4
         if count > len(data):
             raise Unmappable("an array longer than its message")
+        self._spend(max(count, 0))
         for _ in range(max(count, 0)):
             at = self._element(one, data, at, out, depth)
         return at
+
+    def _spend(self, fields: int) -> None:
+        self._left -= fields
+        if self._left < 0:
+            raise Unmappable("a structure with more fields than its bytes can hold")
 
     def _element(self, one: Field, data: bytes, at: int, out: list[bytes], depth: int) -> int:
         if one.layout is not None:
@@ -266,10 +280,10 @@ class Mapper:
 
     def _standard(self, kind: Any, data: bytes, at: int, out: list[bytes]) -> int:
         """A structure of namespace 0, by the stack's class of it."""
-        buffer = Buffer(data[at:])
+        buffer = Buffer(data, at)
         try:
             value = binary.struct_from_binary(kind, buffer)
-            end = at + int(buffer.cur_pos)
+            end = int(buffer.cur_pos)
             if _holds_names(kind):
                 out.append(binary.struct_to_binary(self._moved(value)))
             else:

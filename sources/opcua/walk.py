@@ -53,19 +53,18 @@ _OF_CLASS: Final[dict[int, tuple[int, ...]]] = {
     _REFERENCE_TYPE: (_A.IsAbstract, _A.Symmetric, _A.InverseName),
     _DATA_TYPE: (_A.IsAbstract, _A.DataTypeDefinition),
 }
-_KEPT: Final = frozenset(
-    {
-        _A.Description,
-        _A.DataType,
-        _A.ValueRank,
-        _A.ArrayDimensions,
-        _A.MinimumSamplingInterval,
-        _A.IsAbstract,
-        _A.Symmetric,
-        _A.InverseName,
-        _A.DataTypeDefinition,
-    }
-)
+_KEPT: Final = {
+    _A.Description: b"\x15",
+    _A.DataType: b"\x11",
+    _A.ValueRank: b"\x06",
+    _A.ArrayDimensions: b"\x87",
+    _A.MinimumSamplingInterval: b"\x0b",
+    _A.IsAbstract: b"\x01",
+    _A.Symmetric: b"\x01",
+    _A.InverseName: b"\x15",
+    _A.DataTypeDefinition: b"\x16",
+}
+"""What is taken over as it is, and the type it has to be of: others rely on it."""
 _CURRENT_READ_AND_WRITE: Final = 0x03
 _SUBSCRIBE_TO_EVENTS: Final = 0x01
 _HISTORY: Final = 0x0C
@@ -347,7 +346,7 @@ class Walk:
         attributes = {
             number: moved_attribute
             for number, raw in met.raw.items()
-            if number in _KEPT and not is_bad(raw.status) and raw.variant
+            if _KEPT.get(number) == raw.variant[:1] and not is_bad(raw.status)
             for moved_attribute in (mapper.variant(raw.variant),)
         }
         if met.node_class == _VARIABLE:
@@ -355,7 +354,9 @@ class Walk:
             held = level.variant[1] if len(level.variant) > 1 and not is_bad(level.status) else 1
             attributes[_A.AccessLevel] = bytes((3, held & _CURRENT_READ_AND_WRITE))
         if met.node_class == _METHOD:
-            attributes[_A.Executable] = met.raw[_A.UserExecutable].variant or b"\x01\x00"
+            attributes[_A.Executable] = (
+                b"\x01\x01" if met.raw[_A.UserExecutable].variant == b"\x01\x01" else b"\x01\x00"
+            )
         name = met.raw[_A.BrowseName].variant
         if not name or name[0] != 20:
             raise Unmappable("a node without a BrowseName")

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from support.auditing import last
 from support.isthmus import Process, isthmus, running
 from support.logix import PACKER, packer
 from support.net import until
 from support.simulator import FILLER, RunningSimulator, filler, running_simulator
 from support.uaclient import Client, ua
 
-from server.audit.verify import last, verify
+from server.audit.verify import verify
 
 PLANT = """\
 model: 1

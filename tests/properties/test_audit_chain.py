@@ -47,9 +47,24 @@ def test_a_record_is_read_as_it_was_written(fields: dict[str, Any], seq: int, ti
 
 
 def test_a_record_that_is_too_long_says_so() -> None:
-    line, _ = seal(1, 0, "write", {"text": "x" * LONGEST}, GENESIS)
+    fields = {"user": "eve", "node": "Acme.Text", "asked": "x" * LONGEST, "old": [0.5] * 100_000, "of": 7}
+    line, _ = seal(1, 0, "write", fields, GENESIS)
+    found = unseal(line[:-1]).fields
+    assert found["oversize"] > LONGEST
+    assert {key: found[key] for key in ("user", "node", "of")} == {
+        "user": "eve",
+        "node": "Acme.Text",
+        "of": 7,
+    }
+    assert found["asked"] == f"{'x' * 200}... of {LONGEST} characters"
+    assert found["old"].startswith("[0.5, 0.5, ")
+    assert len(found["old"]) < 300
+
+
+def test_a_record_of_many_long_fields_is_cut_to_what_fits() -> None:
+    line, _ = seal(1, 0, "write", {f"field {n}": "\U0001f600" * 1_000 for n in range(1_000)}, GENESIS)
     assert len(line) < LONGEST
-    assert unseal(line[:-1]).fields["oversize"] > LONGEST
+    assert unseal(line[:-1]).fields["field 0"].endswith("of 1000 characters")
 
 
 @given(st.binary(max_size=300))

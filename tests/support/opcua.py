@@ -27,6 +27,7 @@ from server.opcua.settings import OpcUaSettings
 from server.opcua.users import UserStore
 from server.plant.build import namespaces
 from server.plant.commands import Commands
+from server.plant.commands.trail import Recorder
 from server.plant.model import Plant, Role
 from server.plant.values import ValueStore
 from sources.batch import Batch
@@ -78,6 +79,7 @@ class Bench:
         self.store = ValueStore(self.plant)
         self.device = MemoryDevice()
         self.kept: dict[str, Value] = {}
+        self.recorder: Recorder | None = None
         self.source = FakeSource()
         own = data / "pki" / "own"
         own.mkdir(parents=True, exist_ok=True)
@@ -106,7 +108,11 @@ class Bench:
             namespaces=(isa95.ISA95, *namespaces(self.plant)),
             store=self.store,
             commands=Commands(
-                self.store, {"PLC": self.device}, enabled=self.settings.writable, keep=self._keep
+                self.store,
+                {"PLC": self.device},
+                enabled=self.settings.writable,
+                keep=self._keep,
+                recorder=self.recorder,
             ),
             identity=self.identity,
             trust=self.trust,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import reprlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from asyncua import ua
@@ -21,23 +22,21 @@ from server.opcua.space.namespaces import show_namespace
 from server.opcua.space.node import Node
 from server.opcua.space.space import Space
 from server.opcua.space.value import StoredValue
-from server.opcua.types import AttributeIds, ObjectIds, ServiceFault, StatusCodes, status_name
+from server.opcua.types import AttributeIds, ObjectIds, ServiceFault, StatusCodes
 from server.opcua.wire import structs
 from server.opcua.wire.nodeid import Key, text
-from server.plant.model import DEFAULT_WRITERS
-from sources.errors import ConnectionLost, Unreachable
-from sources.opcua.imports import Device, ImportedNode, Model
+from server.opcua.wire.reader import DecodingError
+from server.plant.model import Import, Role
+from sources.opcua.imports import CallResult, Device, ImportedNode, Model
 from sources.opcua.wire import Raw
 from sources.quality import (
     BAD_NO_COMMUNICATION,
-    BAD_NOT_CONNECTED,
     BAD_WAITING_FOR_INITIAL_DATA,
     Quality,
     is_bad,
 )
 
 log = logging.getLogger(__name__)
-audit = logging.getLogger("isthmus.audit")
 
 T = TypeVar("T")
 
@@ -48,6 +47,17 @@ _A_SLICE: Final = 200
 _USABLE_SCANS: Final = 3
 """So many periods after a device is gone its last values are no longer usable."""
 
+Forward = Callable[[str, Mapping[str, Any], Callable[[], Awaitable[Quality]]], Awaitable[Quality]]
+"""See `server.plant.commands.Commands.forward`."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Holder:
+    """An equipment that holds an import: its node, and what is imported."""
+
+    key: Key
+    wanted: Import
+
 
 class ImportedNodes:
     """See `sources.opcua.imports.Mirror`."""
@@ -57,12 +67,13 @@ class ImportedNodes:
         space: Space,
         namespaces: Namespaces,
         methods: Methods,
-        holders: Mapping[str, Key],
+        holders: Mapping[str, Holder],
         *,
         writable: bool,
+        forward: Forward,
         added: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """``holders`` are the equipment nodes by path; ``added`` is told of each new namespace.
+        """``holders`` are by the path of the equipment; ``added`` is told of each new namespace.
 
         To withdraw an import, show an empty model for its holder.
         """
@@ -72,6 +83,7 @@ class ImportedNodes:
         self.holders = dict(holders)
         self._writable = writable
         self._added = added
+        self._forward = forward
         self._models: dict[tuple[str, str], Model] = {}
         """By source and holder."""
         self._owners: dict[Key, set[tuple[str, str]]] = {}
@@ -109,21 +121,18 @@ class ImportedNodes:
             for key, node in model.nodes.items()
             if key in before and before[key] != node and owner in self._owners.get(key, ())
         }
-        gone = [key for key in before if key not in model.nodes and self._give_up(key, owner)]
+        # Until all is done both are the model: what is cut off here is set right the next time.
+        self._models[owner] = dataclasses.replace(model, nodes={**model.nodes, **before})
+        gone = [key for key in before if key not in model.nodes]
         for keys in _slices([*changed, *gone]):
             with self._space.changing():
-                for key in keys:
-                    self._remove(key, held)
+                self._remove([key for key in keys if key in changed or self._give_up(key, owner)], held)
             await asyncio.sleep(0)
         new = 0
         for part in _slices(list(model.nodes.values())):
             with self._space.changing():
                 for node in part:
-                    if self._add(device, node, values, held):
-                        new += 1
-                        self._owners.setdefault(node.key, set()).add(owner)
-                    elif self._is_own(device, node):
-                        self._owners[node.key].add(owner)
+                    new += self._put(device, node, owner, values, held)
             await asyncio.sleep(0)
         taken = sum(not self._is_own(device, node) for node in model.nodes.values())
         if taken:
@@ -139,7 +148,7 @@ class ImportedNodes:
                 with self._space.changing():
                     self._link_all(node for node in part if self._is_own(device, node))
                 await asyncio.sleep(0)
-        self._hang(self._space.nodes[self.holders[model.holder]], model.tops)
+        self._hang(self._space.nodes[self.holders[model.holder].key], model.tops)
         self._models[owner] = model
         self.take(device, [(key, raw) for key, raw in values.items() if key in held])
         log.info(
@@ -151,6 +160,36 @@ class ImportedNodes:
             len(changed),
             len(gone),
         )
+
+    def _put(
+        self,
+        device: Device,
+        node: ImportedNode,
+        owner: tuple[str, str],
+        values: Mapping[Key, Raw],
+        held: dict[Key, ImportedValue],
+    ) -> bool:
+        """Put a node in, or share it where it is the device's own; whether it is new."""
+        owners = self._owners.get(node.key, set())
+        if self._space.find(node.key) is None:
+            self._owners[node.key] = owners | {owner}
+            self._add(device, node, values, held)
+            return True
+        if self._is_own(device, node):
+            if owner not in owners:
+                owners.add(owner)
+                self._grant(node)
+            self._hand_over(device, node.key, held)
+        return False
+
+    def _hand_over(self, device: Device, key: Key, held: dict[Key, ImportedValue]) -> None:
+        """The source may be another object than that which brought the node: its settings changed."""
+        value = held.get(key)
+        if value is not None:
+            value.device = device
+        elif key in self._methods:
+            self._methods.remove(key)
+            self._methods.add(key, self._caller(device, key))
 
     def _is_own(self, device: Device, node: ImportedNode) -> bool:
         """Whether the node that is there was imported from that device."""
@@ -164,6 +203,7 @@ class ImportedNodes:
             return False  # another's, whose NodeId ours has
         owners.discard(owner)
         if owners:
+            self._grant(self._models[next(iter(owners))].nodes[key])
             return False
         self._owners.pop(key, None)
         return True
@@ -204,10 +244,7 @@ class ImportedNodes:
 
     def _add(
         self, device: Device, node: ImportedNode, values: Mapping[Key, Raw], held: dict[Key, ImportedValue]
-    ) -> bool:
-        """Put a node in; False where it is there."""
-        if self._space.find(node.key) is not None:
-            return False
+    ) -> None:
         made = Node(
             node.key,
             node.node_class,
@@ -225,12 +262,27 @@ class ImportedNodes:
         self._space.add(made)
         if node.node_class == _METHOD:
             self._methods.add(node.key, self._caller(device, node.key))
-        return True
 
-    def _remove(self, key: Key, held: dict[Key, ImportedValue]) -> None:
-        held.pop(key, None)
-        self._methods.remove(key)
-        self._space.delete([key])
+    def _remove(self, keys: Iterable[Key], held: dict[Key, ImportedValue]) -> None:
+        for key in keys:
+            held.pop(key, None)
+            self._methods.remove(key)
+            self._space.delete([key])
+
+    def _roles(self, node: ImportedNode) -> frozenset[Role]:
+        """Who may write a variable or call a method: whom one of the imports that share it allows it."""
+        if not self._writable:
+            return frozenset()
+        found: frozenset[Role] = frozenset()
+        for _, path in self._owners[node.key]:
+            wanted = self.holders[path].wanted
+            found |= wanted.writers if node.node_class == _VARIABLE else wanted.callers
+        return found
+
+    def _grant(self, node: ImportedNode) -> None:
+        """Who has imported it is another: who may do what to it may be, too."""
+        here = self._space.nodes[node.key]
+        here.attributes, here.role_permissions = self._attributes(node), self._permissions(node)
 
     def _attributes(self, node: ImportedNode) -> Mapping[int, bytes]:
         found: dict[int, bytes] = {int(_A.WriteMask): NOTHING_WRITABLE, **node.attributes}
@@ -239,19 +291,20 @@ class ImportedNodes:
             found[_A.EventNotifier] = encode.byte(0)
         if node.node_class == _VARIABLE:
             level = found[_A.AccessLevel][1]
-            found[_A.AccessLevel] = encode.byte(level if self._writable else level & ~_WRITE)
+            found[_A.AccessLevel] = encode.byte(level if self._roles(node) else level & ~_WRITE)
             found[_A.Historizing] = encode.FALSE
-        if node.node_class == _METHOD and not self._writable:
+        if node.node_class == _METHOD and not self._roles(node):
             found[_A.Executable] = encode.FALSE
         return found
 
     def _permissions(self, node: ImportedNode) -> Any:
         if node.is_type and node.node_class != _METHOD:
             return defaults.STANDARD
-        if node.node_class == _VARIABLE and self._writable:
-            return defaults.plant_writers(DEFAULT_WRITERS)
-        if node.node_class in {_OBJECT, _METHOD} and self._writable:
-            return defaults.plant_callers(DEFAULT_WRITERS)
+        roles = self._roles(node)
+        if node.node_class == _VARIABLE and roles:
+            return defaults.plant_writers(roles)
+        if node.node_class in {_OBJECT, _METHOD} and roles:
+            return defaults.plant_callers(roles)
         return defaults.PLANT
 
     def _link_all(self, nodes: Iterable[ImportedNode]) -> None:
@@ -288,27 +341,22 @@ class ImportedNodes:
         self, device: Device, method: Key, session: Session, found: Node, inputs: list[ua.Variant]
     ) -> Outputs:
         """Forward a call, once. Raises ServiceFault, InvalidArguments."""
-        code: int = StatusCodes.BadInternalError
-        given = reprlib.repr([value.Value for value in inputs])
-        _tell_call(session, device, text(method), "asked", given)
+        found_out: list[CallResult] = []
+
+        async def send() -> Quality:
+            given = [structs.encode_variant(value) for value in inputs]
+            found_out.append(await device.call_method(found.key, method, given))
+            return found_out[0].status
+
+        code = await self._forward("call", _told(session, device, method, inputs), send)
+        if is_bad(code):
+            if code == StatusCodes.BadInvalidArgument and found_out and found_out[0].arguments:
+                raise InvalidArguments(found_out[0].arguments)
+            raise ServiceFault(code)
         try:
-            result = await device.call_method(
-                found.key, method, [structs.encode_variant(value) for value in inputs]
-            )
-            code = result.status
-        except Unreachable:
-            code = BAD_NOT_CONNECTED
-            raise ServiceFault(code) from None
-        except ConnectionLost as lost:
-            code = lost.quality
-            raise ServiceFault(code) from None
-        finally:
-            _tell_call(session, device, text(method), status_name(code), given)
-        if is_bad(result.status):
-            if result.status == StatusCodes.BadInvalidArgument and result.arguments:
-                raise InvalidArguments(result.arguments)
-            raise ServiceFault(result.status)
-        return [structs.decode_variant(output) for output in result.outputs]
+            return [structs.decode_variant(output) for output in found_out[0].outputs]
+        except DecodingError as error:  # it was carried out; what it answered is not to be understood
+            raise ServiceFault(StatusCodes.BadDecodingError, str(error)) from error
 
 
 def _slices(items: list[T]) -> Iterator[list[T]]:
@@ -316,24 +364,14 @@ def _slices(items: list[T]) -> Iterator[list[T]]:
     return (items[at : at + _A_SLICE] for at in range(0, len(items), _A_SLICE))
 
 
-def _tell_call(session: Session, device: Device, method: str, outcome: str, given: str) -> None:
-    """A line of the audit log, before and after: who asked, and in whose name the device is called."""
+def _told(session: Session, device: Device, method: Key, inputs: list[ua.Variant]) -> dict[str, Any]:
+    """Who asks for which call, and in whose name the device is called."""
     caller = session.caller()
-    audit.info(
-        "call %s of %s by %s, as %s: %s",
-        method,
-        device.name,
-        caller.user,
-        device.acts_as,
-        outcome,
-        extra={
-            "event": "call",
-            "node": method,
-            "source": device.name,
-            "user": caller.user,
-            "client": caller.client,
-            "as": device.acts_as,
-            "inputs": given,
-            "status": outcome,
-        },
-    )
+    return {
+        "user": caller.user,
+        "client": caller.client,
+        "node": text(method),
+        "source": device.name,
+        "as": device.acts_as,
+        "inputs": reprlib.repr([value.Value for value in inputs]),
+    }

@@ -1,13 +1,12 @@
-"""The value of an imported variable: as the device sent it, and the way back to it."""
+"""The value of an imported variable: as the device sent it, and whose it is."""
 
 from __future__ import annotations
 
 from server.opcua.space.value import StoredValue
 from server.opcua.wire.nodeid import Key
-from sources.errors import ConnectionLost, Unreachable
 from sources.opcua.imports import Device
 from sources.opcua.wire import Raw
-from sources.quality import BAD_NO_COMMUNICATION, BAD_NOT_CONNECTED, Quality, is_bad
+from sources.quality import BAD_NO_COMMUNICATION, Quality, is_bad
 
 
 class ImportedValue(StoredValue):
@@ -30,15 +29,6 @@ class ImportedValue(StoredValue):
             self.set(b"", quality if is_bad(quality) else BAD_NO_COMMUNICATION)
         else:
             self.set(self.variant, quality)
-
-    async def forward(self, variant: bytes) -> Quality:
-        """Write to the device, once. The answer is its own, or why there is none."""
-        try:
-            return await self.device.write_node(self.key, variant)
-        except Unreachable:
-            return BAD_NOT_CONNECTED
-        except ConnectionLost as lost:
-            return lost.quality
 
 
 def _held(raw: Raw) -> tuple[bytes, int, int | None]:

@@ -97,11 +97,7 @@ class DataTypes:
 
     def _is_a(self, item: Any, wanted: Node) -> bool:
         node = self._data_type_of(item)
-        while node is not None:
-            if node is wanted:
-                return True
-            node = _supertype(node)
-        return False
+        return node is not None and (node is wanted or wanted in self._space.supertypes(node))
 
     def _data_type_of(self, item: Any) -> Node | None:
         if isinstance(item, ua.ExtensionObject):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import reprlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -32,9 +31,10 @@ from server.opcua.space.value import StoredValue
 from server.opcua.types import AttributeIds, ServiceFault, StatusCodes, status_name
 from server.opcua.wire import structs
 from server.opcua.wire.nodeid import key_of, text
-from server.opcua.wire.reader import Reader
+from server.opcua.wire.reader import DecodingError, Reader
 from server.opcua.wire.writer import array, uint32
-from server.plant.commands import Commands
+from server.plant.commands import Caller, Commands
+from server.plant.commands.trail import brief
 from server.plant.values import Point
 from sources.clock import from_datetime
 from sources.quality import is_bad
@@ -120,8 +120,9 @@ class Writing:
             last = len(wanted) - 1
             for index, (node, value) in enumerate(zip(nodes, wanted, strict=True)):
                 queued = held.let_go if index == last and _makes_room(node) else None
-                # What was begun is carried out to the end: half of several values serves nobody.
-                awaited = None if index else partial(_awaited, request)
+                # What was begun is carried out to the end, though nobody waits: half of several values
+                # serves nobody.
+                awaited = partial(_still_may, session, session.access, None if index else request)
                 codes.append(await self._write_one(session, request.entry, node, value, queued, awaited))
         return [array([uint32(code) for code in codes]), NO_DIAGNOSTICS]
 
@@ -156,9 +157,8 @@ class Writing:
                     wanted=awaited,
                 )
             if isinstance(point, ImportedValue):
-                code = await self._to_device(session, found, point, wanted)
-            else:
-                code = self._to_store(found, cast("StoredValue", point), wanted)
+                return await self._to_device(caller, found, point, wanted)
+            code = self._to_store(found, cast("StoredValue", point), wanted)
         except ServiceFault as fault:
             code = fault.code
             if code == StatusCodes.BadUserAccessDenied:
@@ -167,18 +167,28 @@ class Writing:
                 given = wanted.Value.Value
                 value = given.Value if given is not None else None
                 return await self._commands.refuse(caller, point.property.key, value, code)
-        acts_as = point.device.acts_as if isinstance(point, ImportedValue) else ""
-        _tell(session, wanted, status_name(code), acts_as)
+        _tell(session, wanted, status_name(code))
         return code
 
     async def _to_device(
-        self, session: Session, node: Node, imported: ImportedValue, wanted: ua.WriteValue
+        self, caller: Caller, node: Node, imported: ImportedValue, wanted: ua.WriteValue
     ) -> int:
         """A variable of a downstream server: the whole value, in the name its source is configured with."""
-        held = structs.decode_variant(imported.variant).Value if imported.variant else None
-        content = self._content(node, held, wanted)
-        _tell(session, wanted, "asked", imported.device.acts_as)
-        return await imported.forward(structs.encode_variant(content))
+        before = _held(imported)
+        content = self._content(node, before, wanted)
+        device = imported.device
+        fields = {
+            "user": caller.user,
+            "client": caller.client,
+            **({"entry": caller.entry} if caller.entry else {}),
+            "node": text(node.key)[:_MAX_NODE],
+            "source": device.name,
+            "as": device.acts_as,
+            "old": brief(before),
+            "asked": brief(content.Value),
+        }
+        variant = structs.encode_variant(content)
+        return await self._commands.forward("write", fields, lambda: device.write_node(imported.key, variant))
 
     def _check(self, access: Access, node: Node | None, wanted: ua.WriteValue) -> Node:
         """The node, where its value may be written by this user. Raises ServiceFault."""
@@ -232,6 +242,14 @@ class Writing:
         return cast("ua.Variant", content)
 
 
+def _held(imported: ImportedValue) -> Any:
+    """What the device sent last; None where nobody can read it."""
+    try:
+        return structs.decode_variant(imported.variant).Value if imported.variant else None
+    except DecodingError:
+        return None
+
+
 def _value(content: Any) -> Any:
     """A DateTime in ticks, as the plant has it."""
     return from_datetime(content) if isinstance(content, datetime) else content
@@ -257,6 +275,11 @@ def _makes_room(node: Node | None) -> bool:
     return rule is not None and rule.latest_wins
 
 
+def _still_may(session: Session, access: Access | None, request: Request | None) -> bool:
+    """Whether the session is still there, of the same user and roles, and waits for the answer."""
+    return not session.closed and session.access == access and (request is None or _awaited(request))
+
+
 def _awaited(request: Request) -> bool:
     """Whether the client still waits for the answer."""
     return not request.answered and (request.deadline is None or time.monotonic() <= request.deadline)
@@ -268,11 +291,10 @@ def _level(node: Node) -> int:
     return encoded[1] if encoded is not None else 0
 
 
-def _tell(session: Session, wanted: ua.WriteValue, outcome: str, acts_as: str = "") -> None:
-    """A line of the audit log for what is no point of the plant; what is forwarded has one before, too."""
+def _tell(session: Session, wanted: ua.WriteValue, outcome: str) -> None:
+    """A line of the audit log for what is no point of the plant."""
     caller = session.caller()
     node = text(key_of(wanted.NodeId))[:_MAX_NODE]
-    content = wanted.Value.Value
     audit.info(
         "write %s by %s: %s",
         node,
@@ -285,8 +307,7 @@ def _tell(session: Session, wanted: ua.WriteValue, outcome: str, acts_as: str = 
             "user": caller.user,
             "client": caller.client,
             "status": outcome,
-        }
-        | ({"as": acts_as, "new": reprlib.repr(content.Value if content else None)} if acts_as else {}),
+        },
     )
 
 

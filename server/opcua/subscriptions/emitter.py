@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from server.opcua.space.node import Node
+from server.opcua.space.permissions import ROLE_IDS, Permission
 from server.opcua.space.space import TOLD, ModelChange
 from server.opcua.subscriptions.events import SERVER, Event, path
 from server.opcua.types import ObjectIds
 from server.opcua.wire.nodeid import NULL, Key, numeric
 from server.opcua.wire.writer import int32, variant_array
+from server.plant.model import Role
 
 if TYPE_CHECKING:
     from server.opcua.subscriptions.engine import Engine
@@ -29,6 +31,7 @@ _CHANGE: Final = numeric(ObjectIds.ModelChangeStructureDataType_Encoding_Default
 _CHANGES: Final = path("Changes")
 _EXTENSION_OBJECT: Final = 22
 _SEVERITY: Final = 100
+_ANYBODY: Final = frozenset({ROLE_IDS[Role.Anonymous]})
 
 
 class Emitter:
@@ -98,7 +101,12 @@ class Emitter:
         if not self._items:
             return
         space = self._engine.space
-        changes = [change for change in changes if change.verb & TOLD]
+        # One event serves all who listen: what not everybody may see is not in it.
+        changes = [
+            change
+            for change in changes
+            if change.verb & TOLD and change.node.role_permissions.of(_ANYBODY) & Permission.Browse
+        ]
         server = space.find(SERVER)
         kind = space.find(_GENERAL_CHANGE if len(changes) <= MAX_CHANGES else _BASE_CHANGE)
         if not changes or server is None or kind is None:

@@ -32,6 +32,7 @@ from sources.quality import (
     GOOD,
     GOOD_COMPLETES_ASYNCHRONOUSLY,
     Quality,
+    is_bad,
     is_good,
 )
 from sources.tag import Tag, Value
@@ -139,11 +140,48 @@ class Commands:
             if place.superseded:
                 result = refused(BAD_OPERATION_ABANDONED, "a newer write of this property came")
             elif wanted is not None and not wanted():
-                result = refused(BAD_TIMEOUT, "its client waits no longer")
+                result = refused(BAD_TIMEOUT, "its client waits no longer, or may not write any more")
             else:
                 time = None if source_time is None else min(source_time, now())
                 result, asked = await self._take_turn(attempt, value, time)
         return await self._end(attempt, result, asked)
+
+    async def forward(
+        self, event: str, fields: Mapping[str, Any], send: Callable[[], Awaitable[Quality]]
+    ) -> Quality:
+        """Send what the device alone governs, once, between its two records; its answer.
+
+        ``send`` raises Unreachable where nothing was sent, ConnectionLost where nobody knows.
+        ``fields`` are those of the records: ``node`` and ``user`` among them. What cannot be
+        recorded is refused, as a write is.
+        """
+        asked = None
+        try:
+            asked = await self._trail.before(event, fields)
+        except AuditError:
+            if self._refuse_unrecorded:
+                self._count(event, fields, Outcome.Refused, BAD_RESOURCE_UNAVAILABLE, None)
+                return BAD_RESOURCE_UNAVAILABLE
+        except asyncio.CancelledError:
+            self._count(event, fields, Outcome.Refused, BAD_OPERATION_ABANDONED, None)
+            raise
+        outcome, quality = Outcome.Unknown, BAD_INTERNAL_ERROR
+        try:
+            quality = await send()
+            outcome = Outcome.Failed if is_bad(quality) else Outcome.Done
+        except Unreachable:
+            outcome, quality = Outcome.Refused, BAD_NOT_CONNECTED
+        except ConnectionLost as lost:
+            quality = lost.quality
+        finally:
+            self._count(event, fields, outcome, quality, asked)
+        return quality
+
+    def _count(
+        self, event: str, fields: Mapping[str, Any], outcome: Outcome, quality: Quality, asked: int | None
+    ) -> None:
+        self.outcomes[outcome.value] += 1
+        self._trail.after(event, fields, outcome, quality, asked)
 
     async def refuse(self, caller: Caller, key: str, value: object, quality: Quality) -> Quality:
         """Record a write that was refused before it came here; gives the quality back."""

@@ -11,7 +11,7 @@ from server.audit.errors import AuditError
 from server.plant.commands.attempt import Attempt, Outcome, Result
 from server.plant.commands.rules import MAX_TEXT
 from server.plant.model import Role
-from sources.quality import quality_name
+from sources.quality import Quality, quality_name
 
 _SHOWN: Final = 64
 """Characters of a longer text that are shown."""
@@ -79,6 +79,31 @@ class Trail:
                 self._failing = False
         self._tell(attempt, result, record=number)
 
+    async def before(self, event: str, fields: Mapping[str, Any]) -> int | None:
+        """Record what is about to be sent as it was given; the record's number. Raises AuditError."""
+        if self._recorder is None:
+            return None
+        asked = {**fields, "outcome": Outcome.Asked.value}
+        return await self._recorder.record(event, asked, durable=True)
+
+    def after(
+        self, event: str, fields: Mapping[str, Any], outcome: Outcome, quality: Quality, asked: int | None
+    ) -> None:
+        """Record how that ended, without waiting."""
+        ended = {**fields, "outcome": outcome.value, "status": quality_name(quality)}
+        if asked is not None:
+            ended["of"] = asked
+        if self._recorder is not None:
+            self._recorder.note(event, ended)
+        audit.info(
+            "%s %s by %s: %s",
+            event,
+            fields["node"],
+            fields["user"],
+            ended["status"],
+            extra={**ended, "event": event, "record": asked},
+        )
+
     def note(self, attempt: Attempt, result: Result, asked: int | None) -> None:
         """As `end`, where nothing can be waited for."""
         if self._recorder is not None:
@@ -95,7 +120,7 @@ class Trail:
             "write %s by %s: %r -> %r: %s%s",
             key,
             caller.user,
-            attempt.old,
+            brief(attempt.old),
             new,
             outcome,
             f" ({result.reason})" if result.reason else "",
@@ -104,9 +129,9 @@ class Trail:
                 "node": key,
                 "user": caller.user,
                 "client": caller.client,
-                "old": attempt.old,
+                "old": brief(attempt.old),
                 "new": new,
-                "held": result.held,
+                "held": brief(result.held),
                 "outcome": result.outcome.value,
                 "status": outcome,
                 **more,
@@ -122,14 +147,14 @@ def _fields(attempt: Attempt) -> dict[str, Any]:
         **({"entry": caller.entry} if caller.entry else {}),
         "node": prop.key,
         **({"source": prop.binding.source} if prop.binding is not None else {}),
-        "old": attempt.old,
+        "old": brief(attempt.old),
         "asked": brief(attempt.asked),
     }
 
 
 def _ended(attempt: Attempt, result: Result, asked: int | None) -> dict[str, Any]:
     fields = _fields(attempt) | {
-        "held": result.held,
+        "held": brief(result.held),
         "outcome": result.outcome.value,
         "status": quality_name(result.quality),
     }

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.auditing import last
 from support.net import until
 
 from server.audit.collect import LOGGER, Collector
 from server.audit.errors import AuditError
 from server.audit.log import AuditLog
-from server.audit.verify import last, verify
+from server.audit.verify import verify
 
 
 @asynccontextmanager
@@ -140,6 +141,26 @@ async def test_a_damaged_log_is_told_and_the_server_starts_all_the_same(
     broken = verify(tmp_path).broken
     assert broken is not None
     assert (broken.path, broken.line) == (first, 3)
+
+
+async def test_a_log_that_was_damaged_is_not_whole_again_when_the_damage_is_cut_off(tmp_path: Path) -> None:
+    async with opened(tmp_path) as log:
+        await log.record("write", {"n": 1})
+    (first,) = files(tmp_path)
+    first.write_bytes(first.read_bytes().replace(b'"n":1', b'"n":7'))
+    async with opened(tmp_path):
+        pass
+    second = files(tmp_path)[1]
+    first.write_bytes(b"".join(first.read_bytes().splitlines(keepends=True)[:2]))
+    broken = verify(tmp_path).broken
+    assert broken is not None
+    assert (broken.path, broken.line) == (second, 1)
+    assert "found the log damaged" in broken.what
+    # Who begins behind the damage knows of it.
+    first.unlink()
+    report = verify(tmp_path, start=2)
+    assert report.broken is None
+    assert "found the log damaged" in report.notes[0].what
 
 
 @contextmanager

@@ -12,10 +12,10 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+from support.auditing import last
 from support.net import until
 
 from server import app
-from server.audit.verify import last
 from server.change import changer
 from server.config import load
 from server.datadir import DataDirectory

@@ -39,8 +39,8 @@ def test_every_key_is_named_with_what_it_is_and_would_be(
 
 
 def test_imports_come_and_go_at_a_start_only(tmp_path: Path) -> None:
-    def importing(below: str) -> Configuration:
-        stanza = f", import: {{from: F, under: 'i={below}'}}" if below else ""
+    def importing(below: str, more: str = "") -> Configuration:
+        stanza = f", import: {{from: F, under: 'i={below}'}}{more}" if below else ""
         path = tmp_path / "plant.yaml"
         path.write_text(
             "model: 1\n"
@@ -56,3 +56,5 @@ def test_imports_come_and_go_at_a_start_only(tmp_path: Path) -> None:
     assert needs_restart(none, one) == ["import of Acme: added"]
     assert needs_restart(one, other) == ["import of Acme: another one"]
     assert needs_restart(one, none) == ["import of Acme: taken out"]
+    # What is imported hangs below the node that the equipment had at the start.
+    assert needs_restart(one, importing("85", ", id: Pinned")) == ["import of Acme: another one"]

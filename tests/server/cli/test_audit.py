@@ -107,6 +107,17 @@ def test_records_are_listed_filtered_and_cannot_command_the_terminal(audit: Shel
     assert audit("list", "--node", "P19", "--json")[1].count("\n") == 1
 
 
+def test_the_last_records_of_a_broken_log_are_told_to_be_those_before_the_break(audit: Shell) -> None:
+    victim = audit.files[1]
+    victim.write_bytes(victim.read_bytes().replace(b'"anna"', b'"ivan"', 1))
+    for more in ((), ("--json",)):
+        code, out, err = audit("tail", "-n", "2", *more)
+        assert code == 3
+        assert f"{victim.name}:" in err.replace("\n", "")
+        assert "Acme.P" in out
+        assert "Acme.P19" not in out
+
+
 def test_wrong_usage_says_what_would_be_right(audit: Shell, tmp_path: Path) -> None:
     code, _, err = audit("verify", "--head", "xyz")
     assert (code, "12 to 64 hexadecimal digits" in err) == (2, True)

@@ -37,7 +37,7 @@ SECTIONS = {
     "write": ["WriteStanza"],
     "equipment": ["EquipmentStanza"],
     "bindings": ["BindingStanza"],
-    "import": ["ImportStanza"],
+    "import": ["ImportStanza", "ImportRights"],
 }
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from server.config import load
 from server.config.errors import ConfigurationError
-from server.plant.model import Import
+from server.plant.model import DEFAULT_WRITERS, Import, Role
 from sources.opcua.address import NodeAddress
 from sources.tag import ScanClass
 
@@ -47,6 +47,50 @@ def test_each_repetition_imports_from_its_own_source(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "uri",
+    [
+        "urn:acme:plant",
+        "urn:acme:types",
+        "urn:acme:server",
+        "http://opcfoundation.org/UA/",
+        "http://www.OPCFoundation.org/UA/2013/01/ISA95",
+    ],
+)
+def test_no_import_is_shown_in_a_namespace_of_the_server_s_own(tmp_path: Path, uri: str) -> None:
+    path = written(tmp_path, '{from: "F{n}", under: "i=85"}')
+    given = path.read_text(encoding="utf-8").replace(
+        "model: 1", "model: 1\nopcua: {application_uri: 'urn:acme:server'}"
+    )
+    mapped = f'10.20.1.32:4840", namespaces: {{"urn:maker": "{uri}"}}'
+    path.write_text(given.replace('10.20.1.32:4840"', mapped), encoding="utf-8")
+    with pytest.raises(ConfigurationError) as error:
+        load(path)
+    (problem,) = error.value.problems
+    assert f"{uri} has nodes of this server's own" in problem.message
+    right = path.read_text(encoding="utf-8").replace(f'"urn:maker": "{uri}"', '"urn:maker": "urn:maker:2"')
+    path.write_text(right, encoding="utf-8")
+    load(path)
+
+
+@pytest.mark.parametrize(
+    ("more", "writers", "callers"),
+    [
+        ("", set(), set()),
+        (", write: {}", DEFAULT_WRITERS, set()),
+        (", write: {roles: [Engineer]}, call: {}", {Role.Engineer}, DEFAULT_WRITERS),
+        (", call: {roles: [Supervisor, Operator]}", set(), {Role.Supervisor, Role.Operator}),
+    ],
+)
+def test_nobody_writes_or_calls_what_is_imported_unless_it_is_said(
+    tmp_path: Path, more: str, writers: set[Role], callers: set[Role]
+) -> None:
+    plant = load(written(tmp_path, f'{{from: "F{{n}}", under: "i=85"{more}}}')).plant
+    imported = plant.equipment[1].imported
+    assert imported is not None
+    assert (set(imported.writers), set(imported.callers)) == (writers, callers)
+
+
+@pytest.mark.parametrize(
     ("stanza", "told"),
     [
         ('{from: "G{n}", under: "i=85"}', "there is no source 'G1'"),
@@ -54,6 +98,8 @@ def test_each_repetition_imports_from_its_own_source(tmp_path: Path) -> None:
         ('{from: "F{n}", under: "ns=2;s=Filler"}', "names a namespace by its index"),
         ('{from: "F{n}", under: "i=85", scan: quick}', "there is no scan class 'quick'"),
         ('{from: "F{n}"}', "under"),
+        ('{from: "F{n}", under: "i=85", write: {roles: [Anonymous]}}', "Operator"),
+        ('{from: "F{n}", under: "i=85", call: {roles: []}}', "1"),
         ('{from: "F{m}", under: "i=85"}', "m"),
     ],
 )

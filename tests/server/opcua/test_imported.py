@@ -2,57 +2,148 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from support.opcua import Bench
+from asyncua.client.client import Client
+from support.auditing import last
+from support.net import until
+from support.opcua import OPERATOR, OPERATOR_PASSWORD, Bench
 from support.scanning import FAST
+from support.uaclient import ua
 
+from server.audit.log import AuditLog
 from server.opcua.imported.nodes import ImportedNodes
 from server.opcua.server import OpcUaServer
 from server.opcua.space import encode
 from server.opcua.types import AttributeIds
 from server.opcua.wire.nodeid import key
 from server.opcua.wire.writer import localized_text, qualified_name
-from server.plant.model import Equipment, EquipmentLevel, Import
+from server.plant.model import Equipment, EquipmentLevel, Import, Role
 from sources.opcua.imports import CallResult, ImportedNode, Model
 from sources.opcua.wire import Raw
 
-ORGANIZES, HAS_TYPE, FOLDER, VARIABLE_TYPE = key(35), key(40), key(61), key(63)
+HAS_TYPE, HAS_COMPONENT, VARIABLE_TYPE = key(40), key(47), key(63)
 
 
 class There:
-    """A device that is nothing but a name."""
+    """A device that keeps what it is sent, and answers as it is told."""
 
     acts_as = "service:anonymous"
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.written: list[tuple[bytes, bytes]] = []
+        self.called: list[tuple[bytes, bytes, tuple[bytes, ...]]] = []
+        self.answer = CallResult(0)
+        self.before: Callable[[], None] = lambda: None
 
     async def write_node(self, node: bytes, variant: bytes) -> int:
-        raise AssertionError(node, variant)
+        self.before()
+        self.written.append((node, variant))
+        return self.answer.status
 
     async def call_method(self, holder: bytes, method: bytes, inputs: Sequence[bytes]) -> CallResult:
-        raise AssertionError(holder, method, inputs)
+        self.before()
+        self.called.append((holder, method, tuple(inputs)))
+        return self.answer
 
 
-def holder(name: str) -> Equipment:
-    return Equipment(f"Acme/{name}", EquipmentLevel.ProductionLine, imported=Import("F", None, FAST))
+OPERATORS = frozenset({Role.Operator})
 
 
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[OpcUaServer]:
-    bench = Bench(tmp_path, allow_none=True, anonymous=True)
-    bench.plant = replace(bench.plant, equipment=(*bench.plant.equipment, holder("A"), holder("B")))
+def holder(name: str, writers: frozenset[Role] = OPERATORS) -> Equipment:
+    imported = Import("F", None, FAST, writers, writers)
+    return Equipment(f"Acme/{name}", EquipmentLevel.ProductionLine, imported=imported)
+
+
+@asynccontextmanager
+async def serving(bench: Bench) -> AsyncIterator[OpcUaServer]:
+    bench.plant = replace(
+        bench.plant,
+        equipment=(*bench.plant.equipment, holder("A"), holder("B"), holder("Closed", frozenset())),
+    )
     made = bench.server()
     try:
         await made.start()
         yield made
     finally:
         await made.stop()
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[OpcUaServer]:
+    async with serving(Bench(tmp_path, allow_none=True, anonymous=True)) as made:
+        yield made
+
+
+@dataclass
+class World:
+    """A server whose imported nodes may be written, and its audit log."""
+
+    server: OpcUaServer
+    audit: Path
+
+    def client(self, user: str = OPERATOR, password: str = OPERATOR_PASSWORD) -> Client:
+        made = Client(self.server.endpoints[0].url, timeout=20)
+        made.set_user(user)
+        made.set_password(password)
+        return made
+
+    def records(self, event: str) -> list[dict[str, Any]]:
+        return last(self.audit, 100, {"event": event})
+
+
+@pytest.fixture
+async def writable(tmp_path: Path) -> AsyncIterator[World]:
+    bench = Bench(tmp_path, allow_none=True, anonymous=True, writable=True)
+    await bench.add_users()
+    log = AuditLog(tmp_path / "audit")
+    log.open(version="1.2.3")
+    bench.recorder = log
+    try:
+        async with serving(bench) as made:
+            yield World(made, tmp_path / "audit")
+    finally:
+        await log.close()
+
+
+async def write(client: Client, its_key: tuple[str, int], value: object) -> None:
+    node = client.get_node(ua.NodeId(*its_key))
+    await node.write_attribute(ua.AttributeIds.Value, ua.DataValue(ua.Variant(value)))
+
+
+async def call(client: Client, index: int, *inputs: ua.Variant) -> Any:
+    return await client.get_node(ua.NodeId("Machine", index)).call_method(ua.NodeId("Start", index), *inputs)
+
+
+def setpoint(index: int, name: str = "One") -> ImportedNode:
+    made = variable(key(name, index), name)
+    return replace(made, attributes={**made.attributes, int(AttributeIds.AccessLevel): encode.byte(3)})
+
+
+def machine(index: int) -> tuple[ImportedNode, ImportedNode]:
+    """An object and its method, without arguments."""
+    executable = {int(AttributeIds.Executable): encode.TRUE}
+    start, its = key("Start", index), key("Machine", index)
+    return (
+        ImportedNode(
+            its,
+            1,
+            qualified_name("Machine"),
+            localized_text("Machine"),
+            {},
+            ((HAS_TYPE, key(58)), (HAS_COMPONENT, start)),
+            its,
+        ),
+        ImportedNode(start, 4, qualified_name("Start"), localized_text("Start"), executable, (), start),
+    )
 
 
 def variable(its_key: bytes, name: str, *references: tuple[bytes, bytes]) -> ImportedNode:
@@ -139,3 +230,138 @@ async def test_values_of_a_device_that_is_gone_end_by_themselves(server: OpcUaSe
     imported.lose(device, 0x408F0000)
     imported.take(device, [(one, Raw(encode.double(3.5), 0, 7))])
     assert imported._timers == {}
+
+
+# --- Writes and calls
+
+
+async def test_what_is_sent_to_a_device_is_recorded_before_and_after(writable: World) -> None:
+    imported, device = writable.server.imported, There("F")
+    index = imported.index("urn:x#F")
+    await imported.show(
+        device,
+        model("A", setpoint(index), *machine(index)),
+        {key("One", index): Raw(encode.double(1.0), 0, 5)},
+    )
+    seen: list[list[str]] = []
+    device.before = lambda: seen.append(
+        [one["outcome"] for event in ("write", "call") for one in writable.records(event)]
+    )
+    async with writable.client() as client:
+        await write(client, ("One", index), 2.0)
+        device.answer = CallResult(0x803C0000)
+        with pytest.raises(ua.UaStatusCodeError, match="BadOutOfRange"):
+            await call(client, index)
+    assert seen == [["asked"], ["asked", "done", "asked"]]
+    await until(lambda: len(writable.records("call")) == 2, what="recorded")
+    (asked, done), (called, failed) = writable.records("write"), writable.records("call")
+    common = {"user": OPERATOR, "node": f"ns={index};s=One", "source": "F", "as": "service:anonymous"}
+    assert common | {"old": 1.0, "asked": 2.0, "outcome": "asked"} == {
+        name: asked[name] for name in (*common, "old", "asked", "outcome")
+    }
+    assert (done["of"], done["outcome"], done["status"]) == (asked["seq"], "done", "Good")
+    assert (called["inputs"], called["node"]) == ("[]", f"ns={index};s=Start")
+    assert (failed["of"], failed["outcome"], failed["status"]) == (called["seq"], "failed", "BadOutOfRange")
+
+
+async def test_what_cannot_be_recorded_is_not_sent_to_a_device(
+    writable: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imported, device = writable.server.imported, There("F")
+    index = imported.index("urn:x#F")
+    await imported.show(device, model("A", setpoint(index), *machine(index)), {})
+    async with writable.client() as client:
+        with monkeypatch.context() as disk:
+            full = OSError(28, "No space left on device")
+            disk.setattr("server.audit.log._File.add", lambda *_, **__: (0, full))
+            with pytest.raises(ua.UaStatusCodeError, match="BadResourceUnavailable"):
+                await write(client, ("One", index), 2.0)
+            with pytest.raises(ua.UaStatusCodeError, match="BadResourceUnavailable"):
+                await call(client, index)
+    assert (device.written, device.called) == ([], [])
+
+
+async def test_another_source_of_the_name_takes_over_what_is_sent(writable: World) -> None:
+    imported, old, new = writable.server.imported, There("F"), There("F")
+    index = imported.index("urn:x#F")
+    shown = model("A", setpoint(index), *machine(index))
+    await imported.show(old, shown, {})
+    await imported.show(new, shown, {})
+    async with writable.client() as client:
+        await write(client, ("One", index), 2.0)
+        await call(client, index)
+    assert (old.written, old.called) == ([], [])
+    assert new.written == [(key("One", index), encode.double(2.0))]
+    assert new.called == [(key("Machine", index), key("Start", index), ())]
+
+
+async def test_what_a_call_answers_and_nobody_can_read_is_told(writable: World) -> None:
+    imported, device = writable.server.imported, There("F")
+    index = imported.index("urn:x#F")
+    await imported.show(device, model("A", *machine(index)), {})
+    device.answer = CallResult(0, [b"\x0c\x02\0\0\0\xff\xff"])
+    async with writable.client() as client:
+        with pytest.raises(ua.UaStatusCodeError, match="BadDecodingError"):
+            await call(client, index)
+    assert len(device.called) == 1
+
+
+async def test_nobody_writes_or_calls_what_the_import_does_not_open(writable: World) -> None:
+    imported, device = writable.server.imported, There("F")
+    index = imported.index("urn:x#F")
+    shown = setpoint(index), *machine(index)
+
+    async def levels() -> list[object]:
+        """Of the variable, for all and for the user; whether the method may be called, likewise."""
+        one, start = client.get_node(ua.NodeId("One", index)), client.get_node(ua.NodeId("Start", index))
+        of_variable = await one.read_attributes(
+            [ua.AttributeIds.AccessLevel, ua.AttributeIds.UserAccessLevel]
+        )
+        of_method = await start.read_attributes([ua.AttributeIds.Executable, ua.AttributeIds.UserExecutable])
+        return [found.Value.Value for found in (*of_variable, *of_method)]
+
+    client: Any
+    async with writable.client() as client:
+        await imported.show(device, model("Closed", *shown), {})
+        assert await levels() == [1, 1, False, False]
+        with pytest.raises(ua.UaStatusCodeError, match="BadNotWritable"):
+            await write(client, ("One", index), 2.0)
+        with pytest.raises(ua.UaStatusCodeError, match="BadUserAccessDenied"):
+            await call(client, index)
+        # Another import of the same nodes opens them, as long as it has them.
+        await imported.show(device, model("A", *shown), {})
+        assert await levels() == [3, 3, True, True]
+        await write(client, ("One", index), 2.0)
+        await call(client, index)
+        await imported.show(device, model("A"), {})
+        assert await levels() == [1, 1, False, False]
+    assert (len(device.written), len(device.called)) == (1, 1)
+
+
+# --- What is cut off midway
+
+
+@pytest.mark.parametrize("turns", [1, 2, 4])
+async def test_what_is_cut_off_while_it_is_shown_is_set_right_the_next_time(
+    server: OpcUaServer, turns: int
+) -> None:
+    imported, device = server.imported, There("F")
+    index = imported.index("urn:x#F")
+    before = len(imported._space)
+
+    async def cut(shown: Model) -> None:
+        task = asyncio.create_task(imported.show(device, shown, {}))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    many = [[variable(key(f"N{n}.{turn}", index), f"N{n}") for n in range(1000)] for turn in range(2)]
+    for nodes in many:
+        await cut(model("A", *nodes))
+    await imported.show(device, model("A", *many[0]), {})
+    assert len(imported._space) == before + 1000
+    await cut(model("A"))
+    await imported.show(device, model("A"), {})
+    assert len(imported._space) == before

@@ -51,6 +51,7 @@ from sources.quality import (
     GOOD_COMPLETES_ASYNCHRONOUSLY,
     UNCERTAIN,
     Quality,
+    quality_name,
 )
 from sources.tag import ScanClass, Tag, Value, ValueType
 
@@ -602,6 +603,16 @@ async def test_what_strangers_try_is_told_and_left_to_whoever_has_room(
     assert (second["record"], len(bench.book.entries)) == (1, 1)
 
 
+async def test_long_texts_are_recorded_by_their_beginnings() -> None:
+    bench = Bench(bound("Name", ValueType.String, WriteRule()))
+    bench.feed("Name", "x" * 300_000)
+    bench.device.makes = lambda _: "z" * 300_000
+    await bench.write("Name", "y")
+    asked, ended = bench.book.entries
+    assert asked["old"] == f"{'x' * 64}... of 300000 characters"
+    assert ended["held"] == f"{'z' * 64}... of 300000 characters"
+
+
 async def test_a_write_that_cannot_be_recorded_is_not_made() -> None:
     bench = Bench(bound("Speed", ValueType.Double, WriteRule()))
     bench.book.full = True
@@ -616,6 +627,74 @@ async def test_unless_it_is_configured_to_be_made() -> None:
     bench.book.full = True
     assert await bench.write("Speed", 2.0) == GOOD
     assert bench.device.writes == [("Speed", 2.0)]
+
+
+SENT = {"node": "ns=5;s=One", "user": "anna"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "told", "outcome"),
+    [
+        (GOOD, GOOD, "done"),
+        (BAD_DEVICE_FAILURE, BAD_DEVICE_FAILURE, "failed"),
+        (Unreachable("away"), BAD_NOT_CONNECTED, "refused"),
+        (ConnectionLost("cut", BAD_COMMUNICATION_ERROR), BAD_COMMUNICATION_ERROR, "unknown"),
+    ],
+)
+async def test_what_is_forwarded_stands_between_two_records(
+    answer: Quality | Exception, told: Quality, outcome: str
+) -> None:
+    bench = Bench()
+
+    async def send() -> Quality:
+        assert bench.book.outcomes == ["asked"]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert await bench.commands.forward("call", SENT, send) == told
+    assert bench.last == {
+        "event": "call",
+        **SENT,
+        "outcome": outcome,
+        "status": quality_name(told),
+        "of": 1,
+    }
+    assert bench.commands.outcomes[outcome] == 1
+
+
+async def test_what_is_forwarded_and_cannot_be_recorded_is_not_sent() -> None:
+    sent = []
+
+    async def send() -> Quality:
+        sent.append(1)
+        return GOOD
+
+    bench = Bench()
+    bench.book.full = True
+    assert await bench.commands.forward("call", SENT, send) == BAD_RESOURCE_UNAVAILABLE
+    assert (sent, bench.last["outcome"]) == ([], "refused")
+    bench = Bench(refuse_unrecorded=False)
+    bench.book.full = True
+    assert await bench.commands.forward("call", SENT, send) == GOOD
+    assert (sent, bench.last["outcome"]) == ([1], "done")
+
+
+@pytest.mark.parametrize("sent", [False, True])
+async def test_what_is_forwarded_and_broken_off_has_its_second_record(sent: bool) -> None:
+    bench = Bench()
+    (bench.device if sent else bench.book).open.clear()
+
+    async def send() -> Quality:
+        await bench.device.open.wait()
+        return GOOD
+
+    task = asyncio.create_task(bench.commands.forward("call", SENT, send))
+    await settle()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert bench.last["outcome"] == ("unknown" if sent else "refused")
 
 
 async def test_the_end_of_every_attempt_is_told() -> None:

@@ -12,14 +12,16 @@ from typing import Any
 import asyncua.ua
 import pytest
 from asyncua.client.client import Client
+from support.auditing import last
 from support.downstream import source
 from support.machine_server import URI, Machine, machine_servers
 from support.net import until
 from support.opcua import OPERATOR, OPERATOR_PASSWORD, Bench
 from support.scanning import FAST
 
+from server.audit.log import AuditLog
 from server.opcua.server import OpcUaServer
-from server.plant.model import Equipment, EquipmentLevel, Import
+from server.plant.model import Equipment, EquipmentLevel, Import, Role
 from sources.opcua.address import parse_address
 from sources.opcua.driver import OpcUaSource
 from sources.opcua.imports import Wanted
@@ -27,6 +29,7 @@ from sources.supervisor import Supervisor
 
 ua: Any = asyncua.ua
 
+WRITERS = frozenset({Role.Operator})
 BELOW = parse_address(f"nsu={URI};s=Filler")
 
 
@@ -52,11 +55,17 @@ async def world(data: Path, machines: list[Machine]) -> AsyncIterator[World]:
     bench = Bench(data, allow_none=True, anonymous=True, writable=True)
     names = [f"F{number}" for number, _ in enumerate(machines, 1)]
     holders = tuple(
-        Equipment(f"Acme/Line1/{name}", EquipmentLevel.WorkUnit, imported=Import(name, BELOW, FAST))
+        Equipment(
+            f"Acme/Line1/{name}",
+            EquipmentLevel.WorkUnit,
+            imported=Import(name, BELOW, FAST, WRITERS, WRITERS),
+        )
         for name in names
     )
     bench.plant = replace(bench.plant, equipment=(*bench.plant.equipment, *holders))
     await bench.add_users()
+    bench.recorder = log = AuditLog(data / "audit")
+    log.open(version="1.2.3")
     added: list[str] = []
     server = bench.server()
     server._namespace_added = added.append
@@ -78,6 +87,7 @@ async def world(data: Path, machines: list[Machine]) -> AsyncIterator[World]:
             life.cancel()
         await asyncio.gather(*lives, return_exceptions=True)
         await server.stop()
+        await log.close()
 
 
 @asynccontextmanager
@@ -167,7 +177,15 @@ async def test_two_like_machines_side_by_side(  # noqa: PLR0915  # two processes
         told = audited(caplog)
         assert ("write", OPERATOR, "service:anonymous", "Good") in told
         assert ("call", OPERATOR, "service:anonymous", "Good") in told
-        assert {(e, "asked") for e in ("write", "call")} <= {(event, status) for event, _, _, status in told}
+        recorded = [(r["event"], r["outcome"]) for r in last(tmp_path / "audit", 6, {"user": OPERATOR})]
+        assert recorded == [
+            ("write", "asked"),
+            ("write", "done"),
+            ("call", "asked"),
+            ("call", "done"),
+            ("call", "asked"),
+            ("call", "failed"),
+        ]
         assert any(r.__dict__.get("inputs") == "[2.5]" for r in caplog.records)
         start = ua.NodeId("Filler.Start", second)
         async with client(it.url) as nobody:

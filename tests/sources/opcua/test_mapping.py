@@ -119,3 +119,42 @@ def test_what_cannot_be_moved_is_refused(data: bytes, why: str) -> None:
 def test_a_structure_longer_than_its_definition_is_refused() -> None:
     with pytest.raises(Unmappable, match="longer"):
         Mapper(TABLE, {ENCODING: Layout([Field(6)])}).variant(_structure(b"\x01\0\0\0\x02"))
+
+
+def test_definitions_that_multiply_cost_no_more_than_the_value_s_bytes() -> None:
+    doubling = Layout()
+    for _ in range(16):
+        doubling = Layout([Field(layout=doubling), Field(layout=doubling)])
+    with pytest.raises(Unmappable, match="more fields"):
+        Mapper(TABLE, {ENCODING: doubling}).variant(_structure(b"x"))
+    arrays = Layout([Field(layout=Layout(), array=True)] * 200)
+    with pytest.raises(Unmappable, match="more fields"):
+        Mapper(TABLE, {ENCODING: arrays}).variant(_structure((b"\x20\x03\0\0") * 200))
+
+
+class _Counted(bytes):
+    """Counts the bytes that are copied out of it."""
+
+    copied = 0
+
+    def __getitem__(self, key: Any) -> Any:
+        found = super().__getitem__(key)
+        if not isinstance(found, bytes):
+            return found
+        _Counted.copied += len(found)
+        return _Counted(found)
+
+
+@pytest.mark.parametrize("kind", ["extension", "standard"])
+def test_a_long_array_is_copied_a_few_times_only(kind: str) -> None:
+    many = 2_000
+    if kind == "extension":
+        data = b"\x96" + many.to_bytes(4, "little") + (b"\x01\x01\x64\x00\x01" + bytes(4)) * many
+        layouts = {ENCODING: Layout()}
+    else:
+        one = b"\xff\xff\xff\xff" + bytes(4) + bytes(2)
+        data = _structure(many.to_bytes(4, "little") + one * many)
+        layouts = {ENCODING: Layout([Field(standard=ua.EUInformation, array=True)])}
+    _Counted.copied = 0
+    Mapper(TABLE, layouts).variant(_Counted(data))
+    assert _Counted.copied < 10 * len(data)

@@ -334,6 +334,27 @@ async def test_a_write_nobody_waits_for_any_more_moves_nothing(bench: Bench) -> 
     assert bench.device.log == []
 
 
+@pytest.mark.parametrize("lost", ["session", "role", "user"])
+async def test_a_write_that_waits_for_its_turn_is_not_made_once_its_user_may_not(
+    bench: Bench, lost: str
+) -> None:
+    bench.device.slow = {1.0}
+    other = bench.user(Role.Operator)
+    first = asyncio.create_task(bench.write(value(point_key("SpeedSP"), 1.0, T.Double), whose=other))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(bench.write(value(point_key("SpeedSP"), 2.0, T.Double)))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    if lost == "session":
+        bench.session.closed = True
+    else:
+        bench.session.access = access(Role.Observer) if lost == "role" else None
+    bench.device.go.set()
+    assert await first == ["Good"]
+    assert await second == ["BadTimeout"]
+    assert bench.device.log == [("SpeedSP", 1.0)]
+
+
 async def test_what_is_left_of_a_request_is_not_written_once_its_session_has_ended(bench: Bench) -> None:
     """Its user may be gone, or its certificate no longer trusted."""
     bench.device.slow = {1.0}
@@ -345,6 +366,24 @@ async def test_what_is_left_of_a_request_is_not_written_once_its_session_has_end
     bench.device.go.set()
     assert await writing == ["Good", "BadSessionClosed"]
     assert [name for name, _ in bench.device.log] == ["SpeedSP"]
+
+
+def test_types_in_a_ring_are_looked_at_once(bench: Bench) -> None:
+    """A downstream server may give any types."""
+    space = bench.space
+    for number, name in ((38, "HasEncoding"), (45, "HasSubtype")):
+        space.add(Node(numeric(number), 32, qualified_name(name), localized_text(name), {}, EVERYBODY))
+    made = {}
+    for name in ("Wanted", "One", "Two", "Encoding"):
+        made[name] = Node(key(name, 4), 64, qualified_name(name), localized_text(name), {}, EVERYBODY)
+        space.add(made[name])
+    encoding, subtype = space.number(38), space.number(45)
+    space.link(space.number(22), subtype, made["Wanted"])
+    space.link(made["One"], subtype, made["Two"])
+    space.link(made["Two"], subtype, made["One"])
+    space.link(made["One"], encoding, made["Encoding"])
+    given = ua.Variant(cast("Any", ua.ExtensionObject)(to_ua(key("Encoding", 4)), b""), T.ExtensionObject)
+    assert not DataTypes(space).accepts(key("Wanted", 4), given)
 
 
 async def test_a_node_id_of_any_length_is_a_line_of_the_audit_log(

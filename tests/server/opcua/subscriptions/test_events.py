@@ -375,6 +375,19 @@ def test_changes_of_the_model_are_events(stage: Stage, client: Client) -> None:
     assert any(change.Verb == 2 and change.Affected.Identifier == "new" for change in second[1])
 
 
+def test_changes_of_what_not_everybody_sees_are_told_to_nobody(stage: Stage, client: Client) -> None:
+    listen(client, client.subscribe(), selecting("Changes"))
+    world = stage.world
+    with world.space.changing():
+        world.node("open", world.objects, OBJECT, permissions=OPEN)
+        world.node("secret", world.objects, OBJECT, permissions=OPERATORS)
+    world.node("alone", None, OBJECT, permissions=OPERATORS)
+    (only,) = told(stage, client)
+    named = {str(change.Affected.Identifier) for change in only[1]}
+    assert "open" in named
+    assert not named & {"secret", "alone"}
+
+
 def test_very_many_changes_are_told_without_a_list(stage: Stage, client: Client) -> None:
     listen(client, client.subscribe(), selecting("Changes", "EventType"))
     with stage.world.space.changing():
