@@ -234,7 +234,7 @@ def test_a_subscription_is_modified(alone: Speaker) -> None:
     made.watch(*[TEXT] * 3)
     asked = {
         "requestedPublishingInterval": 50,
-        "requestedLifetimeCount": 1,
+        "requestedLifetimeCount": 601,
         "requestedMaxKeepAliveCount": 7,
         "maxNotificationsPerPublish": 1,
         "priority": 3,
@@ -244,7 +244,7 @@ def test_a_subscription_is_modified(alone: Speaker) -> None:
         revised["revisedPublishingInterval"],
         revised["revisedLifetimeCount"],
         revised["revisedMaxKeepAliveCount"],
-    ) == (50, 21, 7)
+    ) == (50, 601, 7)
     assert [len(changes(told(made))) for _ in range(3)] == [1, 1, 1]
     unknown = alone("ModifySubscription", subscriptionId=99_999, **asked)
     assert unknown["result"] == "BadSubscriptionIdInvalid"
