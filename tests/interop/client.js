@@ -18,6 +18,7 @@ const {
   UserTokenType,
   Variant,
   VariantArrayType,
+  coerceNodeId,
 } = require("node-opcua-client");
 const { OPCUACertificateManager } = require("node-opcua-certificate-manager");
 const types = require("node-opcua-types");
@@ -48,7 +49,7 @@ function build(given) {
 
 function variantOf(type, value, dimensions) {
   const dataType = DataType[type];
-  const built = build(value);
+  const built = dataType === DataType.NodeId ? coerceNodeId(value) : build(value);
   if (dimensions) return new Variant({ dataType, arrayType: VariantArrayType.Matrix, dimensions, value: built });
   const arrayType = Array.isArray(built) ? VariantArrayType.Array : VariantArrayType.Scalar;
   return new Variant({ dataType, arrayType, value: built });
