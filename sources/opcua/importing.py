@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from sources.errors import ConnectionLost
 from sources.opcua.channel import FORWARDED, ServiceError
@@ -25,6 +25,11 @@ from sources.quality import (
 
 log = logging.getLogger(__name__)
 
+MAX_NAMESPACES: Final = 100
+"""That one device may add to the server's: each stays for ever, by its index."""
+MAX_URI: Final = 512
+"""Characters of one's URI."""
+
 
 class Importing:
     """The naming of one server, from one plan to the next; ``connection`` is there while there is one."""
@@ -34,6 +39,8 @@ class Importing:
         self._settings = settings
         self._mirror = mirror
         self.connection: Connection | None = None
+        self._spaces: set[str] = set()
+        """Namespaces of the device that are named here, over all connections."""
         self.forget()
 
     def forget(self) -> None:
@@ -55,6 +62,14 @@ class Importing:
         names = self._live().namespaces
         if there >= len(names) or names.index(names[there]) != there:
             return None
+        if names[there] not in self._spaces:
+            if len(self._spaces) >= MAX_NAMESPACES or len(names[there]) > MAX_URI:
+                self._tell(
+                    f"more than {MAX_NAMESPACES} namespaces, or a URI of more than {MAX_URI} characters: "
+                    "nodes of the others are left out"
+                )
+                return None
+            self._spaces.add(names[there])
         uri = own_uri(names[there], self._device.name, self._settings.namespaces)
         here = self._mirror.index(uri)
         self._theirs[here] = there

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from support.downstream import settings
 
 from sources.opcua.address import UA_URI
-from sources.opcua.importing import Importing
+from sources.opcua.importing import MAX_NAMESPACES, MAX_URI, Importing
 from sources.opcua.mapping import Mapper, Unmappable, key_of
 from sources.opcua.stack import encode_variant, ua
 from sources.opcua.walk import Walk, _Met
@@ -83,3 +83,33 @@ def test_a_namespace_that_stands_twice_in_the_array_has_one_index() -> None:
         with pytest.raises(Unmappable, match="not known"):
             made._mapper.node_id(twice)
     assert made._theirs == {0: 0, 2: 1}
+
+
+def test_a_device_adds_so_many_namespaces_and_no_more() -> None:
+    class Here:
+        added: ClassVar[list[str]] = []
+
+        def index(self, uri: str) -> int:
+            self.added.append(uri)
+            return len(self.added)
+
+    class There:
+        name = "F"
+        namespaces = (UA_URI, "urn:" + "x" * MAX_URI, *(f"urn:{number}" for number in range(MAX_NAMESPACES)))
+
+    made: Any = Importing(There(), settings(1), Here())  # type: ignore[arg-type]  # all that names take
+    made.connection = There()
+    left_out = []
+    for there in range(1, len(There.namespaces)):
+        try:
+            made._mapper.node_id(b"\x01" + bytes([there]) + b"\x05\x00")
+        except Unmappable:
+            left_out.append(there)
+    assert left_out == [1]
+    assert len(Here.added) == MAX_NAMESPACES
+    other: Any = There()
+    other.namespaces = (UA_URI, "urn:another")
+    made.connection = other
+    made.forget()
+    with pytest.raises(Unmappable):
+        made._mapper.node_id(b"\x01\x01\x05\x00")
