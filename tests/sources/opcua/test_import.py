@@ -177,7 +177,10 @@ async def test_two_like_machines_side_by_side(  # noqa: PLR0915  # two processes
         told = audited(caplog)
         assert ("write", OPERATOR, "service:anonymous", "Good") in told
         assert ("call", OPERATOR, "service:anonymous", "Good") in told
-        recorded = [(r["event"], r["outcome"]) for r in last(tmp_path / "audit", 6, {"user": OPERATOR})]
+        records = last(tmp_path / "audit", 20, {"user": OPERATOR})
+        recorded = [(r["event"], r.get("outcome")) for r in records if r["event"] in {"write", "call"}]
+        # What was refused before it was sent is collected, and recorded when there is time.
+        recorded = [one for one in recorded if one[1] != "refused"]
         assert recorded == [
             ("write", "asked"),
             ("write", "done"),
