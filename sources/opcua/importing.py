@@ -10,7 +10,7 @@ from sources.errors import ConnectionLost
 from sources.opcua.channel import FORWARDED, ServiceError
 from sources.opcua.config import DownstreamSettings
 from sources.opcua.connection import Connection
-from sources.opcua.imports import CallResult, Device, Mirror, Wanted, own_uri
+from sources.opcua.imports import CallResult, Device, Mirror, Wanted, own_uri, their_uri
 from sources.opcua.mapping import Layout, Mapper, Unmappable
 from sources.opcua.stack import Buffer, binary, decode_variant, encode_variant, ua
 from sources.opcua.walk import Walk, moved, read_raw
@@ -49,8 +49,9 @@ class Importing:
         self._layouts_here: dict[bytes, Layout] = {}
         self._theirs: dict[int, int] = {0: 0}
         # By the index here, the index there.
-        self._mapper = Mapper(self._here, self._layouts)
-        self._back = Mapper(self._theirs.get, self._layouts_here)
+        name, given = self._device.name, self._settings.namespaces
+        self._mapper = Mapper(self._here, self._layouts, lambda uri: own_uri(uri, name, given))
+        self._back = Mapper(self._theirs.get, self._layouts_here, lambda uri: their_uri(uri, name, given))
         self._told: set[str] = set()
 
     def gone(self) -> None:

@@ -128,3 +128,9 @@ class CanImport(Protocol):
 def own_uri(uri: str, source: str, given: Mapping[str, str]) -> str:
     """The namespace here of a namespace there: each source's own, so that two like machines differ."""
     return uri if uri == UA_URI else given.get(uri) or f"{uri}#{source}"
+
+
+def their_uri(uri: str, source: str, given: Mapping[str, str]) -> str:
+    """The way back: the namespace there of one here."""
+    there = next((one for one, here in given.items() if here == uri), None)
+    return there or uri.removesuffix(f"#{source}")

@@ -60,8 +60,15 @@ class Mapper:
     the side the values come from.
     """
 
-    def __init__(self, resolve: Callable[[int], int | None], layouts: Mapping[bytes, Layout]) -> None:
+    def __init__(
+        self,
+        resolve: Callable[[int], int | None],
+        layouts: Mapping[bytes, Layout],
+        rename: Callable[[str], str] = str,
+    ) -> None:
+        """``rename`` moves namespaces that an ExpandedNodeId has by their URI."""
         self._resolve = resolve
+        self._rename = rename
         self._layouts = layouts
         self._known: dict[int, int] = {0: 0}
         self._left = 0
@@ -169,13 +176,14 @@ class Mapper:
 
     def _expanded(self, data: bytes, at: int, out: list[bytes]) -> int:
         flags = data[at] & 0xC0
-        if flags:  # of a namespace by its URI, or of another server: nothing of ours is in it
-            end = wire.skip(data, at, _EXPANDED)
-            if flags == 0x40:
-                raise Unmappable("a node of another server, by an index only the device knows")
-            out.append(data[at:end])
-            return end
-        return self._node_id(data, at, out)
+        if flags & 0x40:
+            raise Unmappable("a node of another server, by an index only the device knows")
+        if not flags:
+            return self._node_id(data, at, out)
+        end, middle = wire.skip(data, at, _EXPANDED), wire.skip_node_id(data, at)
+        uri = self._rename(data[middle + 4 : end].decode("utf-8", "replace")).encode()
+        out += (data[at:middle], _i32.pack(len(uri)), uri)
+        return end
 
     def _data_value(self, data: bytes, at: int, out: list[bytes], depth: int) -> int:
         end = wire.skip(data, at, _DATA_VALUE)

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from sources.opcua.address import UA_URI
+from sources.opcua.imports import own_uri, their_uri
 from sources.opcua.mapping import Field, Layout, Mapper, Unmappable, canonical, key_of
 from sources.opcua.stack import decode_variant, encode_variant, ua
 
@@ -40,6 +42,20 @@ def test_a_name_alone_and_in_an_array(given: Any, wanted: Any) -> None:
     assert [one.Value for one in moved(ua.Variant(nested, ua.VariantType.Variant))] == [wanted, 1]
     held = moved(ua.Variant(ua.DataValue(Value=ua.Variant(given), SourceTimestamp=None)))
     assert held.Value.Value == wanted
+
+
+def test_a_namespace_by_its_uri_is_moved_and_comes_back() -> None:
+    given = {"urn:line": "urn:acme:line"}
+    there = Mapper(TABLE, {}, lambda uri: own_uri(uri, "F1", given))
+    back = Mapper(TABLE, {}, lambda uri: their_uri(uri, "F1", given))
+    for uri, here in (("urn:maker", "urn:maker#F1"), ("urn:line", "urn:acme:line"), (UA_URI, UA_URI)):
+        node = ua.ExpandedNodeId("Speed", NamespaceUri=uri)
+        moved_on = there.variant(encode_variant(ua.Variant(node, ua.VariantType.ExpandedNodeId)))
+        assert decode_variant(moved_on).Value.NamespaceUri == here
+        assert decode_variant(back.variant(moved_on)).Value == node
+    elsewhere = ua.ExpandedNodeId("Speed", NamespaceUri="urn:maker", ServerIndex=2)
+    with pytest.raises(Unmappable, match="another server"):
+        there.variant(encode_variant(ua.Variant(elsewhere, ua.VariantType.ExpandedNodeId)))
 
 
 def test_a_node_id_is_written_in_its_shortest_form() -> None:
