@@ -70,6 +70,8 @@ class Item:
     pending: int | None = None
     """Since when it stands among those that send, by a running number."""
     dirty: bool = False
+    current: bool = False
+    """Whether what it was before had the value there is now, as a buffer has."""
     hooked: int = 0
     """Since when it is told of changes, by a running number."""
 
@@ -308,8 +310,8 @@ class Model:
     def _halt(self, subscription: Subscription, item: Item) -> None:
         """It is about to become another; what it has to tell stays."""
         self._unwatch(subscription, item)
-        if self._is_buffer(subscription, item):
-            # What a buffer has is what there is now.
+        item.current = self._is_buffer(subscription, item)
+        if item.current:
             item.last = item.node.sample
             item.queue = [(item.last.value, item.last.status)] if item.marked else []
         item.marked, item.pending, item.dirty = False, None, False
@@ -324,13 +326,13 @@ class Model:
             return
         self._watch(subscription, item)
         self._fit(item)
-        if item.paced:
+        if not item.paced:
+            self._take(subscription, item)
+        elif not item.current:
             item.dirty = True
             sampler = self._sampler(item.sampling)
             sampler.waiting.append((subscription, item))
             self._arm(sampler)
-        else:
-            self._take(subscription, item)
         if item.queue and item.mode == REPORTING and item.pending is None:
             item.pending = next(self._running)
 
