@@ -8,8 +8,8 @@ hence the exact pin.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, Literal, TypeVar
+from collections.abc import Collection, Mapping
+from typing import Any, Literal
 
 from pycomm3 import LogixDriver
 from pycomm3.const import INSUFFICIENT_PACKETS, MICRO800_PREFIX
@@ -21,11 +21,9 @@ from sources.ethernetip.client import LARGE, SMALL
 from sources.ethernetip.codec import FramingError
 from sources.ethernetip.config import LogixSettings
 from sources.ethernetip.failures import Rejected
+from sources.ethernetip.guarded import GuardedLink, why_refused
 from sources.ethernetip.symbols import SymbolTable
 from sources.ethernetip.upload import symbol_table
-from sources.insight import Traffic
-
-_T = TypeVar("_T")
 
 # Its annotations are few, and several say less than it takes: seen as it is, it is untyped.
 _PYCOMM3: Any = LogixDriver
@@ -36,7 +34,7 @@ if logging.getLogger("pycomm3").level == logging.NOTSET:
     logging.getLogger("pycomm3").setLevel(logging.CRITICAL)
 
 
-class Link:
+class Link(GuardedLink):
     """A connection while it lasts. All of it but `abort` belongs to one thread.
 
     ``host`` is the controller's address, looked up already.
@@ -44,19 +42,8 @@ class Link:
 
     def __init__(self, settings: LogixSettings, host: str) -> None:
         self._settings = settings
-        self._channel = Channel(host, settings.port, settings.timeout)
-        self._driver = _Driver(settings, self._channel)
-
-    @property
-    def until(self) -> float:
-        """Until when (of `time.monotonic`) what is under way may take."""
-        return self._channel.until
-
-    @property
-    def traffic(self) -> Traffic:
-        """What went over this connection so far."""
-        channel = self._channel
-        return Traffic(channel.sent, channel.bytes_out, channel.bytes_in)
+        channel = Channel(host, settings.port, settings.timeout)
+        super().__init__(channel, _Driver(settings, channel))
 
     def open(self) -> None:
         """Connect, register, open the connection. Raises Broken and Rejected, their texts for people."""
@@ -79,30 +66,9 @@ class Link:
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise Rejected(f"its tag list makes no sense: {error!r}") from error
 
-    def farewell(self, within: float) -> None:
-        """Give the connection and the session back. Raises Broken, after ``within`` seconds at the latest."""
-        self._channel.allow(within)
-        self._run(self._driver.close)
-
-    def abort(self, reason: str) -> None:
-        """Make whoever uses it stop, from any thread."""
-        self._channel.abort(reason)
-
-    def close(self) -> None:
-        """Release the socket, without a word to the controller."""
-        self._channel.close()
-
-    def _run(self, work: Callable[[], _T]) -> _T:
-        """Run something of pycomm3's, and tell what it raises by what happened to the connection."""
-        try:
-            return work()
-        except Rejected:
-            raise
-        except Exception as error:
-            failure = self._channel.failure
-            if failure is not None:
-                raise failure from error
-            raise Rejected(_root(error)) from error
+    @staticmethod
+    def _words(error: Exception) -> str:
+        return _root(error)
 
 
 def _root(error: BaseException) -> str:
@@ -151,9 +117,7 @@ class _Driver(_PYCOMM3):  # type: ignore[misc] # untyped, as said above
             self._cfg["connection_size"] = size
             if self._forward_open():
                 return
-        refusal = self._channel.conversation.refusal
-        why = status.describe(*refusal) if refusal else "its reply made no sense"
-        raise Rejected(f"the controller refused the connection: {why}")
+        raise Rejected(f"the controller refused the connection: {why_refused(self._channel)}")
 
     def generic_message(self, *args: Any, **kwargs: Any) -> Any:
         """Without a route there is nothing to route through: not even an empty one."""

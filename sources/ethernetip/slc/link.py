@@ -8,8 +8,7 @@ whole values are handed to it as bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from pycomm3 import SLCDriver
 from pycomm3.exceptions import PycommError
@@ -17,14 +16,13 @@ from pycomm3.exceptions import PycommError
 from sources.ethernetip import status as cip
 from sources.ethernetip.channel import Channel
 from sources.ethernetip.client import SMALL
-from sources.ethernetip.failures import Broken, Rejected
+from sources.ethernetip.failures import Rejected
+from sources.ethernetip.guarded import GuardedLink, why_refused
 from sources.ethernetip.slc import status as pccc
 from sources.ethernetip.slc.config import SlcSettings
-from sources.insight import Traffic
 from sources.quality import Quality
 
 _PYCOMM3: Any = SLCDriver
-_T = TypeVar("_T")
 
 _EXECUTE: Final = 0x4B
 _IN_REQUEST: Final = 6
@@ -45,24 +43,15 @@ class Refused(Exception):
         self.quality = quality
 
 
-class SlcLink:
+class SlcLink(GuardedLink):
     """A connection while it lasts. All of it but `abort` belongs to one thread."""
+
+    answers = Refused
 
     def __init__(self, settings: SlcSettings, host: str) -> None:
         self._timeout = settings.timeout
-        self._channel = Channel(host, settings.port, settings.timeout)
-        self._driver = _Driver(settings.path, self._channel)
-
-    @property
-    def until(self) -> float:
-        """Until when (of `time.monotonic`) what is under way may take."""
-        return self._channel.until
-
-    @property
-    def traffic(self) -> Traffic:
-        """What went over this connection so far."""
-        channel = self._channel
-        return Traffic(channel.sent, channel.bytes_out, channel.bytes_in)
+        channel = Channel(host, settings.port, settings.timeout)
+        super().__init__(channel, _Driver(settings.path, channel))
 
     @property
     def sent(self) -> int:
@@ -76,16 +65,14 @@ class SlcLink:
             raise Rejected("the device gave no session")
         identity = self._run(self._driver.list_it)
         if not self._run(self._driver.open_connection):
-            refusal = self._channel.conversation.refusal
-            why = cip.describe(*refusal) if refusal else "its reply made no sense"
-            raise Rejected(f"the controller refused the connection: {why}")
+            raise Rejected(f"the controller refused the connection: {why_refused(self._channel)}")
         return str(identity.get("product_name", "?"))
 
     def read(self, request: str, size: int) -> bytes:
         """The bytes at an address, as pycomm3 writes it with a count. Raises Broken and Refused."""
         self._channel.allow(self._timeout)
         self._run(lambda: self._driver.read(request))
-        data = self._driver.data
+        data: bytes = self._driver.data
         if len(data) != size:
             raise self._channel.fail(f"{len(data)} bytes came for {request}, where {size} were asked for")
         return data
@@ -100,31 +87,9 @@ class SlcLink:
         self._channel.allow(self._timeout)
         self._run(self._driver.list_it)
 
-    def farewell(self, within: float) -> None:
-        """Give the connection and the session back. Raises Broken, after ``within`` seconds at the latest."""
-        self._channel.allow(within)
-        self._run(self._driver.close)
-
-    def abort(self, reason: str) -> None:
-        """Make whoever uses it stop, from any thread."""
-        self._channel.abort(reason)
-
-    def close(self) -> None:
-        """Release the socket, without a word to the controller."""
-        self._channel.close()
-
-    def _run(self, work: Callable[[], _T]) -> _T:
-        """Run something of pycomm3's, and tell what it raises by what happened to the connection."""
-        try:
-            return work()
-        except Refused:
-            raise
-        except Exception as error:
-            failure = self._channel.failure
-            if failure is not None:
-                raise Broken(str(failure), failure.quality) from error
-            reason = str(error) if isinstance(error, PycommError) else repr(error)
-            raise Rejected(reason) from error
+    @staticmethod
+    def _words(error: Exception) -> str:
+        return str(error) if isinstance(error, PycommError) else repr(error)
 
 
 class _Driver(_PYCOMM3):  # type: ignore[misc] # untyped
