@@ -257,13 +257,7 @@ class Connection:
     async def _read(self, wanted: Sequence[tuple[Any, int]]) -> list[Any]:
         found: list[Any] = []
         for part in chunks(wanted, self.limits.read):
-            request = ua.ReadRequest()
-            request.Parameters.MaxAge = 0
-            request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Source
-            request.Parameters.NodesToRead = [
-                ua.ReadValueId(NodeId=node, AttributeId=attribute) for node, attribute in part
-            ]
-            response = await self.channel.request(request, ua.ReadResponse)
+            response = await self.channel.request(read_request(part), ua.ReadResponse)
             results = response.Results or []
             if len(results) != len(part):
                 raise ConnectionLost(
@@ -389,6 +383,17 @@ async def connect(
         await channel.gone()
         raise
     return connection
+
+
+def read_request(wanted: Sequence[tuple[Any, int]]) -> Any:
+    """A Read of (NodeId, AttributeId), of the device itself, with its own times."""
+    request = ua.ReadRequest()
+    request.Parameters.MaxAge = 0
+    request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Source
+    request.Parameters.NodesToRead = [
+        ua.ReadValueId(NodeId=node, AttributeId=attribute) for node, attribute in wanted
+    ]
+    return request
 
 
 def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

@@ -18,7 +18,7 @@ from typing import Any, Final
 from sources.errors import ConnectionLost
 from sources.opcua import wire
 from sources.opcua.channel import MAX_PENDING, ServiceError
-from sources.opcua.connection import Connection, chunks
+from sources.opcua.connection import Connection, chunks, read_request
 from sources.opcua.imports import MAX_NODES, ImportedNode, Model, Wanted
 from sources.opcua.mapping import Field, Layout, Mapper, Unmappable, key_of, standard_number
 from sources.opcua.stack import decode_variant, local, ua
@@ -399,14 +399,9 @@ async def read_raw(
     """Values of (NodeId, AttributeId) as they are; ``most`` as of `Channel.send`. Raises ConnectionLost."""
     found: list[Raw] = []
     for part in chunks(wanted, connection.limits.read):
-        request = ua.ReadRequest()
-        request.Parameters.MaxAge = 0
-        request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Source
-        request.Parameters.NodesToRead = [
-            ua.ReadValueId(NodeId=node, AttributeId=attribute) for node, attribute in part
-        ]
         try:
-            result, values = wire.read_results(await connection.channel.answer_to(request, most=most))
+            body = await connection.channel.answer_to(read_request(part), most=most)
+            result, values = wire.read_results(body)
         except (ServiceError, wire.Malformed) as error:
             raise ConnectionLost(f"the device refused {error}", BAD_COMMUNICATION_ERROR) from None
         if is_bad(result) or len(values) != len(part):
