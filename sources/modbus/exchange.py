@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from typing import TypeAlias
 
 from sources.errors import ConnectionLost
@@ -21,7 +22,7 @@ class NotSent(ConnectionLost):
 Failure: TypeAlias = NoReply | MalformedReply | ConnectionLost
 
 
-class Exchange:
+class Exchange(ABC):
     """What a link carries. One of the two methods is called once, from within the loop.
 
     ``frame`` is the request in the link's framing, made once (`Framing.render`); ``deadline``
@@ -36,13 +37,13 @@ class Exchange:
         self.traffic = traffic
         self.deadline = 0.0
 
+    @abstractmethod
     def answered(self, reply: bytes) -> None:
         """A reply came, of this unit and transaction: its PDU, not empty and not checked further."""
-        raise NotImplementedError
 
+    @abstractmethod
     def failed(self, error: Failure) -> None:
         """None came in time, a garbled one did, or none will come."""
-        raise NotImplementedError
 
 
 class Awaited(Exchange):

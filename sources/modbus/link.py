@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from abc import ABC, abstractmethod
 from typing import Protocol
 
 from sources.errors import ConnectionLost
@@ -20,7 +21,7 @@ class Watcher(Protocol):
         ...
 
 
-class Link:
+class Link(ABC):
     """What all links share. How bytes become replies, and whose a reply is, subclasses say."""
 
     def __init__(self, watcher: Watcher) -> None:
@@ -35,13 +36,13 @@ class Link:
         self._alarm_at = math.inf
         self._closed = False
 
+    @abstractmethod
     def render(self, request: Request) -> bytes:
         """The bytes of a request in this framing, made once for `Exchange.frame`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def ask(self, exchange: Exchange, patience: float) -> None:
         """Send a request that may be answered within so many seconds."""
-        raise NotImplementedError
 
     @property
     def in_flight(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from abc import abstractmethod
 from typing import Final
 
 from sources.modbus.codec import Request
@@ -39,8 +40,9 @@ class MbapLink(Link):
         exchange.traffic.asked(2 + len(exchange.frame))
         self._send(number.to_bytes(2, "big") + exchange.frame)
 
+    @abstractmethod
     def _send(self, frame: bytes) -> None:
-        raise NotImplementedError
+        """Give a frame to whatever carries it."""
 
 
 class MbapStream(MbapLink, asyncio.Protocol):

@@ -37,6 +37,9 @@ class Asked(Exchange):
         super().__init__(codec.read(1, Table.holding, 0, 1), bytes(10), Traffic())
         self.failure: Failure | None = None
 
+    def answered(self, reply: bytes) -> None:
+        raise AssertionError(f"an answer: {reply!r}")
+
     def failed(self, error: Failure) -> None:
         self.failure = error
 
