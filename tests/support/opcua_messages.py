@@ -122,7 +122,12 @@ class Lone:
         )
         self.scan = Scan(self.device, self.connection, self.batches.append)
         self.subscription.heard = asyncio.get_running_loop().time()
-        self.scan._by_id[THE_ONE] = self.subscription
+        self.live = self.scan._live
+        self.live.subscriptions[THE_ONE] = self.subscription
+
+    async def take(self, answer: bytes) -> None:
+        """Have the scan take in the answer to a Publish."""
+        await self.scan._messages.take(answer)
 
     def _read(self, request: Any) -> bytes:
         wanted = [self.there[one.NodeId] for one in request.Parameters.NodesToRead]
@@ -132,7 +137,7 @@ class Lone:
     def transferred(self) -> None:
         """Have the server hand over the subscription, with no messages to catch up on."""
         result = SimpleNamespace(StatusCode=SimpleNamespace(value=0), AvailableSequenceNumbers=[])
-        self.scan._by_id.clear()
+        self.live.subscriptions.clear()
         self.line.answers["TransferSubscriptionsRequest"] = lambda _: SimpleNamespace(
             Parameters=SimpleNamespace(Results=[result])
         )

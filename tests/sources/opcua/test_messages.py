@@ -13,25 +13,28 @@ from support.downstream import named
 from support.net import until
 from support.opcua_messages import Lone, changed, published, republished
 
+from sources.opcua import messages, values, wire
 from sources.opcua import scan as scanning
-from sources.opcua import wire
 from sources.opcua.kept import Subscription
+from sources.opcua.resume import resume
 
 
 def _holds(sent: Sequence[object], count: int) -> bool:
     return len(sent) == count
 
 
-async def test_messages_that_are_there_at_once_are_taken_in_their_order() -> None:
+async def test_messages_that_are_there_at_once_are_taken_in_their_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for _ in range(10):  # the order of a set differs from time to time
         lone = Lone([named(f"T{place}") for place in range(6)])
 
-        async def resumed() -> bool:
+        async def resumed(_live: object, _messages: object) -> bool:
             return True
 
-        lone.scan._resume = resumed  # type: ignore[method-assign]
+        monkeypatch.setattr(scanning, "resume", resumed)
         for number in range(4):  # with so many subscriptions six Publish requests wait
-            lone.scan._by_id[100 + number] = other = Subscription(100 + number, None, 60.0, 60.0)
+            lone.live.subscriptions[100 + number] = other = Subscription(100 + number, None, 60.0, 60.0)
             other.heard = lone.subscription.heard
         task = asyncio.create_task(lone.scan.run())
         sent = lone.line.sent
@@ -47,41 +50,41 @@ async def test_messages_that_are_there_at_once_are_taken_in_their_order() -> Non
 
 async def test_what_was_in_a_message_that_is_lost_is_read() -> None:
     lone = Lone([named("A"), named("B")])
-    await lone.scan._take(published(1, (0, 1.0), (1, 1.0)))
+    await lone.take(published(1, (0, 1.0), (1, 1.0)))
     lone.there = [3.0, 99.0]
-    await lone.scan._take(published(3, (0, 3.0)))  # the second told of B, and the server has it no longer
+    await lone.take(published(3, (0, 3.0)))  # the second told of B, and the server has it no longer
     assert lone.device.lost_messages == 1
     assert lone.values[2:] == [(0, 3.0), (1, 99.0)]
-    await lone.scan._take(published(4, (0, 4.0)))
+    await lone.take(published(4, (0, 4.0)))
     assert lone.line.count("ReadRequest") == 1
 
 
 async def test_what_was_in_a_first_message_that_never_came_is_read() -> None:
     lone = Lone([named("A"), named("B")])
     lone.there = [1.0, 2.0]
-    await lone.scan._take(published(2))  # that nothing has changed since a message we do not have
-    await lone.scan._take(published(2))
+    await lone.take(published(2))  # that nothing has changed since a message we do not have
+    await lone.take(published(2))
     assert lone.values == [(0, 1.0), (1, 2.0)]
     assert lone.line.count("ReadRequest") == 1
 
 
 async def test_a_gap_too_wide_to_be_asked_for_is_read_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scanning, "_MAX_MISSED", 2)
+    monkeypatch.setattr(messages, "_MAX_MISSED", 2)
     lone = Lone([named("A"), named("B")])
     lone.line.answers["RepublishRequest"] = lambda request: republished(
         request.Parameters.RetransmitSequenceNumber, (0, 2.0)
     )
-    await lone.scan._take(published(1, (0, 1.0), (1, 1.0)))
+    await lone.take(published(1, (0, 1.0), (1, 1.0)))
     lone.there = [9.0, 99.0]
-    await lone.scan._take(published(10, (0, 10.0)))
+    await lone.take(published(10, (0, 10.0)))
     assert lone.device.lost_messages == 6
     assert lone.values[2:] == [(0, 2.0), (0, 2.0), (0, 10.0), (1, 99.0)]
 
 
 async def test_a_lost_message_of_the_server_itself_has_its_nodes_looked_at_again() -> None:
     lone = Lone([named("A")])
-    lone.scan._by_id[8] = Subscription(8, None, 60.0, 60.0, sequence=1)
-    await lone.scan._take(published(3, subscription=8))
+    lone.live.subscriptions[8] = Subscription(8, None, 60.0, 60.0, sequence=1)
+    await lone.take(published(3, subscription=8))
     assert lone.device.model_changes == 1
 
 
@@ -89,10 +92,10 @@ async def test_what_the_server_would_not_watch_is_bad_after_a_transfer_too() -> 
     lone = Lone([named("A"), named("B")])
     lone.subscription.sequence, lone.subscription.refused = 1, {1: 0x80310000}  # BadNoCommunication
     lone.transferred()
-    assert await lone.scan._resume()
+    assert await resume(lone.live, lone.scan._messages)
     (told,) = lone.batches
     assert (told.places, told.values, told.qualities) == ((1,), None, 0x80310000)
-    await lone.scan._take(published(2))
+    await lone.take(published(2))
     assert lone.values == [(0, 0.0)]  # what it reports is read; what it would not watch never again could be
 
 
@@ -109,16 +112,16 @@ async def test_a_node_that_went_and_came_again_under_its_name_is_watched_again()
 
     async def plan(*given: object) -> None:
         planned.append(given)
-        lone.scan._stale = False
+        lone.live.stale = False
 
     lone.connection.look = nothing  # type: ignore[method-assign]
     lone.connection.resolve = resolved  # type: ignore[assignment,method-assign]
     lone.line.answers["DeleteSubscriptionsRequest"] = lambda _: None
-    lone.scan._plan = plan  # type: ignore[assignment,method-assign]
-    lone.scan._changed("its model has changed")
-    await lone.scan._replan()
+    lone.scan._plans._plan = plan  # type: ignore[assignment,method-assign]
+    lone.live.changed("its model has changed")
+    await lone.scan._plans.again()
     assert len(planned) == 1
-    assert not lone.scan._by_id
+    assert not lone.live.subscriptions
 
 
 async def test_many_values_are_decoded_beside_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,11 +133,11 @@ async def test_many_values_are_decoded_beside_the_loop(monkeypatch: pytest.Monke
         return real(data)
 
     monkeypatch.setattr(wire, "changes", changes)
-    count = scanning._MANY + 1
+    count = values.MANY + 1
     tag = named("A")
     lone = Lone([tag] * count)
-    await lone.scan._take(published(1, (0, 1.0)))
-    await lone.scan._take(published(2, *((place, 2.0) for place in range(count))))
+    await lone.take(published(1, (0, 1.0)))
+    await lone.take(published(2, *((place, 2.0) for place in range(count))))
     assert len(lone.values) == count + 1
     assert threads[0] == threading.get_ident() != threads[1]
 
@@ -142,7 +145,7 @@ async def test_many_values_are_decoded_beside_the_loop(monkeypatch: pytest.Monke
 async def test_more_values_than_are_watched_are_no_message() -> None:
     lone = Lone([named("A")])
     with pytest.raises(wire.Malformed, match="500 values at once, of items that hold 1"):
-        await lone.scan._take(published(1, *[(0, 1.0)] * 500))
+        await lone.take(published(1, *[(0, 1.0)] * 500))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from support.scanning import scanning
 
 from sources.clock import now
 from sources.opcua.channel import ServiceError
-from sources.opcua.scan import Scan
+from sources.opcua.messages import Messages
+from sources.opcua.planning import Planning
 from sources.opcua.stack import ua
 from sources.quality import (
     BAD_CONFIGURATION_ERROR,
@@ -198,10 +199,10 @@ async def test_an_import_that_takes_long_costs_neither_values_nor_the_connection
 ) -> None:
     imported = asyncio.Event()
 
-    async def walk(_scan: Scan, _plan: object) -> None:
+    async def walk(_planning: Planning, _plan: object) -> None:
         await imported.wait()
 
-    monkeypatch.setattr(Scan, "_import", walk)
+    monkeypatch.setattr(Planning, "_import", walk)
     there.feed("Speed", 1.0)
     speed = named("Speed")
     device = source(there, [speed], timeout="500ms", keepalive="200ms")
@@ -219,19 +220,19 @@ async def test_an_import_that_takes_long_costs_neither_values_nor_the_connection
 async def test_silence_does_not_count_while_nobody_listens(
     there: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, held = Scan._take, asyncio.Event()
+    real, held = Messages.take, asyncio.Event()
 
-    async def take(scan: Scan, data: bytes) -> None:
+    async def take(messages: Messages, data: bytes) -> None:
         if not held.is_set():
             held.set()
             await asyncio.sleep(3.0)  # a long read of what was in a message that is lost
-        await real(scan, data)
+        await real(messages, data)
 
     speed = named("Speed")
     async with scanning(source(there, [speed], timeout="500ms", keepalive="200ms")) as its:
         there.feed("Speed", 1.0)
         await its.good(speed)
-        monkeypatch.setattr(Scan, "_take", take)
+        monkeypatch.setattr(Messages, "take", take)
         await held.wait()
         await asyncio.sleep(3.0)
         there.feed("Speed", 2.0)

@@ -1,0 +1,200 @@
+"""Monitored items: made in the portions a server takes, and sorted by what it said to each."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, Final
+
+from sources import clock
+from sources.batch import Batch
+from sources.errors import ConnectionLost
+from sources.opcua import wire
+from sources.opcua.connection import chunks
+from sources.opcua.kept import Plan, Subscription
+from sources.opcua.live import Live
+from sources.opcua.stack import status_name, ua
+from sources.opcua.subscribe import create
+from sources.quality import BAD_COMMUNICATION_ERROR, BAD_CONFIGURATION_ERROR, is_bad
+from sources.tag import ScanClass, Tag
+
+log = logging.getLogger(__name__)
+
+_LONGEST_QUEUE: Final = 1000
+"""Values a device may keep for an item, though fewer were asked for."""
+_TOO_MANY_ITEMS: Final = 0x80DB0000
+_NOT_THERE: Final = frozenset({"BadNodeIdUnknown", "BadNodeIdInvalid", "BadAttributeIdInvalid"})
+_FILTER: Final = frozenset(
+    {
+        "BadFilterNotAllowed",
+        "BadMonitoredItemFilterUnsupported",
+        "BadMonitoredItemFilterInvalid",
+        "BadDeadbandFilterInvalid",
+    }
+)
+
+
+class Items:
+    """Makes the items of tags and of imported variables."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+
+    async def subscribe(self, plan: Plan, scan: ScanClass, tags: list[Tag[Any]]) -> list[Tag[Any]]:
+        """One subscription for these tags; returns those for which it has no room."""
+        subscription = await create(self._live, scan, scan.period)
+        statistics = self._live.device.statistics[scan.name]
+        statistics.planned = subscription.interval
+        statistics.blocks += 1
+        subscription.tags = tuple(tags)
+        subscription.expected = tuple(tag.type.value for tag in tags)
+        subscription.kinds = [wire.NOTHING] * len(tags)
+        subscription.items = [0] * len(tags)
+        self._live.add(subscription)
+        plan.subscriptions.append(subscription)
+        refused: dict[int, int] = {}
+        places = list(range(len(tags)))
+        for filtered in (True, False) if self._live.settings.deadband is not None else (False,):
+            refused = await self._items(subscription, plan, places, filtered=filtered)
+            places = [place for place, code in refused.items() if status_name(code) in _FILTER]
+            if not places:
+                break
+            log.info(
+                "%s: the device takes no deadband for %d nodes; every change of theirs is reported",
+                self._live.device.name,
+                len(places),
+            )
+        return self._sort_out(plan, subscription, refused)
+
+    async def subscribe_imported(
+        self, plan: Plan, scan: ScanClass, watched: list[tuple[bytes, Any]]
+    ) -> list[tuple[bytes, Any]]:
+        """One subscription for these variables; returns those for which it has no room."""
+        subscription = await create(self._live, scan, scan.period)
+        subscription.watched = tuple(key for key, _ in watched)
+        self._live.add(subscription)
+        plan.subscriptions.append(subscription)
+        later: list[tuple[bytes, Any]] = []
+        sampling = (self._live.settings.sampling or scan.period) * 1000
+        places = range(len(watched))
+        for part in chunks(places, self._live.connection.limits.items):
+            if later:
+                later += [watched[place] for place in part]
+                continue
+            request = ua.CreateMonitoredItemsRequest()
+            request.Parameters.SubscriptionId = subscription.id
+            request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Source
+            request.Parameters.ItemsToCreate = [
+                item(watched[place][1], place, sampling, self._live.settings.queue, None) for place in part
+            ]
+            response = await self._live.connection.ask(request, ua.CreateMonitoredItemsResponse)
+            for place, result in zip(part, response.Results or [], strict=False):
+                code = int(result.StatusCode.value)
+                if code == _TOO_MANY_ITEMS and place:
+                    later.append(watched[place])
+                elif is_bad(code):
+                    subscription.refused[place] = code
+                else:
+                    subscription.room += self._queue(result)
+        subscription.watched = subscription.watched[: len(watched) - len(later)]
+        tell_refused(self._live, subscription)
+        return later
+
+    async def _items(
+        self, subscription: Subscription, plan: Plan, places: Sequence[int], *, filtered: bool
+    ) -> dict[int, int]:
+        """Create monitored items; the StatusCodes of those that were refused, by place."""
+        settings, tags = self._live.settings, subscription.tags
+        sampling = settings.sampling or (
+            subscription.scan.period if subscription.scan else subscription.interval
+        )
+        refused: dict[int, int] = {}
+        for part in chunks(places, self._live.connection.limits.items):
+            if _TOO_MANY_ITEMS in refused.values():
+                refused |= dict.fromkeys(part, _TOO_MANY_ITEMS)
+                continue
+            request = ua.CreateMonitoredItemsRequest()
+            request.Parameters.SubscriptionId = subscription.id
+            request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Source
+            request.Parameters.ItemsToCreate = [
+                item(
+                    plan.nodes[id(tags[place])],
+                    place,
+                    sampling * 1000,
+                    settings.queue,
+                    self._filter() if filtered and tags[place].type.is_number else None,
+                )
+                for place in part
+            ]
+            response = await self._live.connection.ask(request, ua.CreateMonitoredItemsResponse)
+            results = response.Results or []
+            if len(results) != len(part):
+                raise ConnectionLost("monitored items were made in part", BAD_COMMUNICATION_ERROR)
+            for place, result in zip(part, results, strict=True):
+                code = int(result.StatusCode.value)
+                if is_bad(code):
+                    refused[place] = code
+                else:
+                    subscription.items[place] = int(result.MonitoredItemId)
+                    subscription.room += self._queue(result)
+        return refused
+
+    def _sort_out(self, plan: Plan, subscription: Subscription, refused: dict[int, int]) -> list[Tag[Any]]:
+        """What was refused: tags for another subscription, and marks on those that are not there."""
+        tags = subscription.tags
+        full = min((place for place, code in refused.items() if code == _TOO_MANY_ITEMS), default=len(tags))
+        later: list[Tag[Any]] = []
+        if full and all(place in refused for place in range(full, len(tags))):
+            later = list(tags[full:])
+            subscription.tags = tags[:full]
+            subscription.expected = subscription.expected[:full]
+            del subscription.kinds[full:], subscription.items[full:]
+        missing = dict(plan.missing)
+        for place, code in refused.items():
+            if place < len(subscription.tags):
+                quality = BAD_CONFIGURATION_ERROR if status_name(code) in _NOT_THERE else code
+                missing[id(tags[place])] = status_name(code)
+                subscription.refused[place] = quality
+        plan.missing = missing
+        tell_refused(self._live, subscription)
+        return later
+
+    def _queue(self, result: Any) -> int:
+        return max(self._live.settings.queue, min(int(result.RevisedQueueSize), _LONGEST_QUEUE))
+
+    def _filter(self) -> Any:
+        deadband = self._live.settings.deadband
+        assert deadband is not None  # noqa: S101  # asked for only then
+        percent = deadband.percent is not None
+        return ua.DataChangeFilter(
+            Trigger=ua.DataChangeTrigger.StatusValue,
+            DeadbandType=int(ua.DeadbandType.Percent if percent else ua.DeadbandType.Absolute),
+            DeadbandValue=deadband.percent if deadband.percent is not None else deadband.absolute,
+        )
+
+
+def tell_refused(live: Live, subscription: Subscription) -> None:
+    """Mark what the server would not watch."""
+    if subscription.tags:
+        for place, quality in subscription.refused.items():
+            live.emit(Batch(subscription.tags, None, quality, None, clock.now(), (place,)))
+    elif subscription.refused and live.device.importing is not None:
+        refused = [(place, wire.Raw(b"", code, 0)) for place, code in subscription.refused.items()]
+        live.device.importing.take(subscription.watched, refused)
+
+
+def item(  # the parameters of the service
+    node: Any, handle: int, sampling: float, queue: int, its_filter: Any, *, attribute: int = 13
+) -> Any:
+    """What one item is asked for; ``sampling`` in milliseconds."""
+    return ua.MonitoredItemCreateRequest(
+        ItemToMonitor=ua.ReadValueId(NodeId=node, AttributeId=attribute),
+        MonitoringMode=ua.MonitoringMode.Reporting,
+        RequestedParameters=ua.MonitoringParameters(
+            ClientHandle=handle,
+            SamplingInterval=float(sampling),
+            Filter=its_filter,
+            QueueSize=queue,
+            DiscardOldest=True,
+        ),
+    )
