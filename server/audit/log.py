@@ -236,7 +236,7 @@ class AuditLog:
         """Have the disk itself take what is in the file."""
         failure = self._file.sync()
         if failure is not None:
-            self._failed([], failure)
+            self._failed([], self._why(failure))
 
     def _write(self, batch: list[_Entry]) -> None:
         """Add records to the log; whoever waits for one is told."""
@@ -256,16 +256,18 @@ class AuditLog:
             lines, written, failure = [], 0, error
         taken = self._take(lines, written)
         self._head = (chain.seq, chain.head, chain.number)
-        for index, entry in enumerate(batch):
-            if failure is None:
-                entry.settle(chain.seq - taken + index + 1)
-            else:
-                entry.settle(None, self._why(failure))
+        # The status comes first: whoever hears that a record is there finds no failure in it.
+        why = self._why(failure)
         if failure is None:
             self._told_lost += lost
             self._recovered()
         else:
-            self._failed(batch, failure)
+            self._failed(batch, why)
+        for index, entry in enumerate(batch):
+            if failure is None:
+                entry.settle(chain.seq - taken + index + 1)
+            else:
+                entry.settle(None, why)
         if fresh or time.monotonic() - self._told >= _ANCHOR:
             self._tell_head()
 
@@ -317,12 +319,11 @@ class AuditLog:
         where = self._file.path or self.folder
         return f"{where}: the audit log cannot be written: {failure.strerror or failure}"
 
-    def _failed(self, batch: list[_Entry], failure: OSError) -> None:
+    def _failed(self, batch: list[_Entry], why: str) -> None:
         """Go on in another file with the next record, unless nothing stands in this one yet."""
         own = [entry for entry in batch if entry.event not in {SEGMENT, LOST}]
         self._unwritten += len(own)
         self._unwritten_notes += sum(entry.done is None for entry in own)
-        why = self._why(failure)
         if not self._failure:
             log.error("%s: nothing is recorded until that is mended", why)
         self._failure = why

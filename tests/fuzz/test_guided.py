@@ -30,9 +30,12 @@ def seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """The targets' program."""
+    """The targets' program.
+
+    A shell stands between: a process starts with the peak memory of its parent, which is held against it.
+    """
     return subprocess.run(
-        [sys.executable, "-m", "support.fuzz.target", *arguments],
+        ["sh", "-c", '"$@"; exit $?', "sh", sys.executable, "-m", "support.fuzz.target", *arguments],
         env=os.environ | {"PYTHONPATH": os.pathsep.join((str(TESTS), str(TESTS.parent)))},
         capture_output=True,
         text=True,

@@ -6,16 +6,32 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar, overload
+from errno import EACCES, EADDRINUSE
+from random import SystemRandom
+from typing import Any, Final, TypeVar, overload
 
 T = TypeVar("T")
 
 
+_PORTS: Final = range(12_000, 32_000)
+"""Below what Linux, macOS and Windows give to connections that go out: tests make thousands of those."""
+
+_CHANCE: Final = SystemRandom()
+"""Not hypothesis's, which is the same in two processes."""
+
+
 def free_port() -> int:
-    """A TCP port of the loopback interface that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of the loopback interface that nothing listens on now, and that no client is given."""
+    for port in _CHANCE.sample(_PORTS, 100):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                if error.errno not in (EADDRINUSE, EACCES):
+                    raise
+            else:
+                return port
+    raise AssertionError("a hundred ports in a row are taken")
 
 
 @overload

@@ -492,6 +492,7 @@ async def test_one_opening_at_a_time(gate: Gatekeeper) -> None:
         struct.pack("<II", 1, 1) + struct_to_binary(ua.GetEndpointsRequest()),
         struct.pack("<II", 1, 1) + struct_to_binary(ua.OpenSecureChannelRequest())[:-1],
     ],
+    ids=["empty", "no node id", "no type", "another request", "cut short"],
 )
 async def test_a_request_that_cannot_be_read_is_refused(gate: Gatekeeper, body: bytes) -> None:
     uri = b"http://opcfoundation.org/UA/SecurityPolicy#None"
