@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterator
 from typing import Generic, TypeAlias, TypeVar
 
 T = TypeVar("T")
@@ -60,6 +61,10 @@ class Schedule(Generic[T]):
         entry, missed = _following(entry, now, again)
         heapq.heappush(self._heap, entry)
         return missed
+
+    def dues(self) -> Iterator[tuple[T, float]]:
+        """Each item and when it comes due, in no order."""
+        return ((item, due) for due, _, _, item in self._heap)
 
     def remove(self, unwanted: set[T]) -> None:
         """Take items out."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Never, Protocol, runtime_checkable
+from typing import Any, Never, Protocol
 
 from sources.batch import Batch, Emit
 from sources.quality import Quality
@@ -60,11 +60,22 @@ class Source(Protocol):
         """Dial. Raises Unreachable (tried again) or Refused (waits for a person)."""
         ...
 
+    def retag(self, tags: Sequence[Tag[Any]]) -> None:
+        """Read these tags from now on, over the connection there is and over those that follow.
 
-@runtime_checkable
-class TakesTags(Protocol):
-    """A source whose tags may be replaced while it lives."""
+        Returns at once and raises nothing: the set is another in one step, which no cancellation can
+        divide, and whatever that asks of the device is done by the scan. What that is, is the same
+        for every driver:
 
-    def replace_tags(self, tags: Sequence[Tag[Any]]) -> None:
-        """Read other tags from the next connection on."""
+        - A tag that is the same object as before stays as it is. It is read on in its rhythm, never
+          later than it would have been, and brings no quality but the device's own; what was learnt
+          of it is kept.
+        - A tag that is no more brings nothing further, not even what was on its way.
+        - A tag that is new, be it by another type, address or scan class under a name that was there,
+          comes within a scan of its class, counted from when the device has been asked what it takes
+          to read it.
+        - No reply to a request of the old plan is taken for one of the new.
+        - Reads and writes that were begun, and those that come later with a tag of before, go on with
+          the tags they were given, each write once.
+        """
         ...

@@ -49,8 +49,8 @@ class Blocks:
     """
 
     def __init__(self, stale: Stale | None = None) -> None:
-        """``stale`` takes the place of what the scan classes say."""
-        self._stale = stale
+        """``stale`` takes the place of what the scan classes say, from whenever it is set."""
+        self.stale = stale
         self._blocks: dict[int, Block] = {}
         """By the identity of the tuple of tags, which each block keeps alive."""
         self._owners: dict[int, Block] = {}
@@ -64,7 +64,7 @@ class Blocks:
 
     def rule(self, scan: ScanClass) -> Stale:
         """What counts for a scan class."""
-        return self._stale or scan.stale
+        return self.stale or scan.stale
 
     @property
     def stale_points(self) -> int:
@@ -98,10 +98,13 @@ class Blocks:
                     del self._blocks[id(before.tags)]
         return block
 
-    def clear(self) -> None:
-        """Other tags are read from now on."""
-        self._blocks.clear()
-        self._owners.clear()
+    def retain(self, tags: Iterable[Tag[Any]]) -> None:
+        """Only these are read from now on; what is known of others is forgotten."""
+        for gone in self._owners.keys() - set(map(id, tags)):
+            block = self._owners.pop(gone)
+            block.own -= 1
+            if not block.own:
+                del self._blocks[id(block.tags)]
 
     def lost(self, now: float) -> None:
         """The connection is lost; the caller marks the values."""
@@ -138,4 +141,4 @@ class Blocks:
         """Those of its tags that no other block has brought since."""
         if block.own == len(block.tags):
             return block.tags
-        return tuple(tag for tag in block.tags if self._owners[id(tag)] is block)
+        return tuple(tag for tag in block.tags if self._owners.get(id(tag)) is block)

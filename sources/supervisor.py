@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import operator
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -34,7 +33,7 @@ from sources.quality import (
     is_bad,
     quality_name,
 )
-from sources.source import Session, Source, TakesTags
+from sources.source import Session, Source
 from sources.staleness import Block, Blocks
 from sources.statistics import HasStatistics, Pace, ScanFigures
 from sources.status import SourceState, SourceStatus
@@ -49,6 +48,8 @@ _SELDOM: Final = 1.0
 _OFTEN: Final = 0.1
 """Seconds between two looks at what has grown stale: a quarter of the shortest period, within these."""
 _NOTHING: Final[frozenset[Quality]] = frozenset()
+_AWAY: Final = frozenset({SourceState.Disconnected, SourceState.Refused, SourceState.Faulted})
+"""States in which the tags are marked."""
 _MOST_NAMED: Final = 100
 """So many bad points are named in a status."""
 
@@ -104,9 +105,9 @@ def _nowhere(_batch: Batch) -> None:
 class _Class:
     """The tags of one scan class, and what they are worth while nobody answers."""
 
-    def __init__(self, scan: ScanClass, tags: tuple[Tag[Any], ...]) -> None:
+    def __init__(self, scan: ScanClass) -> None:
         self.scan = scan
-        self.tags = tags
+        self.tags: tuple[Tag[Any], ...] = ()
         self.alive = False
         """Values came since the last loss."""
         self.marked: Quality | None = None
@@ -149,7 +150,7 @@ class Supervisor:
         self._planned = source if isinstance(source, HasPlan) else None
         self._metered = source if isinstance(source, HasTraffic) else None
         self._tells_changes = isinstance(source, TellsChanges) and source.tells_changes
-        self._emit = self._receiver = emit
+        self._emit = emit
         self._delays = delays
         self._refused_delay = refused_delay
         self._steady = steady
@@ -157,7 +158,7 @@ class Supervisor:
         self._pace = Pace()
         self._look: asyncio.TimerHandle | None = None
         self._session: Session | None = None
-        self._tags: Sequence[Tag[Any]] | None = None
+        self._tags: Sequence[Tag[Any]] = ()
         self._classes: dict[ScanClass, _Class] = {}
         self._quiet: set[ScanClass] = set()
         """Classes that no value has come from since the last loss."""
@@ -238,7 +239,7 @@ class Supervisor:
         return self._session
 
     def hush(self) -> None:
-        """Pass nothing on any more until `replace_tags`, whatever still arrives: nobody knows the tags now.
+        """Pass nothing on any more, whatever still arrives: nobody knows the tags now.
 
         For whoever is about to cancel `run`; marks no tag.
         """
@@ -246,21 +247,25 @@ class Supervisor:
         for its in self._classes.values():
             its.stop()
 
-    def replace_tags(self, tags: Sequence[Tag[Any]]) -> None:
-        """Read other tags from the next `run` on, which has to have ended. Scan classes keep their age.
+    def retag(self, tags: Sequence[Tag[Any]], stale: Stale | None = None) -> None:
+        """Read other tags from now on, as `Source.retag` says; ``stale`` takes the place of what it was.
 
-        Raises TypeError where the driver cannot.
+        Tags that come while nobody answers are marked as the others of their class are.
         """
-        if not isinstance(self._source, TakesTags):
-            raise TypeError(f"{self._source.name}: its driver cannot take other tags")
-        self._source.replace_tags(tags)
-        before = self._classes
+        before = set(map(id, self._tags))
+        self._blocks.stale = stale
         self._classify(tags)
-        for scan, its in self._classes.items():
-            if scan in before and before[scan].alive:
-                its.alive = True
-                self._quiet.discard(scan)
-        self._emit = self._receiver
+        self._source.retag(tags)
+        if self._state in _AWAY:
+            for its in self._classes.values():
+                new = tuple(tag for tag in its.tags if id(tag) not in before)
+                if new:
+                    its.marked = its.marked or (
+                        BAD_INTERNAL_ERROR if self._state is SourceState.Faulted else BAD_NOT_CONNECTED
+                    )
+                    self._mark(new, its.marked)
+        if not tags and self._session is not None and self._state is not SourceState.Connected:
+            self._hear()
 
     async def run(self) -> Never:
         """Keep the source alive until cancelled. Nothing else ends it."""
@@ -288,7 +293,6 @@ class Supervisor:
             self._enter(SourceState.Stopped)
 
     async def _connect_and_scan(self) -> NoReturn:
-        self._classify(self._source.tags)
         async with self._source.connect() as session:
             self._connects += 1
             self._session = session
@@ -301,19 +305,20 @@ class Supervisor:
         raise ConnectionLost("the scan ended of itself", BAD_COMMUNICATION_ERROR)
 
     def _classify(self, tags: Sequence[Tag[Any]]) -> None:
-        """The tags may have been replaced since the last connection."""
-        known = self._tags
-        if known is not None and len(tags) == len(known) and all(map(operator.is_, tags, known)):
-            return
-        for its in self._classes.values():
-            its.stop()
+        """Sort the tags by their scan classes; classes and tags that were there keep their age."""
         groups: dict[ScanClass, list[Tag[Any]]] = defaultdict(list)
         for tag in tags:
             groups[tag.scan].append(tag)
         self._tags = tuple(tags)
-        self._blocks.clear()
-        self._classes = {scan: _Class(scan, tuple(members)) for scan, members in groups.items()}
-        self._quiet = set(self._classes)
+        self._blocks.retain(tags)
+        before = self._classes
+        self._classes = {scan: before.get(scan) or _Class(scan) for scan in groups}
+        for scan, its in self._classes.items():
+            its.tags = tuple(groups[scan])
+        for scan in before.keys() - groups.keys():
+            before[scan].stop()
+        self._quiet &= groups.keys()
+        self._quiet |= groups.keys() - before.keys()
 
     def _take(self, batch: Batch) -> None:
         """Pass a batch on, and count it."""

@@ -289,7 +289,8 @@ class Changer:
             await asyncio.sleep(0)
         if parts.publisher is not None and ready.writers is not None:
             parts.publisher.change(ready.writers)
-        parts.fleet.go(ready.fleet)
+        for _ in parts.fleet.go(ready.fleet):
+            await asyncio.sleep(0)
         if ready.nodes.added + ready.nodes.changed > _FROZEN_FROM:
             gc.freeze()
 

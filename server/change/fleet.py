@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from server.config import SourceEntry
 from sources.batch import Emit
-from sources.replay.recorder import NOBODY, Recorder, tapped
-from sources.source import Source, TakesTags
+from sources.replay.recorder import NOBODY, Recorder, retap, tapped
+from sources.source import Source
 from sources.supervisor import Supervisor
-from sources.tag import Tag
+from sources.tag import Stale, Tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +23,25 @@ class FleetChange:
     removed: Sequence[str]
     replaced: Mapping[str, _Crew]
     """Their settings are others: what they held is worth nothing until the new one answers."""
-    retagged: Mapping[str, tuple[Tag[Any], ...]]
-    remade: Mapping[str, _Crew]
-    """Of the retagged ones those that are made anew with them: the driver cannot take other tags, or the
-    values may grow older than before."""
+    """Why is in ``reasons``."""
+    retagged: Mapping[str, Retagging]
+    reasons: Mapping[str, str]
+    """Of each replaced one: what of its settings is another."""
     untouched: int
     entries: tuple[SourceEntry, ...]
     """All of the new state, those with the tags of before that read the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retagging:
+    """Other tags of the same device, read over the connection there is, and how old they may grow."""
+
+    tags: tuple[Tag[Any], ...]
+    stale: Stale | None
+    added: int
+    removed: int
+    changed: int
+    """How many are there under the name of one that was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +104,8 @@ class Fleet:
         before = {entry.name: entry for entry in self._entries}
         added: dict[str, _Crew] = {}
         replaced: dict[str, _Crew] = {}
-        retagged: dict[str, tuple[Tag[Any], ...]] = {}
-        remade: dict[str, _Crew] = {}
+        retagged: dict[str, Retagging] = {}
+        reasons: dict[str, str] = {}
         every: list[SourceEntry] = []
         for entry in entries:
             was = before.get(entry.name)
@@ -101,13 +113,11 @@ class Fleet:
             if was is None or not was.enabled:
                 if entry.enabled:
                     added[entry.name] = self._crew(entry)
-            elif entry.enabled and not _is_same_device(was, entry):
+            elif entry.enabled and (reason := _another_device(was, entry)):
                 replaced[entry.name] = self._crew(entry)
+                reasons[entry.name] = reason
             elif entry.enabled and not (was.stale == entry.stale and _reads_the_same(was, entry)):
-                retagged[entry.name] = entry.tags
-                takes = isinstance(self._crews[entry.name].source, TakesTags)
-                if not takes or was.stale != entry.stale:
-                    remade[entry.name] = self._crew(entry)
+                retagged[entry.name] = _retagging(was, entry)
             elif entry.enabled:
                 every[-1] = was
         on = {entry.name for entry in entries if entry.enabled}
@@ -116,48 +126,44 @@ class Fleet:
             [name for name in self._crews if name not in on],
             replaced,
             retagged,
-            remade,
+            reasons,
             len(on) - len(added) - len(replaced) - len(retagged),
             tuple(every),
         )
 
     def halt(self, change: FleetChange) -> None:
-        """Have nothing arrive any more from sources that change; their tags are about to be others."""
-        for name in (*change.removed, *change.replaced, *change.retagged):
+        """Have nothing arrive any more from sources that go; their tags are about to be nobody's."""
+        for name in (*change.removed, *change.replaced):
             self.supervisors[name].hush()
             self._tasks[name][-1].cancel()  # not those before: to be cancelled twice would cut their ends
 
-    def go(self, change: FleetChange) -> None:
-        """Let the others run in their place, each when the connection before is closed."""
+    def go(self, change: FleetChange) -> Iterator[None]:
+        """Let the others run, each when the connection before is closed; have other tags read over the rest.
+
+        Has to be exhausted; between two steps others may have their turn on the loop.
+        """
         for name in change.removed:
             del self._crews[name], self.supervisors[name]
-        for name, crew in (*change.replaced.items(), *change.added.items(), *change.remade.items()):
+        for name, crew in (*change.replaced.items(), *change.added.items()):
             self._crews[name], self.supervisors[name] = crew, crew.supervisor
             self._go(name, crew.supervisor)
-        for name, tags in change.retagged.items():
-            if name not in change.remade:
-                self._go(name, self.supervisors[name], tags)
+        for name, its in change.retagged.items():
+            self.supervisors[name].retag(its.tags, its.stale)
+            retap(self._recorders, name, its.tags)
+            yield
         self._entries = change.entries
         self.changed()
 
-    def _go(self, name: str, supervisor: Supervisor, tags: Sequence[Tag[Any]] | None = None) -> None:
+    def _go(self, name: str, supervisor: Supervisor) -> None:
         if self._group is None:
             raise RuntimeError("the sources have not been started")
         former = [task for task in self._tasks.get(name, ()) if not task.done()]
-        task = self._group.create_task(self._live(supervisor, former, tags), name=f"source {name}")
+        task = self._group.create_task(self._live(supervisor, former), name=f"source {name}")
         self._tasks[name] = [*former, task]
 
-    async def _live(
-        self,
-        supervisor: Supervisor,
-        former: Sequence[asyncio.Task[None]],
-        tags: Sequence[Tag[Any]] | None,
-    ) -> None:
+    async def _live(self, supervisor: Supervisor, former: Sequence[asyncio.Task[None]]) -> None:
         if former:
             await asyncio.wait(former)
-        if tags is not None:
-            supervisor.replace_tags(tags)
-            self.changed()
         await supervisor.run()
 
 
@@ -165,8 +171,23 @@ def _nobody() -> None:
     """Hears of nothing."""
 
 
-def _is_same_device(old: SourceEntry, new: SourceEntry) -> bool:
-    return old.driver is new.driver and old.settings == new.settings
+def _another_device(old: SourceEntry, new: SourceEntry) -> str:
+    """What makes it another device than it was, or one reached in another way; empty where nothing does."""
+    if old.driver is not new.driver:
+        return f"driver changed from {old.driver.kind} to {new.driver.kind}"
+    if old.settings == new.settings:
+        return ""
+    # The names alone: values may be secrets.
+    before, after = dict(old.settings), dict(new.settings)
+    names = [name for name in after if name not in before or before[name] != after[name]]
+    return f"{', '.join(names or ['settings'])} changed"
+
+
+def _retagging(old: SourceEntry, new: SourceEntry) -> Retagging:
+    before, after = {tag.name: tag for tag in old.tags}, {tag.name: tag for tag in new.tags}
+    stay = before.keys() & after.keys()
+    changed = sum(before[name] is not after[name] for name in stay)
+    return Retagging(new.tags, new.stale, len(after) - len(stay), len(before) - len(stay), changed)
 
 
 def _reads_the_same(old: SourceEntry, new: SourceEntry) -> bool:

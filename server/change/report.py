@@ -10,7 +10,7 @@ from itertools import chain, islice
 from typing import Any, Final
 
 from nodesets.records import NodeId
-from server.change.fleet import FleetChange
+from server.change.fleet import FleetChange, Retagging
 from server.config import Problem
 from server.mqtt.change import Outline as DataSetOutline
 from server.opcua.space.change import Outline as NodeOutline
@@ -106,11 +106,22 @@ def nodes_report(outline: NodeOutline, properties: Difference) -> Nodes:
 
 def sources_report(change: FleetChange) -> Names:
     """What happens to the sources."""
-    again = dict.fromkeys(change.replaced, "other settings: dialled anew")
-    again |= dict.fromkeys(change.retagged, "other tags: reconnects, its other values stay")
+    again = {name: f"reconnected because {reason}" for name, reason in change.reasons.items()}
+    again |= {name: f"re-planned, connection kept: {_counted(its)}" for name, its in change.retagged.items()}
     return Names(
         _few(change.added), _few(change.removed), dict(islice(again.items(), LISTED)), change.untouched
     )
+
+
+def _counted(its: Retagging) -> str:
+    """``1 tag added, 2 changed``."""
+    counts = {"added": its.added, "removed": its.removed, "changed": its.changed}
+    told = [f"{count} {how}" for how, count in counts.items() if count]
+    if not told:
+        return "other staleness"
+    first, *others = told
+    number, how = first.split()
+    return ", ".join([f"{number} {'tag' if number == '1' else 'tags'} {how}", *others])
 
 
 def datasets_report(outline: DataSetOutline, of: int) -> Names:

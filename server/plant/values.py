@@ -27,6 +27,7 @@ from sources.tag import Tag, Value, ValueType
 log = logging.getLogger(__name__)
 
 _UNSET: Final = object()
+_NOBODYS: Final = Property("", PropertyType("", ValueType.Int32))
 
 
 class ScanBlock:
@@ -113,8 +114,6 @@ class ValueStore:
         """Every point by its property's key; `change` changes it."""
         self._by_tag: dict[int, Point] = {}
         """By the identity of the tag, which lives as long as its point's property."""
-        self._stray = Point(Property("", PropertyType("", ValueType.Int32)), start)
-        """Takes what arrives for tags that are no more: a read may have been under way when they went."""
         self._blocks: dict[int, tuple[tuple[Tag[Any], ...], list[Point], ScanBlock]] = {}
         self._listeners: list[Listener] = []
         for point in self.points.values():
@@ -309,7 +308,9 @@ class ValueStore:
         known = self._blocks.get(id(tags))
         if known is not None and known[0] is tags:
             return known[1], known[2]
-        points = [self._by_tag.get(id(tag), self._stray) for tag in tags]
+        # What arrives for tags that are no more, as a read under way may bring it, is nobody's. A point of
+        # its own takes it: one that was in several blocks would go from one to the other for ever.
+        points = [self._by_tag.get(id(tag)) or Point(_NOBODYS, 0) for tag in tags]
         block = ScanBlock(max((p.block.time for p in points), default=0))
         if len(self._blocks) > 2 * len(self.points) + 100:
             # Blocks of plans that are no more, and of single reads: the living come back at once.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from sources.ethernetip.decode import LogixTag
 from sources.ethernetip.symbols import BindingError, Place, SymbolTable, unlocated
@@ -17,16 +18,31 @@ class Bindings:
     not; both say why.
     """
 
+    tags: dict[str, LogixTag] = field(default_factory=dict)
     places: dict[str, Place] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     unwritable: dict[str, str] = field(default_factory=dict)
 
+    def has(self, tag: LogixTag) -> bool:
+        """Whether it is one of those that were bound, and not merely one of the same name."""
+        return self.tags.get(tag.name) is tag
 
-def bind(tags: Iterable[LogixTag], table: SymbolTable | None) -> Bindings:
-    """Find each tag's place; without a table every address is taken on trust."""
+    def place(self, tag: LogixTag) -> Place | None:
+        """Where it lies; None where it was refused, or not bound."""
+        return self.places.get(tag.name) if self.has(tag) else None
+
+
+def bind(tags: Sequence[LogixTag], table: SymbolTable | None, uploaded: Wanted | None = None) -> Bindings:
+    """Find each tag's place; without a table every address is taken on trust.
+
+    So are those that lead to where the upload, which was of ``uploaded``, has not looked.
+    """
     found = Bindings()
+    if uploaded is not None and uploaded.covers(wanted(tags)):
+        uploaded = None
     for tag in tags:
-        if table is None:
+        found.tags[tag.name] = tag
+        if table is None or (uploaded is not None and not uploaded.covers(wanted((tag,)))):
             found.places[tag.name] = unlocated(tag.address)
             continue
         try:
@@ -49,8 +65,19 @@ def bind(tags: Iterable[LogixTag], table: SymbolTable | None) -> Bindings:
     return found
 
 
-def wanted(tags: Sequence[LogixTag]) -> tuple[frozenset[str], frozenset[str]]:
-    """The names of the controller's tags that bindings lead into, and of the programs; in lower case."""
+class Wanted(NamedTuple):
+    """What of a controller is uploaded, by names in lower case: tags with their types, and programs."""
+
+    names: frozenset[str]
+    programs: frozenset[str]
+
+    def covers(self, other: Wanted) -> bool:
+        """Whether an upload of this has all of that."""
+        return other.names <= self.names and other.programs <= self.programs
+
+
+def wanted(tags: Sequence[LogixTag]) -> Wanted:
+    """The controller's tags that bindings lead into, and the programs."""
     names: set[str] = set()
     programs: set[str] = set()
     for tag in tags:
@@ -60,4 +87,4 @@ def wanted(tags: Sequence[LogixTag]) -> tuple[frozenset[str], frozenset[str]]:
             programs.add(program.casefold())
         depth = 1 if program is None else 2
         names.add(".".join(segment.name for segment in segments[:depth]).casefold())
-    return frozenset(names), frozenset(programs)
+    return Wanted(frozenset(names), frozenset(programs))

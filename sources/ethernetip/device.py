@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -28,7 +28,10 @@ _TOLD: Final = 20
 
 @dataclass(slots=True)
 class Device:
-    """One controller. ``recheck`` is how often, in seconds, wrong bindings are looked at again."""
+    """One controller. ``recheck`` is how often, in seconds, wrong bindings are looked at again.
+
+    ``tags`` may be replaced while it is scanned.
+    """
 
     name: str
     settings: LogixSettings
@@ -52,9 +55,17 @@ class Device:
     traffic: Traffic = field(default_factory=Traffic)
     without_list: str = ""
     """Why there is no tag list, as it stands in the log."""
+    on_retag: Callable[[], None] | None = None
+    """Called when the tags are others, by whoever scans them. Must not raise."""
 
     def __post_init__(self) -> None:
         self.resolver = Resolver(self.settings.host, self.settings.port)
+
+    def retag(self, tags: Iterable[LogixTag]) -> None:
+        """Have other tags."""
+        self.tags = tuple(tags)
+        if self.on_retag is not None:
+            self.on_retag()
 
     @property
     def is_micro800(self) -> bool:

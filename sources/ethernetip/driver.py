@@ -11,13 +11,15 @@ from sources import clock
 from sources.address import host_and_port
 from sources.batch import Batch, Emit
 from sources.errors import ConnectionLost, Unreachable
+from sources.ethernetip.bindings import Bindings, wanted
 from sources.ethernetip.config import LogixSettings
 from sources.ethernetip.decode import LogixTag
 from sources.ethernetip.device import Device
 from sources.ethernetip.explain import explain
 from sources.ethernetip.line import Line, NothingSent, Survey, connect
 from sources.ethernetip.plan import Limits, Packet
-from sources.ethernetip.scan import Plan, Scan
+from sources.ethernetip.planned import Plan
+from sources.ethernetip.scan import Scan
 from sources.ethernetip.writing import Command
 from sources.insight import PlannedBlock, Traffic
 from sources.quality import (
@@ -89,12 +91,9 @@ class LogixSource:
         """How many of these did not even end then."""
         return self._device.workers.abandoned
 
-    def replace_tags(self, tags: Sequence[LogixTag]) -> None:
-        """Read other tags from the next connection on; what was counted and learnt is forgotten."""
-        device = self._device
-        self._device = Device(
-            device.name, device.settings, tuple(tags), device.recheck, workers=device.workers
-        )
+    def retag(self, tags: Sequence[LogixTag]) -> None:
+        """See Source. What the upload knows is not uploaded again; until more is, names alone are trusted."""
+        self._device.retag(tags)
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[LogixSession]:
@@ -109,7 +108,7 @@ class LogixSource:
 
 async def _begin(device: Device, line: Line) -> LogixSession:
     try:
-        survey = Survey(None, b"")
+        survey = Survey(None, b"", wanted(device.tags))
         if device.settings.validate_tags:
             survey = await line.survey()
             device.upload(None if survey.table is None else survey.table.fingerprint)
@@ -134,9 +133,9 @@ class LogixSession:
 
     async def read(self, tags: Sequence[Tag[Any]]) -> Batch:
         """See Session; goes before the next packet of the scan."""
-        wanted: tuple[LogixTag, ...] = tuple(tags)
+        asked: tuple[LogixTag, ...] = tuple(tags)
         limits = self._line.limits
-        packets = await self._line.plan(wanted, self._plan.bindings, self._plan.alone, limits)
+        packets = await self._line.plan(asked, self._plan.bindings_of(asked), self._plan.alone, limits)
         found: dict[int, tuple[Value, Quality]] = {}
         received = 0
         try:
@@ -144,9 +143,9 @@ class LogixSession:
                 received = await self._read(packet, limits, found)
         except Busy as busy:
             log.warning("%s: a read was refused: %s", self._device.name, busy)
-            return Batch(wanted, None, BAD_RESOURCE_UNAVAILABLE, None, clock.now())
-        answers = [found.get(id(tag), (None, BAD_CONFIGURATION_ERROR)) for tag in wanted]
-        return Batch(wanted, [v for v, _ in answers], [q for _, q in answers], None, received or clock.now())
+            return Batch(asked, None, BAD_RESOURCE_UNAVAILABLE, None, clock.now())
+        answers = [found.get(id(tag), (None, BAD_CONFIGURATION_ERROR)) for tag in asked]
+        return Batch(asked, [v for v, _ in answers], [q for _, q in answers], None, received or clock.now())
 
     async def _read(self, packet: Packet, limits: Limits, found: dict[int, tuple[Value, Quality]]) -> int:
         track = self._line.first
@@ -164,8 +163,9 @@ class LogixSession:
         What could not be sent is BadNotConnected, or BadResourceUnavailable where too many
         commands wait already: then the controller has not seen it.
         """
-        qualities: list[Quality] = [self._refusal(tag) for tag, _ in pairs]
-        places = self._plan.bindings.places
+        bindings = self._plan.bindings_of([tag for tag, _ in pairs])
+        qualities: list[Quality] = [_refusal(tag, bindings) for tag, _ in pairs]
+        places = bindings.places
         numbers = [number for number, quality in enumerate(qualities) if quality == GOOD]
         commands: list[Command] = [(pairs[n][0], places[pairs[n][0].name], pairs[n][1]) for n in numbers]
         if not commands:
@@ -190,9 +190,9 @@ class LogixSession:
                 self._plan.doubt(stale=outcome.stale)
         return qualities
 
-    def _refusal(self, tag: LogixTag) -> Quality:
-        """Why a tag cannot be written at all; Good where it can."""
-        bindings = self._plan.bindings
-        if not tag.writable or tag.name in bindings.unwritable:
-            return BAD_NOT_WRITABLE
-        return GOOD if tag.name in bindings.places else BAD_CONFIGURATION_ERROR
+
+def _refusal(tag: LogixTag, bindings: Bindings) -> Quality:
+    """Why a tag cannot be written at all; Good where it can."""
+    if not tag.writable or tag.name in bindings.unwritable:
+        return BAD_NOT_WRITABLE
+    return GOOD if tag.name in bindings.places else BAD_CONFIGURATION_ERROR

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from sources.errors import ConnectionLost, Unreachable
 from sources.ethernetip import changes, reading, writing
-from sources.ethernetip.bindings import Bindings, bind, wanted
+from sources.ethernetip.bindings import Bindings, Wanted, bind, wanted
 from sources.ethernetip.client import LARGE, SMALL, Client, dial
 from sources.ethernetip.decode import LogixTag
 from sources.ethernetip.device import Device
@@ -34,10 +34,14 @@ class NothingSent(ConnectionLost):
 
 
 class Survey(NamedTuple):
-    """An upload: the tags, None where the controller gives no list, and the counters that belong to them."""
+    """An upload: the tags, None where the controller gives no list, and the counters that belong to them.
+
+    ``of`` is what of the controller it was to bring.
+    """
 
     table: SymbolTable | None
     guard: bytes
+    of: Wanted
 
 
 class Track:
@@ -108,14 +112,14 @@ class Line:
         """
         for _ in range(_UPLOADS):
             before = await self.first.counters()
-            table = await self._upload()
+            names = wanted(self._device.tags)
+            table = await self._upload(names)
             if before == await self.first.counters():
-                return Survey(table, before)
+                return Survey(table, before, names)
         raise Unreachable("the controller's program changed during each of several uploads of its tags")
 
-    async def _upload(self) -> SymbolTable | None:
+    async def _upload(self, names: Wanted) -> SymbolTable | None:
         device = self._device
-        names = wanted(device.tags)
         try:
             return await upload(
                 device.name,
@@ -129,17 +133,16 @@ class Line:
             device.no_list(str(error))
             return None
 
-    async def bind(self, table: SymbolTable | None) -> Bindings:
-        """Find the places of all tags."""
-        tags = self._device.tags
-        return await _aside(lambda: bind(tags, table), len(tags))
+    async def bind(self, tags: Sequence[LogixTag], table: SymbolTable | None, of: Wanted) -> Bindings:
+        """Find the places of tags."""
+        return await _aside(lambda: bind(tags, table, of), len(tags))
 
     async def plan(
         self, tags: Sequence[LogixTag], bindings: Bindings, alone: frozenset[str], limits: Limits
     ) -> list[Packet]:
         """Packets that read what of these can be read."""
-        places = bindings.places
-        located = [(tag, places[tag.name]) for tag in tags if tag.name in places]
+        places = ((tag, bindings.place(tag)) for tag in tags)
+        located = [(tag, place) for tag, place in places if place is not None]
         return await _aside(lambda: plan(located, limits, alone), len(located))
 
     def on_loss(self, tell: Callable[[], None]) -> None:

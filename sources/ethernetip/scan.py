@@ -7,20 +7,20 @@ import logging
 import math
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import suppress
-from typing import Final, Never
+from typing import Any, Final, Never
 
 from sources import clock
 from sources.batch import Batch, Emit
 from sources.errors import ConnectionLost, Unreachable
-from sources.ethernetip.bindings import Bindings
 from sources.ethernetip.decode import LogixTag
 from sources.ethernetip.device import Device, named
 from sources.ethernetip.line import Line, Survey, Track
-from sources.ethernetip.plan import Limits, Packet
+from sources.ethernetip.plan import Packet
+from sources.ethernetip.planned import Plan
 from sources.ethernetip.reading import Answer, Failure
-from sources.ethernetip.symbols import SymbolTable
+from sources.heritage import Heritage
 from sources.quality import (
     BAD_COMMUNICATION_ERROR,
     BAD_CONFIGURATION_ERROR,
@@ -28,7 +28,7 @@ from sources.quality import (
     GOOD,
     quality_name,
 )
-from sources.schedule import Schedule, phase
+from sources.schedule import Entry, Schedule, phase
 from sources.statistics import ScanStatistics
 from sources.tag import ScanClass
 
@@ -51,95 +51,25 @@ _UNWATCHED: Final = 10
 class Job:
     """One packet on the schedule."""
 
-    __slots__ = ("lasted", "packet", "rhythm", "statistics", "troubles")
+    __slots__ = ("entry", "lasted", "packet", "replaced", "rhythm", "statistics", "troubles")
 
-    def __init__(self, packet: Packet, statistics: ScanStatistics, rhythm: float) -> None:
+    def __init__(self, packet: Packet, statistics: ScanStatistics, rhythm: float | None) -> None:
         self.packet = packet
         self.statistics = statistics
-        self.rhythm: float | None = rhythm
+        self.rhythm = rhythm
+        self.entry: Entry[Job] | None = None
+        """Its place on the schedule, while it is being served."""
+        self.replaced = False
+        """Whether its tags are read by others now, or by none: what comes of it is nobody's."""
         self.troubles: dict[str, Failure] = {}
         self.lasted = 0.0
 
-
-class Plan:
-    """What a session reads, and how: its bindings, and the packets made of them."""
-
-    def __init__(self, device: Device, line: Line) -> None:
-        self.table: SymbolTable | None = None
-        self.bindings = Bindings()
-        self.packets: list[Packet] = []
-        self.alone: frozenset[str] = frozenset()
-        """Tags that are read by their own names only."""
-        self.guard = b""
-        """What the program's counters said when the tags were uploaded; empty where there are none."""
-        self.stale = False
-        """Whether the controller's tags seem not to be those that were uploaded."""
-        self.learnt = asyncio.Event()
-        """Set when something was learnt that the packets do not heed, or that asks for an upload."""
-        self._device = device
-        self._line = line
-        self._made_for: tuple[frozenset[str], Limits] | None = None
-
-    async def rebind(self, survey: Survey) -> None:
-        """Take an upload: bindings, packets and the counters they hold for change in one step."""
-        line = self._line
-        limits = line.limits._replace(guard=survey.guard if survey.table is not None else b"")
-        bindings = await line.bind(survey.table)
-        packets = await line.plan(self._device.tags, bindings, frozenset(), limits)
-        self.table, self.bindings, self.packets = survey.table, bindings, packets
-        self.alone, self.stale = frozenset(), False
-        self.guard = limits.guard
-        line.set_guard(limits.guard)
-        self._made_for = self.alone, limits
-        self._device.tell(bindings)
-
-    async def make(self) -> None:
-        """Plan the packets anew."""
-        made_for = self.alone, self._line.limits
-        self.packets = await self._line.plan(self._device.tags, self.bindings, *made_for)
-        self._made_for = made_for
-
-    def confirm(self, guard: bytes) -> None:
-        """The tags are what they were, and these the counters that go with them."""
-        self.guard = guard
-        self._line.set_guard(guard)
-        self.stale = False
-
     @property
-    def is_outdated(self) -> bool:
-        """Whether something was learnt since that the packets do not heed."""
-        return (self.alone, self._line.limits) != self._made_for
-
-    @property
-    def is_of_another_program(self) -> bool:
-        """Whether the program has changed since the tags were uploaded."""
-        return self._line.limits.guard != self.guard
-
-    def learn(self, packet: Packet, answer: Answer) -> None:
-        """Take note of what a packet's reply says of the controller."""
-        self.doubt(stale=answer.stale)
-        self.alone |= answer.alone
-        if answer.lacks_multiple:
-            self._line.lacks_multiple()
-        if answer.changed:
-            self.program_changed(packet.guard)
-        if self.is_outdated:
-            self.learnt.set()
-
-    def doubt(self, *, stale: bool) -> None:
-        """Take note that an answer, ``stale``, says that the tags are not those uploaded."""
-        if stale and self.table is not None and not self.stale:
-            self.stale = True
-            self.learnt.set()
-
-    def program_changed(self, was: bytes) -> None:
-        """The counters say ``was`` no longer: until the next upload, names alone are to be trusted."""
-        if not was or was != self._line.limits.guard:
-            return  # known, or of a plan that is no more
-        log.info("%s: the controller's program has changed; its tags are uploaded again", self._device.name)
-        self._line.set_guard(b"")
-        self.stale = True
-        self.learnt.set()
+    def key(self) -> tuple[Hashable, ...]:
+        """What makes two packets of one program the same: what is asked, and whose values come of it."""
+        packet = self.packet
+        tags = tuple(id(tag) for read in packet.reads for tag, _ in read.places)
+        return packet.scan, packet.request, packet.guard, packet.fragments, tags
 
 
 class _Driver:
@@ -190,6 +120,7 @@ class Scan:
         """Read until cancelled. Raises ConnectionLost."""
         self._mark_refused()
         self._start()
+        self._device.on_retag = self._plan.learnt.set
         self._line.on_loss(self._wake)
         name = self._device.name
         tasks = [asyncio.create_task(self._drive(its), name=f"logix scan {name}") for its in self._drivers]
@@ -197,6 +128,7 @@ class Scan:
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self._device.on_retag = None
             for task in tasks:
                 task.cancel()
             ended = await asyncio.gather(*tasks, return_exceptions=True)
@@ -218,14 +150,14 @@ class Scan:
             self._line.check()
             now, due = self._clock(), its.schedule.due
             if due is not None and due <= now:
-                await self._serve(its, its.schedule.first)
+                await self._serve(its)
             elif now >= its.spoken + KEEP_ALIVE:
                 await self._watch(its.track)
                 its.spoken = self._clock()
 
     def _mark_refused(self) -> None:
         groups: dict[ScanClass, list[LogixTag]] = defaultdict(list)
-        for tag in self._device.tags:
+        for tag in self._plan.tags:
             if tag.name in self._plan.bindings.refused:
                 groups[tag.scan].append(tag)
         for tags in groups.values():
@@ -234,14 +166,13 @@ class Scan:
     def _start(self) -> None:
         """Everything once at once, the fastest class first; then each packet in a rhythm of its own."""
         start = self._clock()
-        self._device.packets, self._device.limits = tuple(self._plan.packets), self._line.limits
-        classes: dict[ScanClass, list[Packet]] = defaultdict(list)
-        for packet in self._plan.packets:
-            classes[packet.scan].append(packet)
-        for scan in {tag.scan: None for tag in self._device.tags}:
-            statistics = self._device.statistics.setdefault(scan.name, ScanStatistics(scan.period))
-            statistics.planned, statistics.measured, statistics.blocks = scan.period, 0.0, len(classes[scan])
+        classes = self._classes()
+        for statistics in self._device.statistics.values():
+            statistics.measured = 0.0
         known = {what: failure for job in self._jobs for what, failure in job.troubles.items()}
+        there = set(map(id, self._plan.tags))
+        for job in self._jobs:
+            job.replaced = not there.issuperset(map(id, job.packet.tags))
         self._jobs = set()
         for driver in self._drivers:
             driver.schedule = Schedule()
@@ -251,22 +182,80 @@ class Scan:
             for index, packet in enumerate(packets):
                 turn, turns = index // _BURST, math.ceil(len(packets) / _BURST)
                 rhythm = start + phase(turn, turns, scan.period, (rank + 1) / len(classes))
-                job = Job(packet, self._device.statistics[scan.name], rhythm)
-                names = {str(read) for read in packet.reads} if known else ()
-                job.troubles = {what: failure for what, failure in known.items() if what in names}
-                self._jobs.add(job)
-                self._drivers[count % len(self._drivers)].schedule.add(job, scan.period, start)
+                driver = self._drivers[count % len(self._drivers)]
+                self._add(driver, Job(packet, self._device.statistics[scan.name], rhythm), start, known)
                 count += 1
         for driver in self._drivers:
             driver.wake()
 
-    async def _serve(self, its: _Driver, job: Job) -> None:
-        """Read a packet, emit what came of it, and set when it is read next."""
+    def _classes(self) -> dict[ScanClass, list[Packet]]:
+        """The packets by their scan class, and statistics of these classes and of no others."""
+        device = self._device
+        device.packets, device.limits = tuple(self._plan.packets), self._line.limits
+        classes: dict[ScanClass, list[Packet]] = {tag.scan: [] for tag in self._plan.tags}
+        for packet in self._plan.packets:
+            classes[packet.scan].append(packet)
+        for gone in device.statistics.keys() - {scan.name for scan in classes}:
+            del device.statistics[gone]
+        for scan, packets in classes.items():
+            statistics = device.statistics.setdefault(scan.name, ScanStatistics(scan.period))
+            statistics.planned, statistics.blocks = scan.period, len(packets)
+        return classes
+
+    def _add(self, driver: _Driver, job: Job, due: float, known: Mapping[str, Failure]) -> None:
+        names = {str(read) for read in job.packet.reads} if known else ()
+        job.troubles = {what: failure for what, failure in known.items() if what in names}
+        self._jobs.add(job)
+        driver.schedule.add(job, job.packet.scan.period, due)
+
+    def _take_over(self) -> None:
+        """Go on with another plan of the same program: what stays keeps its rhythm, and what is on its way.
+
+        What replaces other packets comes due when the first of them would have; what is on its way for
+        these is dropped, and asked for again at once.
+        """
+        now = self._clock()
+        classes = self._classes()
+        dues = {job: due for driver in self._drivers for job, due in driver.schedule.dues()}
+        dues |= {job: job.entry[0] for job in self._jobs if job.entry is not None}
+        former = {job.key: job for job in self._jobs}
+        fresh: list[Job] = []
+        for scan, packets in classes.items():
+            for packet in packets:
+                made = Job(packet, self._device.statistics[scan.name], None)
+                if former.pop(made.key, None) is None:
+                    fresh.append(made)
+        heritage = Heritage((job, job.packet.tags, dues.get(job, now)) for job in former.values())
+        known = {what: failure for job in former.values() for what, failure in job.troubles.items()}
+        replaced = set(former.values())
+        for job in replaced:
+            job.replaced = True
+            job.statistics.measured = max(0.0, job.statistics.measured - job.lasted)
+        self._jobs -= replaced
+        for driver in self._drivers:
+            driver.schedule.remove(replaced)
+        for index, job in enumerate(fresh):
+            period = job.packet.scan.period
+            due, job.rhythm = now, now + phase(index, len(fresh), period)
+            if (left := heritage.of(job.packet.tags)) is not None:
+                due, job.rhythm = left[0], left[1].rhythm
+            self._add(min(self._drivers, key=_load), job, due, known)
+        for driver in self._drivers:
+            driver.wake()
+
+    async def _serve(self, its: _Driver) -> None:
+        """Read the packet that is due, emit what came of it, and set when it is read next."""
+        entry = its.schedule.take()
+        job = entry[3]
+        job.entry = entry
         answer = await self._read(its, job)
+        job.entry = None
+        if job.replaced:
+            return
         qualities = answer.qualities
         if not isinstance(qualities, int) and not any(qualities):
             qualities = GOOD
-        self._emit(Batch(job.packet.tags, answer.values, qualities, None, answer.received))
+        self._emit(self._still(Batch(job.packet.tags, answer.values, qualities, None, answer.received)))
         if job.troubles or not answer.plain:
             self._tell(job, answer.failures)
             self._plan.learn(job.packet, answer)
@@ -276,10 +265,25 @@ class Scan:
             return  # planned anew meanwhile
         now = self._clock()
         if job.rhythm is not None:
-            its.schedule.done(now, again=job.rhythm)
+            its.schedule.put_back(entry, now, job.rhythm)
             job.rhythm = None
         else:
-            job.statistics.overruns += its.schedule.done(now)
+            job.statistics.overruns += its.schedule.put_back(entry, now)
+
+    def _still(self, batch: Batch) -> Batch:
+        """What is of tags that are still read, where these are others and not planned for yet."""
+        if self._plan.tags is self._device.tags or batch.values is None:
+            return batch
+        there = set(map(id, self._device.tags))
+        rows = [row for row, tag in enumerate(batch.tags) if id(tag) in there]
+        qualities = batch.qualities
+        return Batch(
+            tuple(batch.tags[row] for row in rows),
+            [batch.values[row] for row in rows],
+            qualities if isinstance(qualities, int) else [qualities[row] for row in rows],
+            None,
+            batch.received,
+        )
 
     async def _read(self, its: _Driver, job: Job) -> Answer:
         statistics, turns = job.statistics, its.track.turns
@@ -289,15 +293,16 @@ class Scan:
         try:
             return await its.track.read(job.packet, self._line.limits)
         except ConnectionLost as error:
-            if error.quality in {BAD_TIMEOUT, BAD_COMMUNICATION_ERROR}:
+            if error.quality in {BAD_TIMEOUT, BAD_COMMUNICATION_ERROR} and not job.replaced:
                 self._emit(Batch(job.packet.tags, None, error.quality, None, clock.now()))
             raise
         finally:
             turns.give()
             its.spoken = self._clock()
-            lasted = time.perf_counter() - asked
-            statistics.took(lasted, job.lasted)
-            job.lasted = lasted
+            if not job.replaced:
+                lasted = time.perf_counter() - asked
+                statistics.took(lasted, job.lasted)
+                job.lasted = lasted
 
     def _tell(self, job: Job, failures: Sequence[Failure]) -> None:
         """Say once what cannot be read, and once that it can again."""
@@ -337,6 +342,8 @@ class Scan:
         while True:
             plan.learnt.clear()
             self._line.check()
+            if plan.tags is not self._device.tags:
+                await self._retag()
             if plan.is_outdated:
                 async with self._line.first.turns.turn(urgent=False):
                     await plan.make()
@@ -353,6 +360,35 @@ class Scan:
                 async with asyncio.timeout_at(min(times, default=None)):
                     await plan.learnt.wait()
 
+    async def _retag(self) -> None:
+        """Read the device's tags of now; where they lead to what was not uploaded, upload soon."""
+        plan = self._plan
+        await plan.retag()
+        if plan.is_narrow:
+            self._checked = self._clock() - self._recheck_after
+        self._mark_refused()
+        self._take_over()
+
+    async def _survey(self) -> Survey:
+        """Upload the tags, which may take long: tags that are replaced meanwhile do not wait for it."""
+        plan, name = self._plan, f"logix survey {self._device.name}"
+        survey = asyncio.create_task(self._line.survey(), name=name)
+        learnt: asyncio.Task[Any] | None = None
+        try:
+            while not survey.done():
+                if plan.tags is not self._device.tags:
+                    await self._retag()
+                if learnt is None or learnt.done():
+                    plan.learnt.clear()
+                    learnt = asyncio.create_task(plan.learnt.wait(), name=name)
+                await asyncio.wait((survey, learnt), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ending = [task for task in (survey, learnt) if task is not None]
+            for task in ending:
+                task.cancel()
+            await asyncio.gather(*ending, return_exceptions=True)
+        return survey.result()
+
     def _next_look(self) -> float | None:
         """When the tags are to be uploaded again, by the loop's clock."""
         plan = self._plan
@@ -360,7 +396,7 @@ class Scan:
             return None
         if plan.is_of_another_program:
             return self._checked + self._pause
-        if plan.stale or plan.bindings.refused:
+        if plan.stale or plan.bindings.refused or plan.is_narrow:
             return self._checked + self._recheck_after
         # Without counters the list itself is all that tells.
         return None if plan.guard else self._checked + _UNWATCHED * self._device.recheck
@@ -370,11 +406,11 @@ class Scan:
         plan, device = self._plan, self._device
         pressing = plan.is_of_another_program
         try:
-            survey = await self._line.survey()
+            survey = await self._survey()
         except Unreachable as error:
             log.debug("%s: tags not looked at again: %s", device.name, error)
             survey = None
-        period = device.recheck
+        period, widened = device.recheck, plan.is_narrow and not pressing
         now = self._clock()
         # An upload for each change of a program that changes all the time would be no help.
         self._pause = min(max(2 * self._pause, 1.0), 10 * period) if pressing else self._pause
@@ -382,13 +418,23 @@ class Scan:
         table = None if survey is None else survey.table
         if survey is None or table is None or plan.table is None:
             self._recheck_after = min(max(2 * self._recheck_after, period), 10 * period)
-        elif table.fingerprint == plan.table.fingerprint:
+        elif table.fingerprint == plan.table.fingerprint and not widened:
             # Nothing new: whatever is wrong stays so for a while.
             self._recheck_after = min(max(2 * self._recheck_after, period), 10 * period)
             plan.confirm(survey.guard)
         else:
+            same = widened and survey.guard == plan.guard
+            if same:
+                device.fingerprint = table.fingerprint  # it has more in it, for there was more to look for
             device.upload(table.fingerprint)
             self._recheck_after = min(_FIRST_RECHECK, period)
             await plan.rebind(survey)
             self._mark_refused()
-            self._start()
+            if same and survey.guard:
+                self._take_over()
+            else:
+                self._start()
+
+
+def _load(driver: _Driver) -> int:
+    return len(driver.schedule)

@@ -38,15 +38,23 @@ class Missing:
             self.holes.add(hole_of(tag))
         return new
 
+    def forget(self, tags: Iterable[ModbusTag]) -> None:
+        """These are read no more. That no request may read across their places stays true of the device."""
+        for tag in tags:
+            self._names.pop(tag.name, None)
+
     def restore(self, tag: ModbusTag) -> None:
         """The device answers for this point after all."""
         self._names.pop(tag.name, None)
         self.holes.discard(hole_of(tag))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Device:
-    """One unit of one device. ``retry_missing`` is how often, in seconds, a missing point is tried."""
+    """One unit of one device. ``retry_missing`` is how often, in seconds, a missing point is tried.
+
+    ``tags`` may be replaced while it is scanned.
+    """
 
     name: str
     settings: ModbusSettings
@@ -58,6 +66,16 @@ class Device:
     blocks: set[Block] = field(default_factory=set)
     """What is read at present, or was before the connection was lost."""
     traffic: Traffic = field(default_factory=Traffic)
+    on_retag: Callable[[], None] | None = None
+    """Called when the tags are others, by whoever scans them. Must not raise."""
+
+    def retag(self, tags: Iterable[ModbusTag]) -> None:
+        """Have other tags; what is known of those that go is forgotten."""
+        before, self.tags = self.tags, tuple(tags)
+        kept = set(map(id, self.tags))
+        self.missing.forget(tag for tag in before if id(tag) not in kept)
+        if self.on_retag is not None:
+            self.on_retag()
 
 
 def hole_of(tag: ModbusTag) -> Hole:

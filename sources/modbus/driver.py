@@ -53,7 +53,7 @@ class ModbusSource:
         *,
         retry_missing: float = RETRY_MISSING,
     ) -> None:
-        self._device = _device(name, settings, tags, retry_missing)
+        self._device = Device(name, settings, tuple(tags), retry_missing, Missing(settings.forbidden_spans))
         self._gateway = Gateway.of(settings, self)
 
     @property
@@ -89,10 +89,9 @@ class ModbusSource:
         """See sources.insight.HasPlan."""
         return self._device.missing.names
 
-    def replace_tags(self, tags: Sequence[ModbusTag]) -> None:
-        """Read other tags from the next connection on; what was counted and learnt is forgotten."""
-        device = self._device
-        self._device = _device(device.name, device.settings, tags, device.retry_missing)
+    def retag(self, tags: Sequence[ModbusTag]) -> None:
+        """See Source: blocks that stay as they are keep their rhythm, and what is on its way."""
+        self._device.retag(tags)
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[ModbusSession]:
@@ -100,10 +99,6 @@ class ModbusSource:
         device = self._device
         async with self._gateway.unit(device.settings, device.traffic, _question(device)) as unit:
             yield ModbusSession(device, unit)
-
-
-def _device(name: str, settings: ModbusSettings, tags: Sequence[ModbusTag], retry_missing: float) -> Device:
-    return Device(name, settings, tuple(tags), retry_missing, Missing(settings.forbidden_spans))
 
 
 def _question(device: Device) -> codec.Request | None:

@@ -17,6 +17,7 @@ from typing import Final, Never
 from sources import clock
 from sources.batch import Batch, Emit
 from sources.errors import ConnectionLost
+from sources.heritage import Heritage
 from sources.modbus import codec
 from sources.modbus.decode import Layout, ModbusTag
 from sources.modbus.device import Device, search
@@ -91,6 +92,11 @@ class _Job(Exchange):
         self.asked = 0.0
         self.lasted = 0.0
 
+    def inherit(self, other: _Job) -> None:
+        """Go on as the block that this one replaces: in its rhythm, and with what is known of its failing."""
+        self.rhythm, self.heard = other.rhythm, other.heard
+        self.quality, self.failures, self.told = other.quality, other.failures, other.told
+
     def answered(self, reply: bytes) -> None:
         """See Exchange."""
         self.scan.answered(self, reply)
@@ -132,6 +138,7 @@ class Scan:
     async def run(self) -> Never:
         """Read until cancelled. Raises ConnectionLost."""
         self.line.on_loss = self._wake
+        self._device.on_retag = self._retag
         try:
             self._start()
             self._pump()
@@ -148,7 +155,7 @@ class Scan:
                 await self._waker
         finally:
             self._ended = True
-            self.line.on_loss = None
+            self.line.on_loss = self._device.on_retag = None
             self.line.slots.leave(self._given)
             for timer in (self._timer, self._replanning):
                 if timer is not None:
@@ -297,9 +304,9 @@ class Scan:
         classes: dict[ScanClass, list[Block]] = defaultdict(list)
         for block in plan(present, self._limits, self._missing.holes):
             classes[block.scan].append(block)
-        for scan in {tag.scan: None for tag in self._device.tags}:
-            statistics = self.statistics.setdefault(scan.name, ScanStatistics(scan.period))
-            statistics.planned, statistics.measured, statistics.blocks = scan.period, 0.0, 0
+        self._count_classes()
+        for statistics in self.statistics.values():
+            statistics.measured, statistics.blocks = 0.0, 0
         for rank, scan in enumerate(sorted(classes, key=lambda scan: scan.period)):
             blocks = classes[scan]
             grain = min(_GRAIN, scan.period / 10)
@@ -308,6 +315,55 @@ class Scan:
                 offset = phase(index, len(blocks), scan.period, (rank + 1) / len(classes))
                 job.rhythm = start + grain * math.ceil(offset / grain)
         self._try_later([tag for tag in self._device.tags if tag in self._missing])
+
+    def _count_classes(self) -> None:
+        """Have statistics of the scan classes there are, and of no others."""
+        scans = {tag.scan.name: tag.scan for tag in self._device.tags}
+        for gone in self.statistics.keys() - scans:
+            del self.statistics[gone]
+        for scan in scans.values():
+            self.statistics.setdefault(scan.name, ScanStatistics(scan.period)).planned = scan.period
+
+    def _retag(self) -> None:
+        """The tags are others: plan them, and go on with what stays as it is."""
+        try:
+            self._take_tags()
+        except Exception as error:  # noqa: BLE001 - raised again, by run(), whose caller judges it
+            self._error = error
+            self._wake()
+        self._pump()
+
+    def _take_tags(self) -> None:
+        """Put the blocks of the tags there are in the place of those that are no more.
+
+        A block of the same tags stays, with what is on its way. What replaces others comes due when
+        the first of them would have; what is on its way for these is dropped, and asked for again at once.
+        """
+        tags, now = self._device.tags, self._clock()
+        there = set(map(id, tags))
+        gone = {job for job in self._jobs if job.missing and not self._stays_missing(job, there)}
+        former = {tuple(map(id, job.block.tags)): job for job in self._jobs if not job.missing}
+        present = [tag for tag in tags if tag not in self._missing]
+        blocks = plan(present, self._limits, self._missing.holes)
+        fresh = [block for block in blocks if former.pop(tuple(map(id, block.tags)), None) is None]
+        dues = dict(self._schedule.dues()) | {
+            job: job.entry[0] for job in former.values() if job.entry is not None
+        }
+        heritage = Heritage((job, job.block.tags, dues.get(job, now)) for job in former.values())
+        self._remove(gone.union(former.values()))
+        self._found_again.clear()
+        self._count_classes()
+        for index, block in enumerate(fresh):
+            if (left := heritage.of(block.tags)) is not None:
+                due, replaced = left
+                self._add(block, due).inherit(replaced)
+            else:
+                self._add(block, now).rhythm = now + phase(index, len(fresh), block.scan.period)
+
+    def _stays_missing(self, job: _Job, there: set[int]) -> bool:
+        """Whether a point that is tried now and then still is to be."""
+        (tag,) = job.block.tags
+        return id(tag) in there and tag in self._missing
 
     def _add(self, block: Block, due: float) -> _Job:
         job = _Job(self, block)

@@ -91,7 +91,7 @@ class OpcUaSource:
         found = []
         for one in plan.subscriptions if plan is not None else ():
             if one.scan is not None:
-                count = len(one.tags or one.watched)
+                count = len(one.living or one.watched)
                 what = "imported variables" if one.watched else "chosen nodes"
                 label = f"subscription {one.id}, {what} every {one.interval:g} s"
                 found.append(PlannedBlock(label, one.scan.name, f"{count} items", count, "scan class"))
@@ -137,11 +137,12 @@ class OpcUaSource:
             raise Unreachable(f"{self.name} ({self.address}) is not connected")
         return importing
 
-    def replace_tags(self, tags: Sequence[OpcUaTag]) -> None:
-        """Read other tags from the next connection on; what was counted and learnt is forgotten."""
-        device = self._device
-        self._device = Device(device.name, device.settings, tuple(tags), device.recheck, device.surroundings)
-        self._device.imports, self._device.importing = device.imports, device.importing
+    def retag(self, tags: Sequence[OpcUaTag]) -> None:
+        """See Source. Monitored items are made and deleted in the subscriptions there are.
+
+        What is imported does not change by it. While the nodes of an import are read, new tags wait for that.
+        """
+        self._device.retag(tags)
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[OpcUaSession]:

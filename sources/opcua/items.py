@@ -46,14 +46,36 @@ class Items:
         statistics = self._live.device.statistics[scan.name]
         statistics.planned = subscription.interval
         statistics.blocks += 1
-        subscription.tags = tuple(tags)
-        subscription.expected = tuple(tag.type.value for tag in tags)
-        subscription.kinds = [wire.NOTHING] * len(tags)
-        subscription.items = [0] * len(tags)
+        places = subscription.grow(self._still(tags))
         self._live.add(subscription)
         plan.subscriptions.append(subscription)
+        return await self._make(plan, subscription, places)
+
+    async def add(self, plan: Plan, subscription: Subscription, tags: list[Tag[Any]]) -> list[Tag[Any]]:
+        """Have a subscription watch these as well; returns those for which it has no room."""
+        return await self._make(plan, subscription, subscription.grow(self._still(tags)))
+
+    def _still(self, tags: list[Tag[Any]]) -> list[Tag[Any]]:
+        """Those that the device still has: they may be others since it was asked for."""
+        there = set(map(id, self._live.device.tags))
+        return [tag for tag in tags if id(tag) in there]
+
+    async def drop(self, subscription: Subscription) -> None:
+        """Delete the items of tags that are read no more."""
+        places = [place for place in sorted(subscription.retired) if subscription.items[place]]
+        for part in chunks(places, self._live.connection.limits.items):
+            request = ua.DeleteMonitoredItemsRequest()
+            request.Parameters.SubscriptionId = subscription.id
+            request.Parameters.MonitoredItemIds = [subscription.items[place] for place in part]
+            # One that is not there any more is as good as deleted.
+            await self._live.connection.ask(request, ua.DeleteMonitoredItemsResponse)
+            for place in part:
+                subscription.items[place] = 0
+
+    async def _make(self, plan: Plan, subscription: Subscription, fresh: range) -> list[Tag[Any]]:
+        """Make the items of places that are new; returns the tags for which there is no room."""
         refused: dict[int, int] = {}
-        places = list(range(len(tags)))
+        places: Sequence[int] = fresh
         for filtered in (True, False) if self._live.settings.deadband is not None else (False,):
             refused = await self._items(subscription, plan, places, filtered=filtered)
             places = [place for place, code in refused.items() if status_name(code) in _FILTER]
@@ -113,6 +135,7 @@ class Items:
             if _TOO_MANY_ITEMS in refused.values():
                 refused |= dict.fromkeys(part, _TOO_MANY_ITEMS)
                 continue
+            part = [place for place in part if place not in subscription.retired]  # noqa: PLW2901
             request = ua.CreateMonitoredItemsRequest()
             request.Parameters.SubscriptionId = subscription.id
             request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Source
@@ -145,13 +168,12 @@ class Items:
         full = min((place for place, code in refused.items() if code == _TOO_MANY_ITEMS), default=len(tags))
         later: list[Tag[Any]] = []
         if full and all(place in refused for place in range(full, len(tags))):
-            later = list(tags[full:])
-            subscription.tags = tags[:full]
-            subscription.expected = subscription.expected[:full]
-            del subscription.kinds[full:], subscription.items[full:]
+            gone = subscription.retired
+            later = [tag for place, tag in enumerate(tags[full:], full) if place not in gone]
+            subscription.shrink(full)
         missing = dict(plan.missing)
         for place, code in refused.items():
-            if place < len(subscription.tags):
+            if place < len(subscription.tags) and place not in subscription.retired:
                 quality = BAD_CONFIGURATION_ERROR if status_name(code) in _NOT_THERE else code
                 missing[id(tags[place])] = status_name(code)
                 subscription.refused[place] = quality

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
 from sources.insight import Traffic
+from sources.opcua import wire
 from sources.opcua.config import DownstreamSettings, OpcUaTag
 from sources.opcua.importing import Importing
 from sources.opcua.imports import Wanted
@@ -61,6 +63,38 @@ class Subscription:
     """When the server is to tell of these anew, by the loop's clock."""
     halted: bool = False
     """Whether some items may be disabled, for a moment."""
+    retired: set[int] = field(default_factory=set)
+    """Places of tags that are read no more. A place is a client handle, which is never another tag's: what
+    was on its way for one that went would be taken for the other's."""
+
+    def grow(self, tags: Sequence[OpcUaTag]) -> range:
+        """Watch these as well; their places."""
+        before = len(self.tags)
+        self.tags = (*self.tags, *tags)
+        self.expected = (*self.expected, *(tag.type.value for tag in tags))
+        self.kinds += [wire.NOTHING] * len(tags)
+        self.items += [0] * len(tags)
+        return range(before, len(self.tags))
+
+    def shrink(self, count: int) -> None:
+        """Take back the places from there on, whose items were never made."""
+        self.tags, self.expected = self.tags[:count], self.expected[:count]
+        del self.kinds[count:], self.items[count:]
+        self.retired = {place for place in self.retired if place < count}
+
+    def retire(self, there: AbstractSet[int]) -> None:
+        """Report nothing more of tags that are not among these, which are given by their identities."""
+        gone = {place for place, tag in enumerate(self.tags) if id(tag) not in there}
+        self.retired |= gone
+        self.unheard -= gone
+        self.beside -= gone
+        for place in gone & self.refused.keys():
+            del self.refused[place]
+
+    @property
+    def living(self) -> list[OpcUaTag]:
+        """The tags that are read."""
+        return [tag for place, tag in enumerate(self.tags) if place not in self.retired]
 
     def read(self, place: int, now: float, sampling: float | None) -> None:
         """A place was read: a value between two samples may be gone before the server takes note of it."""
@@ -70,7 +104,7 @@ class Subscription:
 
     def reported(self) -> set[int]:
         """The places of which the server reports values."""
-        return set(range(len(self.tags or self.watched))) - self.refused.keys()
+        return set(range(len(self.tags or self.watched))) - self.refused.keys() - self.retired
 
 
 @dataclass(slots=True)
@@ -83,9 +117,21 @@ class Plan:
     """The NodeId of each tag, by the tag's identity."""
     missing: Mapping[int, str]
     """Why a tag has none, by the tag's identity."""
+    tags: tuple[OpcUaTag, ...] = ()
+    """What it was made for; while it lags behind the device's, of these those that stayed."""
     subscriptions: list[Subscription] = field(default_factory=list)
     places: dict[int, tuple[Subscription, int]] = field(default_factory=dict)
     """Which subscription watches a tag, at which place, by the tag's identity."""
+
+    def retire(self, tags: Sequence[OpcUaTag]) -> None:
+        """Know nothing more of tags that are not among these; their items are still to be deleted."""
+        there = set(map(id, tags))
+        self.tags = tuple([tag for tag in self.tags if id(tag) in there])
+        self.nodes = {key: node for key, node in self.nodes.items() if key in there}
+        self.missing = {key: why for key, why in self.missing.items() if key in there}
+        self.places = {key: place for key, place in self.places.items() if key in there}
+        for subscription in self.subscriptions:
+            subscription.retire(there)
 
 
 @dataclass(slots=True)
@@ -118,6 +164,18 @@ class Device:
     lost_messages: int = 0
     """How many of these the server had no longer."""
     model_changes: int = 0
+    on_retag: Callable[[], None] | None = None
+    """Called when the tags are others, by whoever scans them. Must not raise."""
+
+    def retag(self, tags: Sequence[OpcUaTag]) -> None:
+        """Have other tags."""
+        before, self.tags = self.tags, tuple(tags)
+        there = set(map(id, self.tags))
+        self.told -= {tag.name for tag in before if id(tag) not in there}
+        if self.plan is not None:
+            self.plan.retire(self.tags)
+        if self.on_retag is not None:
+            self.on_retag()
 
     @property
     def acts_as(self) -> str:

@@ -36,13 +36,30 @@ class Live:
         self.again: float | None = None
         """When to plan again, by the loop's clock."""
         self.grown: asyncio.Future[None] = loop.create_future()
-        """Done when a subscription was added, and there is more to ask for."""
+        """Done when a subscription was added, and there is more to ask for, or when the tags are others."""
 
     def add(self, subscription: Subscription) -> None:
         """Have its messages taken in from now on."""
         self.subscriptions[subscription.id] = subscription
+        self.wake()
+
+    def wake(self) -> None:
+        """Have the scan look at what there is to do."""
         if not self.grown.done():
             self.grown.set_result(None)
+
+    def retagged(self) -> None:
+        """The device has other tags: what is gone is reported no more, from this moment on."""
+        there = set(map(id, self.device.tags))
+        for subscription in self.subscriptions.values():
+            subscription.retire(there)
+        self.wake()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the plan is not yet that of the device's tags."""
+        plan = self.device.plan
+        return plan is not None and plan.tags is not self.device.tags
 
     def silent_at(self, subscription: Subscription) -> float:
         """When a subscription that says nothing is given up."""

@@ -160,5 +160,5 @@ class Messages:
             changes.times.append(raw.time)
         self._values.take_in(subscription, changes)
         if self._live.settings.queue == 1 and self._live.device.settles:
-            for place in places:
+            for place in set(places) - subscription.retired:
                 subscription.read(place, self._live.clock(), self._live.settings.sampling)

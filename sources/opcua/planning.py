@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
 
 from sources import clock
 from sources.batch import Batch
+from sources.opcua.config import OpcUaTag
 from sources.opcua.items import Items
 from sources.opcua.kept import Plan, Subscription
 from sources.opcua.live import Live
@@ -18,6 +20,9 @@ from sources.statistics import ScanStatistics
 from sources.tag import ScanClass, Tag
 
 log = logging.getLogger(__name__)
+
+_MOST_RETIRED: Final = 1000
+"""Places of a subscription, beyond as many as it has tags, that may be those of tags that are no more."""
 
 
 class Planning:
@@ -30,74 +35,131 @@ class Planning:
 
     async def begin(self) -> None:
         """Plan for the first time over this connection."""
-        await self._plan()
+        await self._plan(self._live.device.tags)
         self._live.next_check()
 
     async def again(self) -> None:
         """Look at the nodes again; where they are others, or there now, subscribe anew."""
-        await self._live.connection.look()
-        nodes, missing = await self._resolve()
-        plan = self._live.device.plan
+        live, plan = self._live, self._live.device.plan
+        await live.connection.look()
+        tags = live.device.tags if plan is None else plan.tags
+        nodes, missing = await self._resolve(tags)
+        if plan is not None and plan.tags is not tags:
+            live.again = live.clock()  # they were replaced meanwhile, which comes first
+            return
         unresolved = {key: why for key, why in missing.items() if plan and key in plan.missing}
         lacking = set(plan.missing) - set(unresolved) if plan is not None else set()
-        same = (
-            plan is not None and plan.nodes == nodes and plan.namespaces == self._live.connection.namespaces
-        )
+        same = plan is not None and plan.nodes == nodes and plan.namespaces == live.connection.namespaces
         # A node that went and came again has the name it had; what watched it before is of one that is gone.
-        if not same or lacking or self._live.stale:
+        if not same or lacking or live.stale:
             # The one that watches the server stays: what changes meanwhile is not missed.
-            watch = next((one for one in self._live.subscriptions.values() if one.scan is None), None)
-            old = [
-                subscription.id
-                for subscription in self._live.subscriptions.values()
-                if subscription is not watch
-            ]
-            request = ua.DeleteSubscriptionsRequest()
-            request.Parameters.SubscriptionIds = old
-            for number in old:
-                del self._live.subscriptions[number]
-            self._live.acknowledge = [
-                one for one in self._live.acknowledge if one[0] in self._live.subscriptions
-            ]
-            self._live.device.plan = None
-            await self._live.connection.ask(request, ua.DeleteSubscriptionsResponse)
-            await self._plan(nodes, missing, watch)
+            watch = next((one for one in live.subscriptions.values() if one.scan is None), None)
+            live.device.plan = None
+            await self._delete([one.id for one in live.subscriptions.values() if one is not watch])
+            await self._plan(tags, (nodes, missing), watch)
+        live.next_check()
+
+    async def retag(self) -> None:
+        """Watch the device's tags of now. Items of those that stay are not touched."""
+        device, plan = self._live.device, self._live.device.plan
+        if plan is None:
+            return
+        tags = device.tags
+        plan.retire(tags)
+        had = set(map(id, plan.tags))
+        nodes, missing = await self._resolve([tag for tag in tags if id(tag) not in had])
+        there = set(map(id, device.tags))  # they may be others again, and some of these gone
+        plan.nodes |= {key: node for key, node in nodes.items() if key in there}
+        plan.missing = {**plan.missing, **{key: why for key, why in missing.items() if key in there}}
+        self._count_classes(tags)
+        waiting = _by_class([tag for tag in tags if id(tag) in plan.nodes and id(tag) not in had])
+        for subscription in [one for one in plan.subscriptions if one.scan is not None and not one.watched]:
+            await self._mend(plan, subscription, waiting)
+        for scan, members in waiting.items():
+            left = members
+            while left:
+                left = await self._items.subscribe(plan, scan, left)
+        self._finish(plan, tags)
         self._live.next_check()
+
+    async def _mend(
+        self, plan: Plan, subscription: Subscription, waiting: dict[ScanClass, list[Tag[Any]]]
+    ) -> None:
+        """Have a subscription watch what of its class is waiting, and no longer what was retired.
+
+        One of which nothing is left is deleted; so is one with far more places than tags, which then
+        wait to be watched by another.
+        """
+        scan = subscription.scan
+        assert scan is not None  # noqa: S101  # it watches tags
+        living, wanted = subscription.living, waiting.get(scan, [])
+        if len(subscription.retired) > max(_MOST_RETIRED, len(living)) or not (living or wanted):
+            plan.subscriptions.remove(subscription)
+            if (statistics := self._live.device.statistics.get(scan.name)) is not None:
+                statistics.blocks -= 1
+            await self._delete([subscription.id])
+            if living:
+                waiting[scan] = [*living, *wanted]
+            return
+        await self._items.drop(subscription)
+        if wanted:
+            waiting[scan] = await self._items.add(plan, subscription, wanted)
+
+    async def _delete(self, ids: list[int]) -> None:
+        """Delete subscriptions; what still comes of them is dropped."""
+        live = self._live
+        request = ua.DeleteSubscriptionsRequest()
+        request.Parameters.SubscriptionIds = ids
+        for number in ids:
+            del live.subscriptions[number]
+        live.acknowledge = [one for one in live.acknowledge if one[0] in live.subscriptions]
+        await live.connection.ask(request, ua.DeleteSubscriptionsResponse)
 
     async def _plan(
         self,
-        nodes: dict[int, Any] | None = None,
-        missing: dict[int, str] | None = None,
+        tags: tuple[OpcUaTag, ...],
+        resolved: tuple[dict[int, Any], dict[int, str]] | None = None,
         watch: Subscription | None = None,
     ) -> None:
         """Find every tag's node, and subscribe."""
         device, connection = self._live.device, self._live.connection
         self._live.stale = False
         watch = watch or await self._watch.subscribe()
-        if nodes is None or missing is None:
-            nodes, missing = await self._resolve()
-        plan = Plan(connection.namespaces, connection.start_time, nodes, missing, [watch])
-        classes: dict[ScanClass, list[Tag[Any]]] = defaultdict(list)
-        for tag in device.tags:
-            classes[tag.scan].append(tag)
-        for scan, tags in classes.items():
-            statistics = device.statistics.setdefault(scan.name, ScanStatistics(scan.period))
-            statistics.planned, statistics.blocks, statistics.measured = scan.period, 0, 0.0
-            waiting = [tag for tag in tags if id(tag) in nodes]
+        nodes, missing = resolved or await self._resolve(tags)
+        plan = Plan(connection.namespaces, connection.start_time, nodes, missing, subscriptions=[watch])
+        self._count_classes(tags)
+        for statistics in device.statistics.values():
+            statistics.blocks, statistics.measured = 0, 0.0
+        for scan, members in _by_class(tags).items():
+            waiting = [tag for tag in members if id(tag) in nodes]
             while waiting:
                 waiting = await self._items.subscribe(plan, scan, waiting)
         await self._import(plan)
+        self._finish(plan, tags)
+        device.plan = plan
+
+    def _finish(self, plan: Plan, tags: tuple[OpcUaTag, ...]) -> None:
+        """All of these are watched that can be."""
         tell_missing(self._live, plan)
+        plan.tags = tags
         plan.places = {
             id(one.tags[place]): (one, place)
             for one in plan.subscriptions
             if one.tags
             for place in one.reported()
         }
-        device.plan = plan
 
-    async def _resolve(self) -> tuple[dict[int, Any], dict[int, str]]:
-        tags = self._live.device.tags
+    def _count_classes(self, tags: Sequence[OpcUaTag]) -> None:
+        """Have statistics of the scan classes there are, and of no others."""
+        scans = {tag.scan.name: tag.scan for tag in tags}
+        known = self._live.device.statistics
+        for gone in known.keys() - scans:
+            del known[gone]
+        for scan in scans.values():
+            if scan.name not in known:
+                known[scan.name] = ScanStatistics(scan.period)
+
+    async def _resolve(self, tags: Sequence[OpcUaTag]) -> tuple[dict[int, Any], dict[int, str]]:
         found = await self._live.connection.resolve([tag.address for tag in tags])
         nodes = {id(tag): node for tag, node in zip(tags, found, strict=True) if not isinstance(node, str)}
         missing = {id(tag): why for tag, why in zip(tags, found, strict=True) if isinstance(why, str)}
@@ -113,6 +175,13 @@ class Planning:
             watched = await importing.run(wanted)
             while watched:
                 watched = await self._items.subscribe_imported(plan, wanted.scan, watched)
+
+
+def _by_class(tags: Iterable[OpcUaTag]) -> dict[ScanClass, list[Tag[Any]]]:
+    classes: dict[ScanClass, list[Tag[Any]]] = defaultdict(list)
+    for tag in tags:
+        classes[tag.scan].append(tag)
+    return classes
 
 
 def tell_missing(live: Live, plan: Plan) -> None:

@@ -21,11 +21,10 @@ async def resume(live: Live, messages: Messages) -> bool:
     if plan is None or not plan.subscriptions or not live.device.transfers:
         live.device.plan = None
         return False
-    tags = {id(tag) for tag in live.device.tags}
+    plan.retire(live.device.tags)  # those that came are watched as soon as the others are taken over
     if (
         plan.namespaces != connection.namespaces
         or plan.start_time != connection.start_time
-        or plan.nodes.keys() | plan.missing.keys() != tags
         or any(one.halted for one in plan.subscriptions)
     ):
         live.device.plan = None

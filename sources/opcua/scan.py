@@ -44,6 +44,7 @@ class Scan:
     async def run(self) -> Never:
         """Until cancelled. Raises ConnectionLost, and Refused for a server that is trusted no longer."""
         device = self._live.device
+        device.on_retag = self._live.retagged
         try:
             if await resume(self._live, self._messages):
                 self._live.next_check()
@@ -67,6 +68,7 @@ class Scan:
         except wire.Malformed as error:
             raise ConnectionLost(str(error), BAD_COMMUNICATION_ERROR) from None
         finally:
+            device.on_retag = None
             self._publishing.end()
             if self._planning is not None:
                 self._planning.cancel()
@@ -95,6 +97,8 @@ class Scan:
             *map(self._live.silent_at, self._live.subscriptions.values()),
         ]
         if self._planning is None:
+            if self._live.is_behind:
+                return 0.0
             moments += [one.settle_at for one in self._live.subscriptions.values() if one.beside]
             if self._live.again is not None:
                 moments.append(self._live.again)
@@ -115,8 +119,13 @@ class Scan:
             await asyncio.to_thread(self._live.connection.recheck)
         if self._planning is not None:
             return
+        await self._settle(now)
+        if self._live.is_behind:
+            self._planning = asyncio.create_task(self._plans.retag())
+        elif self._live.again is not None and now >= self._live.again:
+            self._planning = asyncio.create_task(self._plans.again())
+
+    async def _settle(self, now: float) -> None:
         for subscription in list(self._live.subscriptions.values()):
             if subscription.beside and now >= subscription.settle_at:
                 await settle(self._live, subscription)
-        if self._live.again is not None and now >= self._live.again:
-            self._planning = asyncio.create_task(self._plans.again())

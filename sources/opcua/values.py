@@ -38,7 +38,7 @@ class Values:
         """Report a DataChangeNotification of tags, and count it. Raises Malformed."""
         began = time.perf_counter()
         self.take_in(subscription, await decoded(subscription, body, wire.changes))
-        its = self._live.device.statistics[subscription.scan.name] if subscription.scan else None
+        its = self._live.device.statistics.get(subscription.scan.name) if subscription.scan else None
         if its is not None:
             its.reads += 1
             lasted = time.perf_counter() - began
@@ -48,6 +48,7 @@ class Values:
     def take_in(self, subscription: Subscription, found: wire.Changes) -> None:
         """Report values in columns, each fitted to its tag."""
         received = clock.now()
+        found = _living(subscription, found)
         handles, kinds, values, statuses, times = (
             found.handles,
             found.kinds,
@@ -119,6 +120,13 @@ class Values:
         """A keep-alive: nothing has changed, and that is known of now."""
         if subscription.tags:
             self._live.emit(Batch(subscription.tags, (), GOOD, None, clock.now(), ()))
+
+
+def _living(subscription: Subscription, found: wire.Changes) -> wire.Changes:
+    """What is of tags that are still read."""
+    if subscription.retired.isdisjoint(found.handles):
+        return found
+    return found.without(subscription.retired)
 
 
 async def decoded(subscription: Subscription, body: bytes, decode: Callable[[bytes], T]) -> T:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -98,6 +99,17 @@ class Changes:
     values: list[Value | bytes] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
     times: list[int] = field(default_factory=list)
+
+    def without(self, handles: AbstractSet[int]) -> Changes:
+        """The same but for what is of these handles."""
+        rows = [row for row, handle in enumerate(self.handles) if handle not in handles]
+        return Changes(
+            [self.handles[row] for row in rows],
+            [self.kinds[row] for row in rows],
+            [self.values[row] for row in rows],
+            [self.statuses[row] for row in rows],
+            [self.times[row] for row in rows],
+        )
 
 
 class Notification(NamedTuple):

@@ -48,6 +48,7 @@ class ReplaySource:
         self._tags = tuple(tags)
         self._told: frozenset[str] = frozenset()
         """Tags that stand in the log as missing."""
+        self._session: ReplaySession | None = None
 
     @property
     def name(self) -> str:
@@ -69,6 +70,13 @@ class ReplaySource:
         """See sources.insight.TellsChanges: what grew stale stands in the recording."""
         return True
 
+    def retag(self, tags: Sequence[ReplayTag]) -> None:
+        """See Source; the recording is not begun anew for it."""
+        self._tags = tuple(tags)
+        if self._session is not None:
+            self._session.retag(self._tags)
+            self._tell(self._session.missing)
+
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[ReplaySession]:
         """Open the recording. Raises Refused where it is none, or has another source."""
@@ -76,8 +84,17 @@ class ReplaySource:
             recorded = await asyncio.to_thread(self._look)
         except RecordingError as error:
             raise Refused(str(error)) from None
-        part = _Part(recorded, self._tags)
-        missing = frozenset(tag.name for tag in part.missing)
+        session = self._session = ReplaySession(self._name, self._settings, _Part(recorded, self._tags))
+        self._tell(session.missing)
+        try:
+            yield session
+        finally:
+            self._session = None
+            await session.close()
+
+    def _tell(self, tags: Sequence[ReplayTag]) -> None:
+        """Say once what the recording has not."""
+        missing = frozenset(tag.name for tag in tags)
         if missing - self._told:
             shown = ", ".join(sorted(missing)[:_NAMED])
             more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
@@ -89,11 +106,6 @@ class ReplaySource:
                 more,
             )
         self._told = missing
-        session = ReplaySession(self._name, self._settings, part)
-        try:
-            yield session
-        finally:
-            await session.close()
 
     def _look(self) -> RecordedTags:
         """The tags that the recording has of this source."""
@@ -118,6 +130,21 @@ class ReplaySession:
         self._part = part
         self._last: dict[str, _Known] = {}
         self._reading: asyncio.Future[Any] | None = None
+        self._emit: Emit | None = None
+
+    @property
+    def missing(self) -> Sequence[ReplayTag]:
+        """The tags that the recording has not."""
+        return self._part.missing
+
+    def retag(self, tags: Sequence[ReplayTag]) -> None:
+        """Play what is recorded of these from the next batch on."""
+        before, self._part = self._part, self._part.again(tags)
+        kept = {tag.name for tag in tags} - {tag.name for tag in set(before.tags).difference(tags)}
+        self._last = {name: known for name, known in self._last.items() if name in kept}
+        new = tuple(tag for tag in self._part.missing if tag not in before.missing)
+        if new and self._emit is not None:
+            self._emit(Batch(new, None, BAD_CONFIGURATION_ERROR, None, clock.now()))
 
     async def scan(self, emit: Emit) -> Never:
         """See Session: every recorded batch when its time has come. Raises ConnectionLost for a damaged file.
@@ -125,30 +152,32 @@ class ReplaySession:
         Batches are as they were recorded, but for the time of reception, which is now. After
         the end, unless it begins again, the last values stay, as those of a connection lost.
         """
-        part = self._part
-        if part.missing:
-            emit(Batch(part.missing, None, BAD_CONFIGURATION_ERROR, None, clock.now()))
+        self._emit = emit
+        if self._part.missing:
+            emit(Batch(self._part.missing, None, BAD_CONFIGURATION_ERROR, None, clock.now()))
         while True:
-            played = await self._play(emit)
-            if not played:
+            if not await self._play(emit):
                 raise ConnectionLost(f"{self._settings.file} holds nothing of {self._source}")
             if not self._settings.loop:
                 break
             log.debug("%s: the recording begins again", self._name)
         log.info("%s: the recording has ended", self._name)
         lost = UNCERTAIN_NO_COMMUNICATION_LAST_USABLE_VALUE
-        emit(Batch(tuple(tag for tag in part.tags if tag.name in self._last), None, lost, None, clock.now()))
+        played = tuple(tag for tag in self._part.tags if tag.name in self._last)
+        emit(Batch(played, None, lost, None, clock.now()))
         await asyncio.Event().wait()
         raise AssertionError("nobody sets the event")
 
     async def read(self, tags: Sequence[Tag[Any]]) -> Batch:
         """See Session: what was played last, or, before that, what the recording begins with."""
         if any(tag.name not in self._last for tag in tags):
+            part = self._part
             try:
                 first = await self._blocking(self._first, {tag.name for tag in tags})
             except RecordingError as error:
                 raise ConnectionLost(str(error)) from None
-            self._last = {**first, **self._last}
+            if self._part is part:
+                self._last = {**first, **self._last}
         known: dict[str, _Known] = {tag.name: (None, BAD_WAITING_FOR_INITIAL_DATA, None) for tag in tags}
         known |= self._last
         known |= {tag.name: (None, BAD_CONFIGURATION_ERROR, None) for tag in self._part.missing}
@@ -183,18 +212,19 @@ class ReplaySession:
         try:
             while chunk := await self._blocking(tape.chunk):
                 for frame in chunk:
-                    picked = self._part.of(frame)
-                    if not picked.tags:
+                    if not self._part.of(frame).tags:
                         continue
                     # A clock that was set back while it was recorded takes no time.
                     passed = 0 if before is None else max(frame.received - before, 0)
                     due += passed / (clock.TICKS_PER_SECOND * self._settings.speed)
                     before = frame.received
                     await asyncio.sleep(max(due - loop.time(), 0))
-                    batch = picked.batch(frame)
-                    self._note(batch)
-                    emit(batch)
                     played += 1
+                    picked = self._part.of(frame)
+                    if picked.tags:  # they may be others now
+                        batch = picked.batch(frame)
+                        self._note(batch)
+                        emit(batch)
         except RecordingError as error:
             raise ConnectionLost(str(error)) from None
         finally:
@@ -281,9 +311,9 @@ class _Part:
         present = {tag.name for its in recorded for tag in self._meant(its)}
         self.missing = tuple(tag for tag in tags if tag.name not in present)
 
-    def again(self) -> _Part:
-        """The same for another thread."""
-        return _Part(self._recorded, self.tags)
+    def again(self, tags: Sequence[ReplayTag] | None = None) -> _Part:
+        """The same for another thread, or for other tags."""
+        return _Part(self._recorded, self.tags if tags is None else tags)
 
     def of(self, frame: Frame) -> _Picked:
         """Which tags a frame has values of, and where in it; one for each block."""

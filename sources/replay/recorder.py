@@ -73,6 +73,10 @@ class Recorder:
 
         return both
 
+    def retag(self, source: str, tags: Sequence[Tag[Any]]) -> None:
+        """A source that is recorded has these tags; the next file says so from its beginning."""
+        self._sources = {**self._sources, source: tags}
+
     async def start(self) -> None:
         """Open the file. Raises OSError."""
         await asyncio.to_thread(self._open)
@@ -179,3 +183,10 @@ def tapped(recorders: Mapping[str, Recorder], source: str, tags: Sequence[Tag[An
     """What a source is to emit to: ``emit``, and its recorder where it has one."""
     recorder = recorders.get(source) or recorders.get(EVERY)
     return emit if recorder is None else recorder.tap(source, tags, emit)
+
+
+def retap(recorders: Mapping[str, Recorder], source: str, tags: Sequence[Tag[Any]]) -> None:
+    """Tell the recorder of a source, where it has one, that it has other tags."""
+    recorder = recorders.get(source) or recorders.get(EVERY)
+    if recorder is not None:
+        recorder.retag(source, tags)

@@ -95,6 +95,9 @@ class Scripted:
     async def write(self, pairs: Sequence[tuple[Tag[Any], Value]]) -> list[Quality]:
         return [GOOD] * len(pairs)
 
+    def retag(self, tags: Sequence[Tag[Any]]) -> None:
+        self.tags = tuple(tags)
+
     def good(self, emit: Emit) -> None:
         """A batch of values of all tags."""
         emit(Batch(tuple(self.tags), [1] * len(self.tags), GOOD, None, 0))
@@ -257,11 +260,12 @@ async def test_tags_may_be_replaced_while_the_source_lives() -> None:
     listener, before, after = Listener(), tag("holding:0"), tag("coil:0", scan=NORMAL)
     async with modbus_peer() as peer:
         source = ModbusSource("PLC", settings(peer.port), [before])
-        async with running(Supervisor(source, listener, delays=quick)):
+        supervisor = Supervisor(source, listener, delays=quick)
+        async with running(supervisor):
             await until(lambda: is_good(listener.quality(before)))
-            source.replace_tags([after])
-            peer.hang_up()
+            supervisor.retag([after])
             await until(lambda: is_good(listener.quality(after)))
+            assert supervisor.status.connects == 1
             peer.hang_up()
             await until(lambda: listener.saw(after, UNCERTAIN))
 
@@ -432,17 +436,10 @@ async def test_commands_go_to_the_session_that_lives() -> None:
         await supervisor.read(source.tags)
 
 
-class Flexible(Scripted):
-    """One whose tags may be replaced."""
-
-    def replace_tags(self, tags: Sequence[Tag[Any]]) -> None:
-        self.tags = tuple(tags)
-
-
-async def test_a_hushed_source_passes_nothing_on_until_it_has_other_tags() -> None:
+async def test_a_hushed_source_passes_nothing_on() -> None:
     listener, late = Listener(), asyncio.Event()
-    old, new = tag("holding:0"), tag("holding:1")
-    source = Flexible(tags=(old,))
+    old = tag("holding:0")
+    source = Scripted(tags=(old,))
     source.acts = [source.good, lambda _emit: late.set()]
     supervisor = Supervisor(source, listener, delays=quick)
     async with running(supervisor):
@@ -451,34 +448,20 @@ async def test_a_hushed_source_passes_nothing_on_until_it_has_other_tags() -> No
         supervisor.hush()
         supervisor._take(Batch((old,), [1], GOOD, None, 0))
         assert len(listener.batches) == 1
-    supervisor.replace_tags((new,))
-    source.acts = [source.good]
-    async with running(supervisor):
-        await until(lambda: len(listener.batches) == 2)
-    assert listener.batches[1].tags == (new,)
-    assert (supervisor.status.connects, supervisor.status.tags) == (2, 1)
 
 
 async def test_values_of_a_class_that_was_read_are_not_worthless_when_tags_are_replaced() -> None:
     listener, there = Listener(), asyncio.Event()
     kept, other = tag("holding:0"), tag("coil:0", scan=SLOW)
-    source = Flexible(tags=(kept,))
-    source.acts = [source.good, lambda _emit: there.set()]
+    source = Scripted(tags=(kept,))
+    source.acts = [source.good, lambda _emit: there.set(), ConnectionLost("gone", BAD_TIMEOUT)]
     supervisor = Supervisor(source, listener, delays=quick)
     async with running(supervisor):
         await there.wait()
-        supervisor.hush()
-    supervisor.replace_tags((kept, other))
-    source.acts = [Unreachable("gone")]
-    async with running(supervisor):
+        supervisor.retag((kept, other))
         await until(lambda: supervisor.status.errors)
         assert listener.saw(kept, UNCERTAIN)
         assert listener.quality(other) == BAD_NOT_CONNECTED
-
-
-async def test_a_driver_that_cannot_take_other_tags_says_so() -> None:
-    with pytest.raises(TypeError, match="Scripted: its driver cannot take other tags"):
-        Supervisor(Scripted(), Listener()).replace_tags(())
 
 
 async def test_a_port_nobody_listens_on_is_cancelled_while_waiting() -> None:

@@ -118,7 +118,12 @@ class Lone:
             room=len(tags),
         )
         self.device.plan = Plan(
-            ("urn:there",), 1, {id(tag): place for place, tag in enumerate(tags)}, {}, [self.subscription]
+            ("urn:there",),
+            1,
+            {id(tag): place for place, tag in enumerate(tags)},
+            {},
+            self.tags,
+            [self.subscription],
         )
         self.scan = Scan(self.device, self.connection, self.batches.append)
         self.subscription.heard = asyncio.get_running_loop().time()

@@ -21,6 +21,7 @@ from sources.ethernetip.slc.config import SlcSettings
 from sources.ethernetip.slc.link import Refused, SlcLink
 from sources.ethernetip.slc.plan import Block, SlcTag, Unwritable, encode, explain, plan
 from sources.ethernetip.worker import Counters, Worker
+from sources.heritage import Heritage
 from sources.insight import PlannedBlock, Traffic
 from sources.quality import (
     BAD_COMMUNICATION_ERROR,
@@ -115,9 +116,11 @@ class SlcSource:
         """See sources.insight.HasPlan: none is left out, each is asked for by itself."""
         return ()
 
-    def replace_tags(self, tags: Sequence[SlcTag]) -> None:
-        """Read other tags from the next connection on; what was counted is forgotten."""
-        self._tags, self._statistics, self._session = tuple(tags), {}, None
+    def retag(self, tags: Sequence[SlcTag]) -> None:
+        """See Source: blocks that stay as they are keep their rhythm."""
+        self._tags = tuple(tags)
+        if self._session is not None:
+            self._session.retag(self._tags)
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[SlcSession]:
@@ -194,6 +197,8 @@ class SlcSession:
         self._clock = asyncio.get_running_loop().time
         self._lost: asyncio.Future[ConnectionLost] = asyncio.get_running_loop().create_future()
         self._alone: set[str] = set()
+        self._retagged: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._planned: tuple[SlcTag, ...] = ()
         self.blocks: list[Block] = []
         """What is read by the scan."""
 
@@ -217,6 +222,14 @@ class SlcSession:
                 raise _Unsent(str(error), quality) from None
             raise lost from None
 
+    def retag(self, tags: tuple[SlcTag, ...]) -> None:
+        """Plan these before anything else is read."""
+        kept = {tag.name for tag in set(self._tags).intersection(tags)}
+        self._tags = tags
+        self._alone &= kept
+        if not self._retagged.done():
+            self._retagged.set_result(None)
+
     # -- reading
 
     async def scan(self, emit: Emit) -> Never:
@@ -224,32 +237,60 @@ class SlcSession:
         schedule = self._start()
         spoken = self._clock()
         while True:
+            if self._planned is not self._tags:
+                schedule = self._start(schedule)
             due = schedule.due
-            until = spoken + KEEP_ALIVE if due is None else min(due, spoken + KEEP_ALIVE)
-            if (delay := until - self._clock()) > 0:
-                await asyncio.wait((self._lost,), timeout=delay)
-            if self._lost.done():
-                raise self._lost.result()
+            await self._rest(spoken + KEEP_ALIVE if due is None else min(due, spoken + KEEP_ALIVE))
+            if self._planned is not self._tags:
+                continue
             if due is not None and due <= self._clock():
-                job, known = schedule.first, len(self._alone)
-                await self._serve(job, emit)
+                known = len(self._alone)
+                await self._serve(schedule.first, emit)
                 spoken = self._clock()
+                if self._planned is not self._tags:
+                    continue  # it stands on the schedule as it did, due at once
                 if len(self._alone) > known:
                     schedule = self._start()
-                elif job.rhythm is not None:
-                    schedule.done(spoken, again=job.rhythm)
-                    job.rhythm = None
                 else:
-                    self._statistics[job.block.scan.name].overruns += schedule.done(spoken)
+                    self._done(schedule, spoken)
             elif self._clock() >= spoken + KEEP_ALIVE:
                 async with self._turns.turn(urgent=False):
                     await self._do(self._link.ping)
                 spoken = self._clock()
 
-    def _start(self) -> Schedule[_Job]:
-        """Everything once at once, the fastest class first; then each block in a rhythm of its own."""
+    async def _rest(self, until: float) -> None:
+        """Wait until then by the loop's clock, or for other tags. Raises ConnectionLost."""
+        if (delay := until - self._clock()) > 0:
+            if self._retagged.done():
+                self._retagged = asyncio.get_running_loop().create_future()
+            waited = (self._lost, self._retagged)
+            await asyncio.wait(waited, timeout=delay, return_when=asyncio.FIRST_COMPLETED)
+        if self._lost.done():
+            raise self._lost.result()
+
+    def _done(self, schedule: Schedule[_Job], now: float) -> None:
+        """The first of the schedule has been served."""
+        job = schedule.first
+        if job.rhythm is not None:
+            schedule.done(now, again=job.rhythm)
+            job.rhythm = None
+        else:
+            self._statistics[job.block.scan.name].overruns += schedule.done(now)
+
+    def _start(self, former: Schedule[_Job] | None = None) -> Schedule[_Job]:
+        """Everything once at once, the fastest class first; then each block in a rhythm of its own.
+
+        Where tags are others than in a ``former`` schedule, blocks that stay or take over tags of it
+        keep their time.
+        """
         start = self._clock()
+        self._planned = self._tags
         self.blocks = plan(self._tags, self._alone)
+        jobs = [(job, job.block.tags, due) for job, due in former.dues()] if former is not None else []
+        same = {tuple(map(id, tags)): (due, job) for job, tags, due in jobs}
+        heritage = Heritage(jobs)
+        for gone in self._statistics.keys() - {tag.scan.name for tag in self._tags}:
+            del self._statistics[gone]
         classes: dict[ScanClass, list[Block]] = defaultdict(list)
         for block in self.blocks:
             classes[block.scan].append(block)
@@ -260,24 +301,30 @@ class SlcSession:
             statistics.planned, statistics.measured, statistics.blocks = scan.period, 0.0, len(members)
             for index, block in enumerate(members):
                 rhythm = start + phase(index, len(members), scan.period, (rank + 1) / len(classes))
-                schedule.add(_Job(block, rhythm), scan.period, start)
+                job, due = _Job(block, rhythm), start
+                if (left := heritage.of(block.tags)) is not None:
+                    due, replaced = same.get(tuple(map(id, block.tags)), left)
+                    job.rhythm, job.trouble = replaced.rhythm, replaced.trouble
+                schedule.add(job, scan.period, due)
         return schedule
 
     async def _serve(self, job: _Job, emit: Emit) -> None:
-        block, statistics = job.block, self._statistics[job.block.scan.name]
+        block, statistics, tags = job.block, self._statistics[job.block.scan.name], self._tags
         async with self._turns.turn(urgent=False):
             asked = time.perf_counter()
             statistics.reads += 1
             try:
                 values, qualities, trouble = await self._read(block)
             except ConnectionLost as error:
-                if error.quality in {BAD_TIMEOUT, BAD_COMMUNICATION_ERROR}:
+                if error.quality in {BAD_TIMEOUT, BAD_COMMUNICATION_ERROR} and tags is self._tags:
                     emit(Batch(block.tags, None, error.quality, None, clock.now()))
                 raise
             finally:
                 lasted = time.perf_counter() - asked
                 statistics.took(lasted, job.lasted)
                 job.lasted = lasted
+        if tags is not self._tags:
+            return
         emit(Batch(block.tags, values, qualities, None, clock.now()))
         if trouble != job.trouble and len(block.tags) == 1:
             if trouble:

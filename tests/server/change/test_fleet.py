@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -12,6 +13,7 @@ from pydantic import BaseModel
 from support.net import until
 
 from server.change.fleet import Fleet
+from server.change.report import sources_report
 from server.config import SourceEntry
 from sources.batch import Batch, Emit
 from sources.quality import GOOD, Quality
@@ -38,15 +40,15 @@ class Floor:
         self.leaving.set()
 
 
-class Fixed:
-    """A source whose connection takes its time to close, and which cannot take other tags."""
+class SlowToClose:
+    """A source whose connection takes its time to close."""
 
     def __init__(self, floor: Floor, name: str, settings: Settings, tags: Sequence[Tag[Any]]) -> None:
         self.floor, self.name, self.address, self.tags = floor, name, settings.host, tuple(tags)
         self.emit: Emit | None = None
 
     @asynccontextmanager
-    async def connect(self) -> AsyncIterator[Fixed]:
+    async def connect(self) -> AsyncIterator[SlowToClose]:
         floor = self.floor
         assert self.address not in floor.open, "two connections to one device"
         floor.open.add(self.address)
@@ -71,18 +73,16 @@ class Fixed:
     async def write(self, pairs: Sequence[tuple[Tag[Any], Value]]) -> list[Quality]:
         return [GOOD] * len(pairs)
 
-
-class Flexible(Fixed):
-    def replace_tags(self, tags: Sequence[Tag[Any]]) -> None:
+    def retag(self, tags: Sequence[Tag[Any]]) -> None:
         self.tags = tuple(tags)
 
 
-def driver(floor: Floor, kind: type[Fixed]) -> Driver:
+def driver(floor: Floor, kind: str = "slow") -> Driver:
     return Driver(
-        kind.__name__,
+        kind,
         Settings,
         lambda *_: tag("x"),
-        lambda name, settings, tags: kind(floor, name, settings, tags),
+        lambda name, settings, tags: SlowToClose(floor, name, settings, tags),
     )
 
 
@@ -128,20 +128,20 @@ async def _hold(fleet: Fleet) -> None:
 def switch(fleet: Fleet, *entries: SourceEntry) -> Any:
     change = fleet.prepare(entries)
     fleet.halt(change)
-    fleet.go(change)
+    deque(fleet.go(change), 0)
     return change
 
 
 async def test_each_source_is_dealt_with_by_what_changed_of_it() -> None:
     floor, heard = Floor(), Heard()
-    fixed, flexible = driver(floor, Fixed), driver(floor, Flexible)
+    kind, other = driver(floor), driver(floor, "other")
     a, b, c, d, new = map(tag, ("a", "b", "c", "d", "new"))
     first = (
-        entry(flexible, "A", "a", a),
-        entry(flexible, "B", "b", b),
-        entry(fixed, "C", "c", c),
-        entry(flexible, "D", "d", d),
-        entry(flexible, "E", "e", enabled=False),
+        entry(kind, "A", "a", a),
+        entry(kind, "B", "b", b),
+        entry(kind, "C", "c", c),
+        entry(kind, "D", "d", d),
+        entry(kind, "E", "e", enabled=False),
     )
     fleet = Fleet(first, heard)
     async with living(fleet):
@@ -149,35 +149,37 @@ async def test_each_source_is_dealt_with_by_what_changed_of_it() -> None:
         before = dict(fleet.supervisors)
         change = switch(
             fleet,
-            entry(flexible, "E", "e", enabled=False),
-            entry(fixed, "C", "c", c, new),
-            entry(flexible, "B", "b", b, new),
-            entry(flexible, "A", "a", a),
-            entry(flexible, "F", "f", tag("f")),
+            entry(kind, "E", "e", enabled=False),
+            entry(other, "C", "c", c, new),
+            entry(kind, "B", "b", b, new),
+            entry(kind, "A", "a", a),
+            entry(kind, "F", "f", tag("f")),
         )
-        assert (list(change.added), list(change.removed), list(change.retagged)) == (["F"], ["D"], ["C", "B"])
-        assert (list(change.replaced), change.untouched) == ([], 1)
+        assert (list(change.added), list(change.removed), list(change.retagged)) == (["F"], ["D"], ["B"])
+        assert (list(change.replaced), change.untouched) == (["C"], 1)
+        assert change.reasons == {"C": "driver changed from slow to other"}
         await until(lambda: floor.open == {"a", "b", "c", "f"}, what="the connections of now")
         await heard.of("new")
         assert fleet.supervisors["A"] is before["A"]
         assert fleet.supervisors["B"] is before["B"]
-        assert fleet.supervisors["B"].status.connects == 2
+        assert fleet.supervisors["B"].status.connects == 1
         assert fleet.supervisors["B"].status.tags == 2
         assert fleet.supervisors["C"] is not before["C"]
         assert fleet.supervisors.keys() == {"A", "B", "C", "F"}
         assert before["D"].status.state is SourceState.Stopped
         assert fleet.supervisors["A"].status.connects == 1
-        assert floor.connects == 4 + 3
+        assert floor.connects == 4 + 2
 
-        change = switch(fleet, entry(flexible, "A", "elsewhere", a), entry(flexible, "E", "e", tag("e")))
+        change = switch(fleet, entry(kind, "A", "elsewhere", a), entry(kind, "E", "e", tag("e")))
         assert (list(change.replaced), list(change.added)) == (["A"], ["E"])
+        assert change.reasons == {"A": "host changed"}
         await until(lambda: floor.open == {"elsewhere", "e"}, what="the others")
         assert fleet.supervisors["A"].status.address == "elsewhere"
 
 
 async def test_every_source_is_equipped_also_one_that_is_made_later() -> None:
     floor, heard = Floor(), Heard()
-    kind = driver(floor, Fixed)
+    kind = driver(floor)
     fleet = Fleet((entry(kind, "A", "a", tag("a")),), heard)
     equipped: list[str] = []
     fleet.equip(lambda source: equipped.append(source.address))
@@ -190,28 +192,29 @@ async def test_every_source_is_equipped_also_one_that_is_made_later() -> None:
 
 async def test_a_successor_waits_until_every_connection_before_is_closed() -> None:
     floor, heard = Floor(), Heard()
-    kind = driver(floor, Flexible)
+    kind = driver(floor)
     fleet = Fleet((entry(kind, "A", "a", tag("one")),), heard)
     async with living(fleet):
         await heard.of("one")
         floor.leaving.clear()
         heard.names.clear()
-        switch(fleet, entry(kind, "A", "a", tag("two")))
+        switch(fleet, entry(kind, "A", "b", tag("two")))
         switch(fleet, entry(kind, "A", "a", tag("three")))
         await asyncio.sleep(0.05)
-        switch(fleet, entry(kind, "A", "a", tag("four")))
+        switch(fleet, entry(kind, "A", "b", tag("four")))
+        switch(fleet, entry(kind, "A", "b", tag("five")))  # of one that does not run yet
         await asyncio.sleep(0.05)
         assert floor.connects == 1
         assert heard.names == []  # not even what the old connection brings while it closes
         floor.leaving.set()
-        await heard.of("four")
-        assert {name for name, _ in heard.names} == {"four"}
+        await heard.of("five")
+        assert {name for name, _ in heard.names} == {"five"}
         assert floor.connects == 2
 
 
 async def test_who_shows_sources_hears_of_others_and_of_other_scan_classes() -> None:
     floor, heard = Floor(), Heard()
-    kind = driver(floor, Flexible)
+    kind = driver(floor)
     slow = Tag("slow", None, ValueType.Int32, ScanClass("slow", 1.0))
     fleet = Fleet((entry(kind, "A", "a", tag("one")),), heard)
     seen: list[dict[str, list[str]]] = []
@@ -225,18 +228,38 @@ async def test_who_shows_sources_hears_of_others_and_of_other_scan_classes() -> 
         assert seen[-1] == {"B": ["fast"]}
 
 
-async def test_values_that_may_grow_older_take_another_supervisor_of_the_same_device() -> None:
-    floor = Floor()
-    kind = driver(floor, Flexible)
+async def test_values_may_grow_older_over_the_connection_there_is() -> None:
+    floor, heard = Floor(), Heard()
+    kind = driver(floor)
     one = tag("one")
-    fleet = Fleet((entry(kind, "A", "a", one),), Heard())
-    change = fleet.prepare((replace(entry(kind, "A", "a", one), stale=Stale(5, 5)),))
-    assert (list(change.retagged), list(change.remade), list(change.replaced)) == (["A"], ["A"], [])
+    fleet = Fleet((entry(kind, "A", "a", one),), heard)
+    async with living(fleet):
+        await heard.of("one")
+        change = switch(fleet, replace(entry(kind, "A", "a", one), stale=Stale(5, 5)))
+        assert (change.retagged["A"].stale, dict(change.replaced)) == (Stale(5, 5), {})
+        assert sources_report(change).changed == {"A": "re-planned, connection kept: other staleness"}
+        await heard.of("one")
+        assert floor.connects == 1
+        assert fleet.supervisors["A"]._blocks.rule(FAST) == Stale(5, 5)
+
+
+def test_what_becomes_of_each_source_is_told() -> None:
+    kind = driver(Floor())
+    a, b, c = map(tag, "abc")
+    fleet = Fleet((entry(kind, "A", "a", a, b), entry(kind, "B", "b", c)), Heard())
+    other = replace(b, scan=ScanClass("slow", 1.0))
+    change = fleet.prepare((entry(kind, "A", "a", other, tag("d"), tag("e")), entry(kind, "B", "there", c)))
+    assert sources_report(change).changed == {
+        "A": "re-planned, connection kept: 2 tags added, 1 removed, 1 changed",
+        "B": "reconnected because host changed",
+    }
+    change = fleet.prepare((entry(kind, "A", "a", a, b, tag("d")), entry(kind, "B", "b", c)))
+    assert sources_report(change).changed == {"A": "re-planned, connection kept: 1 tag added"}
 
 
 async def test_tags_in_another_order_are_no_change() -> None:
     floor = Floor()
-    kind = driver(floor, Flexible)
+    kind = driver(floor)
     a, b = tag("a"), tag("b")
     fleet = Fleet((entry(kind, "A", "a", a, b),), Heard())
     change = fleet.prepare((replace(entry(kind, "A", "a", b, a)),))

@@ -300,12 +300,12 @@ async def test_an_overrun_is_skipped_and_counted() -> None:
             assert source.statistics["fast"].planned == 0.05
 
 
-async def test_tags_replaced_are_read_from_the_next_connection_on() -> None:
+async def test_tags_replaced_between_connections_are_read_over_the_next() -> None:
     async with serving() as plc:
         source = LogixSource("PLC", settings(plc.port), [tag("A_DINT")])
         async with scanning(source) as scan:
             await scan.good(tag("A_DINT"))
-        source.replace_tags([tag("A_INT", "int")])
+        source.retag([tag("A_INT", "int")])
         async with scanning(source) as scan:
             await scan.good(tag("A_INT", "int"))
             assert BAD_DEVICE_FAILURE not in scan.listener.qualities.values()
