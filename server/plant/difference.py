@@ -96,7 +96,8 @@ class _Reconciliation:
 
     def _property(self, old: Property | None, new: Property) -> Property:
         kind = self._type(old.type if old else None, new.type)
-        binding = self._binding(old.binding if old else None, new.binding)
+        alike = old is not None and old.type.type is new.type.type
+        binding = self._binding(old.binding if old and alike else None, new.binding)
         if (
             old is not None
             and kind is old.type
@@ -112,10 +113,10 @@ class _Reconciliation:
             return new
         if old.source != new.source or old.tag != new.tag:
             return new
+        if old.conversion != new.conversion or old.enabled != new.enabled:
+            return new  # its point begins anew, and a device that tells of changes alone is asked again
         self._tags[id(new.tag)] = old.tag
-        if old.conversion == new.conversion and old.enabled == new.enabled:
-            return old
-        return replace(new, tag=old.tag)
+        return old
 
 
 def _kept(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,12 +6,17 @@ import asyncio
 import json
 import signal
 import sys
+from collections.abc import Mapping
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
 import typer
+from support.contract.opcua import OpcUaCase
+from support.contract.proxy import frame_proxy
 from support.isthmus import isthmus
 from support.net import until
 from support.proxy import proxy_to
@@ -162,6 +167,82 @@ async def test_a_running_server_takes_another_plant(tmp_path: Path) -> None:
         assert heard.statuses("Acme.Target") == ["Good"]
         assert heard.numbers == list(range(1, len(heard.numbers) + 1))
         assert (await status(plant))["opcua"]["sessions"] == 1
+
+
+def _changes_only(heard: Listener, *names: str) -> None:
+    """Every notification of these is Good, and of another value than the one before."""
+    for name in names:
+        assert set(heard.statuses(name)) == {"Good"}, name
+        values = [value.Value.Value for value in heard.values[name]]
+        assert all(one != other for one, other in pairwise(values)), (name, values)
+
+
+async def test_more_and_other_tags_are_read_over_the_connections_there_are(tmp_path: Path) -> None:
+    case = OpcUaCase()
+    there = case.plc()
+    await asyncio.to_thread(there.start)
+    try:
+        async with rig(tmp_path) as plant, frame_proxy(lambda: there.port, case.framing) as proxy:
+            first = plant.file.read_text(encoding="utf-8").replace(
+                "classes:\n",
+                f"  C: {{driver: opcua, url: 'opc.tcp://127.0.0.1:{proxy.port}/', security: none}}\n"
+                "classes:\n",
+            )
+            prop = '{{addr: "nsu=urn:contract;s={}"{}}}'.format
+            plain = {"Moving": prop("C99", ""), "Still": prop("T1", ""), "Other": prop("T2", "")}
+
+            def text(properties: Mapping[str, str], more: str = "") -> str:
+                types = ", ".join(f"{name}: {{type: UInt32}}" for name in properties)
+                bound = "".join(f"      {name}: {said}\n" for name, said in properties.items())
+                whole = f"  Acme/C:\n    level: WorkUnit\n    source: C\n    properties: {{{types}}}\n"
+                return f"{first}{whole}    map:\n{bound}{more}"
+
+            found = await applied(plant, text(plain))
+            assert found["sources"]["added"] == ["C"]
+            stay = ("Acme/A.Speed", "Acme/A.Count", "Acme/C.Moving", "Acme/C.Still")
+            await until(partial(_is_good, plant, *stay))
+            heard = await Listener.on(plant, *stay, "Acme/C.Other")
+            await until(lambda: len(heard.values) == 5)
+            dialled = proxy.accepted
+
+            # A tag more of a PLC, one more of a server, and one that leads elsewhere from now on.
+            more = (
+                "  Acme/A2: {level: WorkUnit, source: A, properties: {Double: {type: UInt32}},\n"
+                '    map: {Double: {addr: "holding:20", as: uint32}}}\n'
+            )
+            wider = plain | {"Added": prop("T3", ""), "Other": prop("T4", "")}
+            plant.file.write_text(text(wider, more), encoding="utf-8")
+            done = await apply(plant)
+            assert done.returncode == 0, done.stderr
+            assert "Sources  ~ A: re-planned, connection kept: 1 tag added\n" in done.stdout
+            assert "Sources  ~ C: re-planned, connection kept: 1 tag added, 1 changed\n" in done.stdout
+            await until(partial(_is_good, plant, "Acme/A2.Double", "Acme/C.Added", "Acme/C.Other"))
+            assert await (await plant.node("Acme/C.Added")).read_value() == there.first("T3")
+            await until(lambda: heard.values["Acme/C.Other"][-1].Value.Value == there.first("T4"))
+
+            # Another scaling is another value, though the device has no news of it.
+            scaled = wider | {"Added": prop("T3", ", gain: 2")}
+            found = await applied(plant, text(scaled))
+            assert list(found["sources"]["changed"]) == ["A", "C"]
+            await until(partial(_is_good, plant, "Acme/C.Added"))
+            assert await (await plant.node("Acme/C.Added")).read_value() == 2 * there.first("T3")
+
+            # And back.
+            await applied(plant, text(plain))
+            await until(lambda: heard.values["Acme/C.Other"][-1].Value.Value == there.first("T2"))
+            count = len(heard.values["Acme/C.Moving"])
+            await until(lambda: len(heard.values["Acme/C.Moving"]) > count + 2)
+            _changes_only(heard, *stay)
+            assert (plant.proxy.accepted, proxy.accepted) == (1, dialled)
+            assert await connects(plant) == {"A": 1, "B": 1, "C": 1}
+    finally:
+        await asyncio.to_thread(there.kill)
+
+
+async def _is_good(plant: Rig, *names: str) -> bool:
+    nodes = [await plant.node(name) for name in names]
+    values = [await node.read_data_value(raise_on_bad_status=False) for node in nodes]
+    return all(value.StatusCode.is_good() for value in values)
 
 
 @posix
