@@ -375,6 +375,26 @@ async def test_a_block_that_is_no_longer_read_grows_stale_and_others_do_not(
     assert "holding:0 for 4 scans of c" in caplog.text
 
 
+async def test_where_the_whole_loop_stood_still_what_came_meanwhile_is_taken_in_first() -> None:
+    listener, emits = Listener(), list[Emit]()
+    source = Scripted()
+    source.acts = [source.good, emits.append]
+    stale = Stale(uncertain_after=1, at_least=0.5)
+    supervisor = Supervisor(source, listener, delays=quick, stale=stale)
+    async with running(supervisor):
+        await until(lambda: emits)
+        look = supervisor._look
+        source.good(emits[0])
+        time.sleep(1.6)  # noqa: ASYNC251  # that is what it is about
+        for _ in range(3):  # the look that was due comes before anything else
+            await asyncio.sleep(0)
+        assert supervisor._look is not look
+        assert [batch.qualities for batch in listener.batches] == [GOOD, GOOD]
+        source.good(emits[0])
+        # Where the device alone is silent, it is the device.
+        await until(lambda: listener.saw(source.tags[0], UNCERTAIN))
+
+
 async def test_a_device_that_tells_changes_only_does_not_grow_stale() -> None:
     class Quiet(Scripted):
         tells_changes = True
