@@ -72,8 +72,8 @@ class Source(Protocol):
           of it is kept.
         - A tag that is no more brings nothing further, not even what was on its way.
         - A tag that is new, be it by another type, address or scan class under a name that was there,
-          comes within a scan of its class, counted from when the device has been asked what it takes
-          to read it.
+          comes at once, as all do when a scan begins, and then in the rhythm of its class; but what it
+          takes to find it in the device may come first.
         - No reply to a request of the old plan is taken for one of the new.
         - Reads and writes that were begun, and those that come later with a tag of before, go on with
           the tags they were given, each write once.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -27,9 +27,9 @@ class Bindings:
         """Whether it is one of those that were bound, and not merely one of the same name."""
         return self.tags.get(tag.name) is tag
 
-    def place(self, tag: LogixTag) -> Place | None:
-        """Where it lies; None where it was refused, or not bound."""
-        return self.places.get(tag.name) if self.has(tag) else None
+    def located(self, tags: Iterable[LogixTag]) -> list[tuple[LogixTag, Place]]:
+        """Those of them that have a place here, with it."""
+        return [(tag, self.places[tag.name]) for tag in tags if self.has(tag) and tag.name in self.places]
 
 
 def bind(tags: Sequence[LogixTag], table: SymbolTable | None, uploaded: Wanted | None = None) -> Bindings:

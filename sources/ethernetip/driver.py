@@ -135,7 +135,8 @@ class LogixSession:
         """See Session; goes before the next packet of the scan."""
         asked: tuple[LogixTag, ...] = tuple(tags)
         limits = self._line.limits
-        packets = await self._line.plan(asked, self._plan.bindings_of(asked), self._plan.alone, limits)
+        located = [one for tag in asked for one in self._plan.bindings_of(tag).located((tag,))]
+        packets = await self._line.plan(located, self._plan.alone, limits)
         found: dict[int, tuple[Value, Quality]] = {}
         received = 0
         try:
@@ -163,11 +164,10 @@ class LogixSession:
         What could not be sent is BadNotConnected, or BadResourceUnavailable where too many
         commands wait already: then the controller has not seen it.
         """
-        bindings = self._plan.bindings_of([tag for tag, _ in pairs])
-        qualities: list[Quality] = [_refusal(tag, bindings) for tag, _ in pairs]
-        places = bindings.places
+        bindings = [self._plan.bindings_of(tag) for tag, _ in pairs]
+        qualities: list[Quality] = [_refusal(tag, own) for (tag, _), own in zip(pairs, bindings, strict=True)]
         numbers = [number for number, quality in enumerate(qualities) if quality == GOOD]
-        commands: list[Command] = [(pairs[n][0], places[pairs[n][0].name], pairs[n][1]) for n in numbers]
+        commands: list[Command] = [(*bindings[n].located((pairs[n][0],))[0], pairs[n][1]) for n in numbers]
         if not commands:
             return qualities
         try:

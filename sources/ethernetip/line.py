@@ -14,7 +14,7 @@ from sources.ethernetip.decode import LogixTag
 from sources.ethernetip.device import Device
 from sources.ethernetip.failures import Broken, NotSent, Rejected
 from sources.ethernetip.lane import Lane
-from sources.ethernetip.plan import Limits, Packet, plan
+from sources.ethernetip.plan import Limits, Located, Packet, plan
 from sources.ethernetip.reading import Answer
 from sources.ethernetip.symbols import SymbolTable
 from sources.ethernetip.uploader import upload
@@ -137,12 +137,8 @@ class Line:
         """Find the places of tags."""
         return await _aside(lambda: bind(tags, table, of), len(tags))
 
-    async def plan(
-        self, tags: Sequence[LogixTag], bindings: Bindings, alone: frozenset[str], limits: Limits
-    ) -> list[Packet]:
-        """Packets that read what of these can be read."""
-        places = ((tag, bindings.place(tag)) for tag in tags)
-        located = [(tag, place) for tag, place in places if place is not None]
+    async def plan(self, located: Sequence[Located], alone: frozenset[str], limits: Limits) -> list[Packet]:
+        """Packets that read these."""
         return await _aside(lambda: plan(located, limits, alone), len(located))
 
     def on_loss(self, tell: Callable[[], None]) -> None:

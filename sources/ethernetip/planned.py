@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
 
 from sources.ethernetip.bindings import Bindings, Wanted, bind, wanted
 from sources.ethernetip.decode import LogixTag
@@ -44,7 +43,7 @@ class Plan:
         line, tags = self._line, self._device.tags
         limits = line.limits._replace(guard=survey.guard if survey.table is not None else b"")
         bindings = await line.bind(tags, survey.table, survey.of)
-        packets = await line.plan(tags, bindings, frozenset(), limits)
+        packets = await line.plan(bindings.located(tags), frozenset(), limits)
         self.table, self._uploaded = survey.table, survey.of
         self._take(tags, bindings, packets)
         self.alone, self.stale = frozenset(), False
@@ -58,7 +57,7 @@ class Plan:
         kept = {tag.name for tag in tags if self.bindings.has(tag)}
         alone, limits = self.alone & kept, self._line.limits
         bindings = await self._line.bind(tags, self.table, self._uploaded)
-        packets = await self._line.plan(tags, bindings, alone, limits)
+        packets = await self._line.plan(bindings.located(tags), alone, limits)
         self._take(tags, bindings, packets)
         self.alone &= kept
         self._made_for = alone, limits
@@ -71,14 +70,12 @@ class Plan:
     async def make(self) -> None:
         """Plan the packets anew."""
         made_for = self.alone, self._line.limits
-        self.packets = await self._line.plan(self.tags, self.bindings, *made_for)
+        self.packets = await self._line.plan(self.bindings.located(self.tags), *made_for)
         self._made_for = made_for
 
-    def bindings_of(self, tags: Sequence[LogixTag]) -> Bindings:
-        """Where these lie, whether or not they are read: they may be of before, or about to be."""
-        if all(map(self.bindings.has, tags)):
-            return self.bindings
-        return bind(tags, self.table, self._uploaded)
+    def bindings_of(self, tag: LogixTag) -> Bindings:
+        """Bindings with this one, whether or not it is read: it may be of before, or about to be."""
+        return self.bindings if self.bindings.has(tag) else bind((tag,), self.table, self._uploaded)
 
     @property
     def is_narrow(self) -> bool:

@@ -225,7 +225,8 @@ class Scan:
                 made = Job(packet, self._device.statistics[scan.name], None)
                 if former.pop(made.key, None) is None:
                     fresh.append(made)
-        heritage = Heritage((job, job.packet.tags, dues.get(job, now)) for job in former.values())
+        leaving = [(job, job.packet.tags, dues.get(job, now)) for job in former.values()]
+        heritage = Heritage(leaving, now)
         known = {what: failure for job in former.values() for what, failure in job.troubles.items()}
         replaced = set(former.values())
         for job in replaced:
@@ -235,11 +236,12 @@ class Scan:
         for driver in self._drivers:
             driver.schedule.remove(replaced)
         for index, job in enumerate(fresh):
-            period = job.packet.scan.period
-            due, job.rhythm = now, now + phase(index, len(fresh), period)
-            if (left := heritage.of(job.packet.tags)) is not None:
-                due, job.rhythm = left[0], left[1].rhythm
-            self._add(min(self._drivers, key=_load), job, due, known)
+            turn = heritage.turn(job.packet.tags)
+            if turn.heir_to is not None:
+                job.rhythm = turn.heir_to.rhythm or turn.then
+            else:
+                job.rhythm = now + phase(index, len(fresh), job.packet.scan.period)
+            self._add(min(self._drivers, key=_load), job, turn.first, known)
         for driver in self._drivers:
             driver.wake()
 

@@ -92,9 +92,9 @@ class _Job(Exchange):
         self.asked = 0.0
         self.lasted = 0.0
 
-    def inherit(self, other: _Job) -> None:
+    def inherit(self, other: _Job, then: float | None) -> None:
         """Go on as the block that this one replaces: in its rhythm, and with what is known of its failing."""
-        self.rhythm, self.heard = other.rhythm, other.heard
+        self.rhythm, self.heard = other.rhythm or then, other.heard
         self.quality, self.failures, self.told = other.quality, other.failures, other.told
 
     def answered(self, reply: bytes) -> None:
@@ -349,16 +349,18 @@ class Scan:
         dues = dict(self._schedule.dues()) | {
             job: job.entry[0] for job in former.values() if job.entry is not None
         }
-        heritage = Heritage((job, job.block.tags, dues.get(job, now)) for job in former.values())
+        leaving = [(job, job.block.tags, dues.get(job, now)) for job in former.values()]
+        heritage = Heritage(leaving, now)
         self._remove(gone.union(former.values()))
         self._found_again.clear()
         self._count_classes()
         for index, block in enumerate(fresh):
-            if (left := heritage.of(block.tags)) is not None:
-                due, replaced = left
-                self._add(block, due).inherit(replaced)
+            turn = heritage.turn(block.tags)
+            job = self._add(block, turn.first)
+            if turn.heir_to is not None:
+                job.inherit(turn.heir_to, turn.then)
             else:
-                self._add(block, now).rhythm = now + phase(index, len(fresh), block.scan.period)
+                job.rhythm = now + phase(index, len(fresh), block.scan.period)
 
     def _stays_missing(self, job: _Job, there: set[int]) -> bool:
         """Whether a point that is tried now and then still is to be."""

@@ -287,8 +287,7 @@ class SlcSession:
         self._planned = self._tags
         self.blocks = plan(self._tags, self._alone)
         jobs = [(job, job.block.tags, due) for job, due in former.dues()] if former is not None else []
-        same = {tuple(map(id, tags)): (due, job) for job, tags, due in jobs}
-        heritage = Heritage(jobs)
+        heritage = Heritage(jobs, start)
         for gone in self._statistics.keys() - {tag.scan.name for tag in self._tags}:
             del self._statistics[gone]
         classes: dict[ScanClass, list[Block]] = defaultdict(list)
@@ -301,11 +300,10 @@ class SlcSession:
             statistics.planned, statistics.measured, statistics.blocks = scan.period, 0.0, len(members)
             for index, block in enumerate(members):
                 rhythm = start + phase(index, len(members), scan.period, (rank + 1) / len(classes))
-                job, due = _Job(block, rhythm), start
-                if (left := heritage.of(block.tags)) is not None:
-                    due, replaced = same.get(tuple(map(id, block.tags)), left)
-                    job.rhythm, job.trouble = replaced.rhythm, replaced.trouble
-                schedule.add(job, scan.period, due)
+                job, turn = _Job(block, rhythm), heritage.turn(block.tags)
+                if turn.heir_to is not None:
+                    job.rhythm, job.trouble = turn.heir_to.rhythm or turn.then, turn.heir_to.trouble
+                schedule.add(job, scan.period, turn.first)
         return schedule
 
     async def _serve(self, job: _Job, emit: Emit) -> None:

@@ -1,0 +1,184 @@
+"""Other tags of a downstream server: monitored items are made and deleted in the subscriptions there are."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.downstream import SAFE, named, protected, source
+from support.net import until
+from support.opcua import Running, serving
+from support.opcua_messages import Lone, published
+from support.proxy import Proxy, proxy_to
+from support.scanning import NORMAL, Listener, scanning
+
+import server.opcua.subscriptions.item_services as creating
+from sources.errors import ConnectionLost
+from sources.opcua import planning
+from sources.opcua.config import OpcUaTag
+from sources.opcua.connection import Connection
+from sources.opcua.driver import OpcUaSource
+from sources.quality import BAD_CONFIGURATION_ERROR, GOOD
+from sources.tag import ValueType
+
+
+@pytest.fixture(scope="module")
+def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with serving(tmp_path_factory.mktemp("there"), allow_none=True, anonymous=True, writable=True) as running:
+        for name in ("Speed", "SpeedSP", "Level"):
+            running.feed(name, 7.0)
+        running.feed("Count", 7)
+        yield running
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each service was used."""
+    counts: Counter[str] = Counter()
+    real = Connection.ask
+
+    async def ask(its: Connection, request: Any, answer: Any, **how: Any) -> Any:
+        counts[type(request).__name__.removesuffix("Request")] += 1
+        return await real(its, request, answer, **how)
+
+    monkeypatch.setattr(Connection, "ask", ask)
+    return counts
+
+
+def subscriptions(device: OpcUaSource) -> dict[str, int]:
+    """The id of each scan class's subscription."""
+    plan = device.device.plan
+    assert plan is not None
+    return {one.scan.name: one.id for one in plan.subscriptions if one.scan is not None}
+
+
+async def test_only_what_changed_is_made_and_deleted(there: Running, asked: Counter[str]) -> None:
+    speed, point, level = (named(name) for name in ("Speed", "SpeedSP", "Level"))
+    count = named("Count", ValueType.UInt32)
+    device = source(there, [speed, point])
+    async with scanning(device) as its:
+        await its.good(speed, point)
+        await until(lambda: device.device.plan is not None)
+        before = subscriptions(device)
+        asked.clear()
+        device.retag([speed, level, count])
+        await its.good(level, count)
+        await until(lambda: [block.points for block in device.plan()] == [3])
+        assert subscriptions(device) == before
+        assert asked == {"CreateMonitoredItems": 1, "DeleteMonitoredItems": 1}
+
+        # Another class is another subscription; one that has no tags is deleted.
+        slower = named("Level", scan=NORMAL)
+        device.retag([speed, slower, count])
+        await until(lambda: set(subscriptions(device)) == {"fast", "normal"})
+        await until(lambda: len(device.plan()) == 2 and asked["DeleteMonitoredItems"] == 2)
+        assert subscriptions(device)["fast"] == before["fast"]
+        there.feed("Count", 8)
+        await until(lambda: its.listener.value(count) == 8)
+        device.retag([slower])
+        await until(lambda: set(subscriptions(device)) == {"normal"})
+        assert asked["DeleteSubscriptions"] == 1
+        assert set(device.statistics) == {"normal"}
+        assert (await its.session.read([slower])).qualities == (GOOD,)
+
+
+async def test_what_the_server_has_not_is_told_of_the_tag_that_asks_for_it(
+    there: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    speed, astray = named("Speed"), named("Level", address="nsu=urn:acme:plant;s=Nowhere")
+    unknown = named("SpeedSP", address="nsu=urn:nobody;s=X")
+    device = source(there, [speed])
+    async with scanning(device) as its:
+        await its.good(speed)
+        device.retag([speed, astray, unknown])
+        await its.bad(BAD_CONFIGURATION_ERROR, astray, unknown)
+        assert list(device.bad_points()) == [astray.name, unknown.name]
+        right = named("Level")
+        device.retag([speed, right])
+        await its.good(right)
+        assert list(device.bad_points()) == []
+        device.retag([speed, astray])
+        await its.bad(BAD_CONFIGURATION_ERROR, astray)
+    assert sum("Nowhere" in record.getMessage() for record in caplog.records) == 2
+
+
+async def test_what_a_subscription_has_no_room_for_goes_into_another(
+    there: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(creating, "MAX_MONITORED_ITEMS_PER_SUBSCRIPTION", 2)
+    speed, point, level = (named(name) for name in ("Speed", "SpeedSP", "Level"))
+    device = source(there, [speed])
+    async with scanning(device) as its:
+        await its.good(speed)
+        device.retag([speed, point, level])
+        await its.good(point, level)
+        await until(lambda: sorted(block.points for block in device.plan()) == [1, 2])
+
+
+async def test_places_of_tags_that_are_gone_are_given_up_now_and_then(
+    there: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "_MOST_RETIRED", 3)
+    speed = named("Speed")
+    device = source(there, [speed])
+    async with scanning(device) as its:
+        await its.good(speed)
+        seen = set()
+        for turn in range(20):
+            other = named("Level")
+            device.retag([speed, other])
+            its.listener.qualities.clear()
+            await its.good(other)
+            plan = device.device.plan
+            assert plan is not None
+            seen.add(subscriptions(device)["fast"])
+            assert max(len(one.tags) for one in plan.subscriptions) <= 6, turn
+        assert 1 < len(seen) < 10
+        there.feed("Speed", 9.0)
+        await until(lambda: its.listener.value(speed) == 9.0)
+
+
+async def test_after_a_lost_connection_the_subscriptions_go_on_with_other_tags(
+    there: Running, tmp_path: Path
+) -> None:
+    speed, point, level = (named(name) for name in ("Speed", "SpeedSP", "Level"))
+    async with proxy_to(there.port) as proxy:
+        device = source(proxy.port, [speed, point], lifetime="1min", **SAFE)
+        device.settle(protected(there, tmp_path))
+        with pytest.raises(ConnectionLost):
+            await _scan_until_lost(device, point, proxy)
+        before = subscriptions(device)
+        device.retag([speed, level])
+        async with scanning(device) as its:
+            await its.good(level, speed)
+            assert device.device.transferred == 1
+            assert subscriptions(device) == before
+            assert point.name not in its.listener.qualities
+
+
+async def _scan_until_lost(device: OpcUaSource, its: OpcUaTag, proxy: Proxy) -> None:
+    async with device.connect() as session:
+        listener = Listener()
+        scan = asyncio.create_task(session.scan(listener))
+        await until(lambda: device.device.plan is not None and listener.quality(its) == GOOD)
+        proxy.cut()
+        await scan
+
+
+async def test_a_late_message_tells_of_the_tags_that_are_left() -> None:
+    gone, stays = named("A"), named("B")
+    lone = Lone([gone, stays])
+    await lone.take(published(1, (0, 1.0), (1, 1.0)))
+    assert lone.values == [(0, 1.0), (1, 1.0)]
+    lone.device.retag((stays,))
+    await lone.take(published(2, (0, 2.0), (1, 2.0)))
+    await lone.take(published(3, (0, 3.0)))
+    assert lone.values[2:] == [(1, 2.0)]
+    # Nor is it asked for when a message is lost.
+    lone.there = [9.0, 9.0]
+    await lone.take(published(5, (1, 5.0)))
+    assert lone.values[3:] == [(1, 5.0)]
