@@ -1,8 +1,8 @@
 """Carries out changes, one at a time: reads, checks and prepares in a thread, then switches.
 
 Whatever can fail does so before anything is touched. The switch itself puts in place what is
-ready, in this order: sources that change fall silent, nodes go, values change, nodes come,
-MQTT is told, sources run. What did not change is the same object before and after.
+ready, in this order: sources that go fall silent, nodes go, values change, nodes come,
+MQTT is told, sources run or read other tags. What did not change is the same object before and after.
 """
 
 from __future__ import annotations

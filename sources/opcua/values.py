@@ -124,7 +124,7 @@ class Values:
 
 def _living(subscription: Subscription, found: wire.Changes) -> wire.Changes:
     """What is of tags that are still read."""
-    if subscription.retired.isdisjoint(found.handles):
+    if not subscription.retired or subscription.retired.isdisjoint(found.handles):
         return found
     return found.without(subscription.retired)
 

@@ -86,6 +86,18 @@ def test_blocks_that_are_no_more_are_forgotten() -> None:
     assert blocks.grown_stale(4.0)[0][0] == tags
 
 
+def test_tags_that_are_read_no_more_do_not_grow_stale() -> None:
+    tags, other, blocks = block(0, 1), block(2), Blocks()
+    blocks.heard(tags, 0.0, usable=True)
+    blocks.heard(other, 0.0, usable=True)
+    blocks.retain(tags[:1])
+    assert len(blocks) == 1
+    assert blocks.grown_stale(4.0) == [(tags[:1], UNCERTAIN)]
+    assert blocks.stale_points == 1
+    blocks.retain(())
+    assert len(blocks) == blocks.stale_points == 0
+
+
 def test_after_a_lost_connection_the_ageing_goes_on_where_the_scan_does_not_return() -> None:
     tags, other, blocks = block(0), block(1), Blocks()
     blocks.heard(tags, 0.0, usable=True)

@@ -484,6 +484,23 @@ async def test_values_of_a_class_that_was_read_are_not_worthless_when_tags_are_r
         assert listener.quality(other) == BAD_NOT_CONNECTED
 
 
+async def test_tags_that_come_while_nobody_answers_are_marked_as_the_others_are() -> None:
+    listener = Listener()
+    kept, alike, other = tag("holding:0"), tag("holding:1"), tag("coil:0", scan=SLOW)
+    source = Scripted(tags=(kept,))
+    source.acts = [source.good, ConnectionLost("gone", BAD_TIMEOUT)]
+    supervisor = Supervisor(source, listener, delays=lambda: itertools.repeat(3600.0))
+    async with running(supervisor):
+        supervisor.retag((kept,))
+        await until(lambda: listener.saw(kept, UNCERTAIN))
+        count = len(listener.batches)
+        supervisor.retag((kept, alike, other))
+        told = [(batch.tags, batch.qualities) for batch in listener.batches[count:]]
+        assert told == [((alike,), UNCERTAIN), ((other,), BAD_NOT_CONNECTED)]
+        assert supervisor.scans == ["fast", "slow"]
+        assert source.tags == (kept, alike, other)
+
+
 async def test_a_port_nobody_listens_on_is_cancelled_while_waiting() -> None:
     source = ModbusSource("PLC", settings(free_port()), [tag("holding:0")])
     supervisor = Supervisor(source, Listener(), delays=lambda: itertools.repeat(3600.0))

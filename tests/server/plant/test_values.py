@@ -199,3 +199,22 @@ def test_a_report_without_values_marks_those_it_is_of(plc: Plc) -> None:
     # A whole block afterwards is compared with what the points hold, not with what it was before.
     plc.store.ingest(Batch(block, [1.0, 2.0], GOOD, None, 400))
     assert (plc["SpeedSP"].value, plc["SpeedSP"].status) == (2.0, GOOD)
+
+
+def test_what_comes_for_tags_that_are_no_more_moves_no_point() -> None:
+    """Two blocks with such tags must not take a point from one another for ever: each time costs all."""
+    plc = Plc()
+    here, there = plc.tags["Speed"], plc.tags["Level"]
+    gone = [Tag(f"gone{number}", None, here.type, here.scan) for number in range(2)]
+    blocks = [(here, gone[0], gone[1]), (there, gone[1], gone[0])]
+
+    def told(at: int) -> None:
+        for tags in blocks:
+            plc.store.ingest(Batch(tags, [float(at)], GOOD, None, at, (0,)))
+
+    told(1)
+    told(2)
+    layout = plc.store.layout
+    told(3)
+    assert plc.store.layout == layout
+    assert plc["Speed"].value == 3.0

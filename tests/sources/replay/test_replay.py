@@ -5,6 +5,7 @@ import gzip
 import math
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from sources.quality import (
 )
 from sources.replay.config import ReplaySettings, parse_tag
 from sources.replay.driver import ReplaySource
-from sources.replay.recorder import EVERY, NOBODY, Recorder, tapped
+from sources.replay.recorder import EVERY, NOBODY, Recorder, retap, tapped
 from sources.replay.recording import Reader, RecordingError
 from sources.spec import TagSpec
 from sources.tag import Tag, Value, ValueType
@@ -368,3 +369,44 @@ async def test_cancelling_at_any_moment_leaves_nothing_open(tmp_path: Path) -> N
             task.cancel()
             await asyncio.wait((task,))
             assert task.cancelled()
+
+
+async def test_other_tags_are_played_from_where_the_recording_is(tmp_path: Path) -> None:
+    batches = [
+        Batch(TAGS, [float(second), second, "x", True], GOOD, None, second * 10_000_000)
+        for second in range(200)
+    ]
+    await record(tmp_path / "rec", batches)
+    source = replayed(tmp_path / "rec", SPECS[0], SPECS[2], speed=100.0)
+    speed, name = source.tags
+    count = parse_tag(SPECS[1], source._settings)
+    named_so = replace(count, name=name.name)
+    astray = parse_tag(TagSpec("Acme.Nowhere", "holding:77", ValueType.UInt64, SLOW), source._settings)
+    async with scanning(source) as playing:
+        await until(lambda: len(playing.listener.batches) > 3)
+        mark = len(playing.listener.batches)
+        source.retag([speed, count, astray])
+        assert playing.listener.quality(astray) == BAD_CONFIGURATION_ERROR
+        await until(lambda: playing.listener.value(count) is not None)
+        played = [batch.values[0] for batch in playing.listener.batches if batch.values is not None]
+        assert played == [float(number) for number in range(len(played))]
+        assert all(name not in batch.tags for batch in playing.listener.batches[mark:])
+        # One of the name of another that went knows nothing of what that brought.
+        source.retag([speed, named_so])
+        batch = await playing.session.read([named_so])
+        assert batch.values is None or not isinstance(batch.values[0], str)
+    source.retag([count])
+    async with scanning(source) as playing:
+        await playing.good(count)
+
+
+async def test_a_recorder_knows_the_tags_of_now(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "rec", LIMIT)
+    tapped({EVERY: recorder}, "PLC", (SPEED,), lambda _: None)
+    retap({EVERY: recorder}, "PLC", (COUNT,))
+    retap(NOBODY, "PLC", (NAME,))
+    await recorder.start()
+    await recorder.stop()
+    reader = Reader(tmp_path / "rec")
+    reader.close()
+    assert [its.name for its in reader.sources["PLC"]] == [COUNT.name]

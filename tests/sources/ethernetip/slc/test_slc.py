@@ -9,6 +9,7 @@ import logging
 import struct
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 import pycomm3
@@ -411,3 +412,30 @@ def test_the_simulated_controller_answers_any_command(body: bytes) -> None:
     its = device()
     reply = its.answer(b"\x4b\x02\x20\x67\x24\x01" + body, 500)
     assert reply[0] == 0xCB
+
+
+async def test_other_tags_are_read_over_the_connection_there_is() -> None:
+    async with serving() as plc:
+        kept, goes = tag("N7:3", scan=SLOW), tag("N7:100")
+        source = SlcSource("PLC", settings(plc.port), [kept, goes])
+        async with scanning(source) as scan:
+            await scan.good(kept, goes)
+            for turn in range(20):
+                number = 50 + turn
+                new = replace(tag(f"N7:{number}"), name="It")
+                source.retag([kept, new] if turn % 2 else [new, kept, tag("F8:2")])
+                count = len(scan.listener.batches)
+                await until(lambda its=new, number=number: scan.listener.value(its) == 100 + number)  # type: ignore[misc]
+                told = {id(its) for batch in scan.listener.batches[count:] for its in batch.tags}
+                assert told <= set(map(id, source.tags))
+            assert source.statistics["slow"].reads == 1
+            source.retag([])
+            await asyncio.sleep(0.1)
+            assert source.statistics == {}
+            source.retag([goes])
+            await scan.good(goes)
+            assert {batch.qualities for batch in scan.listener.batches} == {GOOD}
+            assert plc.device.open_connections == 1
+        source.retag([kept])  # of a connection that is no more: the next reads it
+        async with scanning(source) as scan:
+            await scan.good(kept)
