@@ -136,6 +136,8 @@ class Items:
                 refused |= dict.fromkeys(part, _TOO_MANY_ITEMS)
                 continue
             part = [place for place in part if place not in subscription.retired]  # noqa: PLW2901
+            if not part:
+                continue
             request = ua.CreateMonitoredItemsRequest()
             request.Parameters.SubscriptionId = subscription.id
             request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Source

@@ -21,7 +21,6 @@ async def resume(live: Live, messages: Messages) -> bool:
     if plan is None or not plan.subscriptions or not live.device.transfers:
         live.device.plan = None
         return False
-    plan.retire(live.device.tags)  # those that came are watched as soon as the others are taken over
     if (
         plan.namespaces != connection.namespaces
         or plan.start_time != connection.start_time

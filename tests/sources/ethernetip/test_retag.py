@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from support.logix import everything, serving
@@ -11,9 +12,12 @@ from support.logix_tags import settings, tag
 from support.net import until
 from support.scanning import SLOW, scanning
 
+from sources.ethernetip.bindings import Bindings
 from sources.ethernetip.driver import LogixSource
 from sources.ethernetip.line import Line, Survey
+from sources.ethernetip.planned import Plan
 from sources.quality import BAD_CONFIGURATION_ERROR, BAD_NOT_WRITABLE, GOOD
+from sources.simulators.logix.spec import TagSpec
 
 
 class Uploads:
@@ -77,6 +81,70 @@ async def test_what_leads_to_where_no_upload_has_looked_is_read_by_its_name_unti
             assert uploads.count in {2, 3}
             assert source.statistics["slow"].reads == reads
     assert not any("tag list has changed" in record.getMessage() for record in caplog.records)
+
+
+async def test_an_upload_follows_where_nothing_else_asks_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    uploads = Uploads(monkeypatch)
+    async with serving(everything()) as plc:
+        kept, new = tag("A_DINT", "dint"), tag("A_INT", "int")
+        source = LogixSource("PLC", settings(plc.port), [kept])
+        async with scanning(source) as scan:
+            await scan.good(kept)
+            source.retag([kept, new])
+            await until(lambda: uploads.count == 2 and not scan.session._plan.is_narrow)
+            await scan.good(new)
+
+
+async def test_what_is_gone_brings_nothing_though_the_new_plan_takes_its_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    go = asyncio.Event()
+    real = Line.bind
+
+    async def bind(*given: Any) -> Bindings:
+        await go.wait()
+        return await real(*given)
+
+    async with serving(everything()) as plc:
+        kept, goes, new = tag("A_DINT", "dint"), tag("A_INT", "int"), tag("A_SINT", "sint")
+        source = LogixSource("PLC", settings(plc.port), [kept, goes])
+        async with scanning(source) as scan:
+            await scan.good(kept, goes)
+            monkeypatch.setattr(Line, "bind", bind)
+            source.retag([kept, new])
+            count = len(scan.listener.batches)
+            await until(lambda: len(scan.listener.batches) > count + 3)
+            go.set()
+            await scan.good(new)
+            assert {one for batch in scan.listener.batches[count:] for one in batch.tags} == {kept, new}
+
+
+async def test_a_reply_that_an_upload_overtakes_is_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tags come in the moment in which another program's are bound, and a packet is on its way."""
+    async with serving(everything()) as plc:
+        kept, goes = tag("A_DINT", "dint"), tag("A_INT", "int")
+        source = LogixSource("PLC", settings(plc.port), [kept, goes])
+        moments: list[int] = []
+        async with scanning(source) as scan:
+            await scan.good(kept, goes)
+            real = Plan.rebind
+
+            async def rebind(plan: Plan, survey: Survey) -> None:
+                plc.controller.faults.delay = 0.5
+                reads = source.statistics["fast"].reads
+                await until(lambda: source.statistics["fast"].reads > reads, every=0.001)
+                source.retag([kept])
+                moments.append(len(scan.listener.batches))
+                await real(plan, survey)
+
+            monkeypatch.setattr(Plan, "rebind", rebind)
+            other = everything()
+            other = other.model_copy(update={"tags": (*other.tags, TagSpec(name="More", type="DINT"))})
+            plc.controller.replace(other, close_connections=False)
+            await until(lambda: moments)
+            await until(lambda: len(scan.listener.batches) > moments[0] + 3)
+            told = [one.name for batch in scan.listener.batches[moments[0] :] for one in batch.tags]
+            assert set(told) == {kept.name}
 
 
 async def test_a_name_that_leads_elsewhere_is_written_there_at_once() -> None:

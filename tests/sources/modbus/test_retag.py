@@ -98,6 +98,25 @@ async def test_what_the_device_lacks_is_not_asked_for_again_in_a_block(
     assert sum("the device has no" in record.getMessage() for record in caplog.records) == 1
 
 
+async def test_a_missing_point_that_is_found_as_the_tags_change_is_read_once() -> None:
+    async with modbus_peer() as peer:
+        peer.illegal = {5}
+        tags = [tag(f"holding:{address}") for address in range(10)]
+        source = ModbusSource("PLC", settings(peer.port, timeout=PATIENT), tags, retry_missing=0.1)
+        async with scanning(source) as scan:
+            await scan.bad(BAD_CONFIGURATION_ERROR, tags[5])
+            peer.illegal = set()
+            its = scan_of(source)
+            await until(lambda: its._found_again, every=0.005)
+            source.retag(tags[1:])
+            await scan.good(*tags)
+            await until(lambda: its._replanning is None)
+            assert sorted(one.name for block in source._device.blocks for one in block.tags) == sorted(
+                one.name for one in tags[1:]
+            )
+            assert all(not job.missing for job in its._jobs)
+
+
 async def test_tags_that_come_while_it_is_searched_for_what_is_missing_are_read() -> None:
     async with modbus_peer() as peer:
         peer.illegal, peer.delay = {30}, 0.01

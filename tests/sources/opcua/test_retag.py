@@ -97,6 +97,8 @@ async def test_what_the_server_has_not_is_told_of_the_tag_that_asks_for_it(
         device.retag([speed, astray, unknown])
         await its.bad(BAD_CONFIGURATION_ERROR, astray, unknown)
         assert list(device.bad_points()) == [astray.name, unknown.name]
+        device.retag([speed, named("Level", address="nsu=urn:acme:plant;s=NorHere")])
+        await until(lambda: any("NorHere" in record.getMessage() for record in caplog.records))
         right = named("Level")
         device.retag([speed, right])
         await its.good(right)
@@ -167,6 +169,73 @@ async def _scan_until_lost(device: OpcUaSource, its: OpcUaTag, proxy: Proxy) -> 
         await until(lambda: device.device.plan is not None and listener.quality(its) == GOOD)
         proxy.cut()
         await scan
+
+
+async def test_tags_that_change_while_the_first_plan_is_made(
+    there: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = asyncio.Event()
+
+    async def walk(_planning: planning.Planning, _plan: object) -> None:
+        await planned.wait()
+
+    monkeypatch.setattr(planning.Planning, "_import", walk)
+    speed, count, level = named("Speed"), named("Count", ValueType.UInt32), named("Level")
+    device = source(there, [speed, count])
+    async with scanning(device) as its:
+        await its.good(speed, count)
+        device.retag([speed, level])
+        there.feed("Count", 70)
+        there.feed("Speed", 70.0)
+        await until(lambda: its.listener.value(speed) == 70.0)
+        there.feed("Speed", 71.0)
+        await until(lambda: its.listener.value(speed) == 71.0)
+        assert its.listener.value(count) != 70
+        planned.set()
+        await its.good(level)
+        await until(lambda: [block.points for block in device.plan()] == [2])
+
+
+async def test_tags_that_change_while_their_items_are_made_one_by_one(there: Running) -> None:
+    speed, point, level = (named(name) for name in ("Speed", "SpeedSP", "Level"))
+    device = source(there, [speed], max_nodes=1)
+    async with scanning(device) as its:
+        await its.good(speed)
+        real = its.session._connection.ask
+
+        async def ask(request: Any, answer: Any, **how: Any) -> Any:
+            found = await real(request, answer, **how)
+            if type(request).__name__ == "CreateMonitoredItemsRequest" and level in device.tags:
+                device.retag([speed, count])
+            return found
+
+        count = named("Count", ValueType.UInt32)
+        its.session._connection.ask = ask  # type: ignore[method-assign]
+        device.retag([speed, point, level])
+        await its.good(count)
+        await until(lambda: [block.points for block in device.plan()] == [2])
+        assert not {point.name, level.name} & its.listener.qualities.keys()
+
+
+async def test_another_set_comes_before_another_look_at_the_nodes() -> None:
+    """The look was at the nodes of the tags there were: to plan by it would make all items anew."""
+    stays, new = named("A"), named("B")
+    lone = Lone([stays])
+
+    async def nothing() -> None:
+        pass
+
+    async def resolved(_addresses: object) -> list[object]:
+        lone.device.retag((stays, new))
+        return [99]
+
+    lone.connection.look = nothing  # type: ignore[method-assign]
+    lone.connection.resolve = resolved  # type: ignore[assignment,method-assign]
+    await lone.scan._plans.again()
+    assert lone.live.is_behind
+    assert lone.live.again is not None
+    assert lone.live.subscriptions
+    assert not lone.line.asked
 
 
 async def test_a_late_message_tells_of_the_tags_that_are_left() -> None:
