@@ -121,6 +121,7 @@ async def test_what_is_gone_brings_nothing_though_the_new_plan_takes_its_time(
 
 async def test_a_reply_that_an_upload_overtakes_is_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
     """Other tags come in the moment in which another program's are bound, and a packet is on its way."""
+    monkeypatch.setattr("sources.ethernetip.scan.WATCH", 0.1)
     async with serving(everything()) as plc:
         kept, goes = tag("A_DINT", "dint"), tag("A_INT", "int")
         source = LogixSource("PLC", settings(plc.port), [kept, goes])
@@ -142,6 +143,7 @@ async def test_a_reply_that_an_upload_overtakes_is_nobodys(monkeypatch: pytest.M
             other = other.model_copy(update={"tags": (*other.tags, TagSpec(name="More", type="DINT"))})
             plc.controller.replace(other, close_connections=False)
             await until(lambda: moments)
+            plc.controller.faults.delay = 0.0
             await until(lambda: len(scan.listener.batches) > moments[0] + 3)
             told = [one.name for batch in scan.listener.batches[moments[0] :] for one in batch.tags]
             assert set(told) == {kept.name}
