@@ -176,7 +176,7 @@ def _mirror(source: Source, server: OpcUaServer, plant: Plant) -> None:
     """Let a source show in the address space what the plant imports of it."""
     if isinstance(source, CanImport):
         wanted = [
-            Wanted(one.path, one.imported.below, one.imported.scan)
+            Wanted(one.path, one.imported.below, one.imported.scan, one.imported.nodes)
             for one in plant.equipment
             if one.imported is not None and one.imported.source == source.name
         ]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from server.config.bindings import BindingPlan, SourceDraft, Sources
 from server.config.classes import ResolvedClass
@@ -74,7 +74,8 @@ class _ImportPlan:
     """An import, ready to be made for any number of equipment."""
 
     source: Template
-    under: Template
+    under: Template | None
+    nodes: tuple[Template, ...]
     scan: ScanClass
     writers: frozenset[Role]
     callers: frozenset[Role]
@@ -349,11 +350,15 @@ class EquipmentPlan:
         if stanza is None:
             return None
         source = self._template(stanza.source, (*loc, "from"))
-        under = self._template(stanza.under, (*loc, "under"))
+        under = self._template(stanza.under, (*loc, "under")) if stanza.under is not None else None
+        nodes = [
+            self._template(text, (*loc, "nodes", place)) for place, text in enumerate(stanza.nodes or [])
+        ]
         scan = self._words.scan(stanza.scan or DEFAULT_SCAN, (*loc, "scan"))
-        if not (source and under and scan):
+        found = tuple(node for node in nodes if node is not None)
+        if not (source and scan) or len(found) < len(nodes) or (under is None and stanza.under is not None):
             return None
-        return _ImportPlan(source, under, scan, _roles(stanza.write), _roles(stanza.call))
+        return _ImportPlan(source, under, found, scan, _roles(stanza.write), _roles(stanza.call))
 
     def _imported(self, variables: Variables) -> Import | None:
         """What one repetition imports; None where it has a problem, told of once."""
@@ -361,8 +366,7 @@ class EquipmentPlan:
         if plan is None:
             return None
         name = self._render(plan.source, ("import", "from"), variables)
-        under = self._render(plan.under, ("import", "under"), variables)
-        if name is None or under is None:
+        if name is None:
             return None
         suffix = f" (with {shown(variables)})" if variables else ""
         source = self._scope.sources.find(name, (*self.loc, "import", "from"), suffix)
@@ -372,11 +376,30 @@ class EquipmentPlan:
             message = f"nothing can be imported from {name}: its driver is {source.driver.kind}"
             self._once("import", ("import", "from"), message, variables, "name a source with driver: opcua")
             return None
+        below = None
+        if plan.under is not None:
+            below = self._node(source.driver.node, plan.under, ("import", "under"), variables)
+        nodes = [
+            self._node(source.driver.node, node, ("import", "nodes", place), variables)
+            for place, node in enumerate(plan.nodes)
+        ]
+        found = tuple(dict.fromkeys(node for node in nodes if node is not None))
+        if None in nodes or (below is None and plan.under is not None):
+            return None
+        return Import(name, below, plan.scan, plan.writers, plan.callers, found)
+
+    def _node(
+        self, parse: Callable[[str], Any], given: Template, loc: Loc, variables: Variables
+    ) -> Any | None:
+        """A node as its driver names it; None where it has a problem, told of once."""
+        text = self._render(given, loc, variables)
+        if text is None:
+            return None
         try:
-            return Import(name, source.driver.node(under), plan.scan, plan.writers, plan.callers)
+            return parse(text)
         except AddressError as error:
             message, _, hint = str(error).partition("; ")
-            self._once("under", ("import", "under"), message, variables, hint)
+            self._once(".".join(map(str, loc)), loc, message, variables, hint)
             return None
 
     def _may_go_on(self, path: str, variables: Variables) -> bool:

@@ -6,9 +6,9 @@ judged (names, types, levels, addresses) is found when the whole is resolved.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler
+from pydantic import BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -282,16 +282,32 @@ class ImportRights(Stanza):
     )
 
 
+ChosenNodes = Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1, max_length=10_000)]
+
+
 class ImportStanza(Stanza):
     """Nodes of a downstream OPC UA server that the equipment holds."""
 
     source: str = Field(alias="from", description="The source; its driver is opcua.")
-    under: str = Field(min_length=1, description="What lies below this node: its NodeId or browse path.")
+    under: str | None = Field(
+        None, min_length=1, description="What lies below this node: its NodeId or browse path."
+    )
+    nodes: ChosenNodes | None = Field(
+        None, description="Chosen nodes, each without what lies below it: NodeIds or browse paths."
+    )
     scan: str | None = Field(None, description="Scan class of its values. Default normal.")
     write: ImportRights | None = Field(
         None, description="Who may write its variables, without limits of ours. Default: nobody."
     )
     call: ImportRights | None = Field(None, description="Who may call its methods. Default: nobody.")
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if self.under is None and self.nodes is None:
+            raise ValueError(
+                "an import says what it brings: under: a node with what lies below it, or nodes: chosen ones"
+            )
+        return self
 
 
 class EquipmentStanza(Stanza):
@@ -314,7 +330,7 @@ class EquipmentStanza(Stanza):
         {}, description="Bindings by property: an address alone, or a mapping."
     )
     imported: ImportStanza | None = Field(
-        None, alias="import", description="{from, under}: holds nodes of a downstream OPC UA server."
+        None, alias="import", description="{from, under or nodes}: holds nodes of a downstream OPC UA server."
     )
     repetition: For | None = Field(
         None,

@@ -180,16 +180,18 @@ class Asset:
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """Nodes of another OPC UA server that an equipment holds: what lies below one, as its driver names it.
+    """Nodes of another OPC UA server that an equipment holds, as its driver names them.
 
+    What lies below one, where there is one, and the chosen ``nodes``, each without what lies below it.
     Nobody writes its variables but ``writers``, nor calls its methods but ``callers``.
     """
 
     source: str
-    below: Any
+    below: Any | None
     scan: ScanClass
     writers: frozenset[Role] = frozenset()
     callers: frozenset[Role] = frozenset()
+    nodes: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

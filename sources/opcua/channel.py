@@ -11,13 +11,15 @@ import logging
 import os
 import re
 import secrets
-import socket
 import struct
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, Final, cast
 
 from sources.errors import ConnectionLost, Refused, Unreachable
 from sources.insight import Traffic
+from sources.opcua.assembly import Assembly
+from sources.opcua.beside import beside
 from sources.opcua.stack import (
     NONE,
     Buffer,
@@ -31,6 +33,7 @@ from sources.opcua.stack import (
     ua,
 )
 from sources.quality import BAD_COMMUNICATION_ERROR, BAD_CONNECTION_CLOSED, BAD_TIMEOUT, Quality
+from sources.resolve import Endpoint, Resolver
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +64,21 @@ class ServiceError(Exception):
         self.code = code
 
 
+class Crowded(ServiceError):
+    """So many requests wait already that this one was not sent."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__(service, 0x80100000)  # BadTooManyOperations
+
+
+class _Secure(SecureConnection):  # type: ignore[misc]  # see `stack`
+    """The stack's secure channel, which hands over chunks: `Assembly` makes messages of them."""
+
+    def _receive(self, chunk: Any) -> Any:
+        self._check_incoming_chunk(chunk)
+        return chunk
+
+
 class Channel(asyncio.Protocol):
     """One connection with one secure channel. ``timeout`` is how long an answer may take, in seconds."""
 
@@ -69,7 +87,8 @@ class Channel(asyncio.Protocol):
         self._timeout = timeout
         self._traffic = traffic or Traffic()
         self._limits = TransportLimits(CHUNK, CHUNK, MAX_MESSAGE // 8192, MAX_MESSAGE)
-        self._secure = SecureConnection(policy, self._limits)
+        self._secure = _Secure(policy, self._limits)
+        self._assembly = Assembly(MAX_MESSAGE)
         self._policy = policy
         self._buffer = bytearray()
         self._transport: asyncio.Transport | None = None
@@ -91,11 +110,16 @@ class Channel(asyncio.Protocol):
 
     # --- Opening and closing
 
-    async def open(self, host: str, port: int, url: str) -> None:
+    async def open(self, resolver: Resolver, url: str) -> None:
         """Dial, say hello and open the secure channel. Raises Unreachable, Refused."""
+        until = self._loop.time() + self._timeout
         try:
-            async with asyncio.timeout(self._timeout):
-                await self._loop.create_connection(lambda: self, host, port)
+            async with asyncio.timeout_at(until):
+                endpoints = await resolver.resolve()
+        except TimeoutError:
+            raise Unreachable(f"the host name is not resolved within {self._timeout:g} s") from None
+        try:
+            await self._call_each(endpoints, until)
         except TimeoutError:
             raise Unreachable(f"no answer to the call within {self._timeout:g} s") from None
         except OSError as error:
@@ -120,6 +144,19 @@ class Channel(asyncio.Protocol):
             raise Unreachable(str(lost)) from None
         except ServiceError as error:
             raise Refused(f"the secure channel was refused: {error}") from None
+
+    async def _call_each(self, endpoints: Sequence[Endpoint], until: float) -> None:
+        """Call one address after the other, each for its share of the time: a silent one hides no other."""
+        last: OSError = OSError("the host name has no address")
+        for tried, (_, address) in enumerate(endpoints):
+            try:
+                async with asyncio.timeout((until - self._loop.time()) / (len(endpoints) - tried)):
+                    await self._loop.create_connection(lambda: self, *address[:2])
+            except OSError as error:
+                last = error
+            else:
+                return
+        raise last
 
     async def renew(self) -> None:
         """Have a new security token. Raises ConnectionLost."""
@@ -214,6 +251,8 @@ class Channel(asyncio.Protocol):
             raise ConnectionLost(
                 f"no answer to {_service(request)} within {patience:g} s", BAD_TIMEOUT
             ) from None
+        except ServiceError as error:
+            raise ServiceError(_service(request), error.code) from None
         check_fault(_service(request), body)
         if not body.startswith(_answer_type(_service(request))):
             # Some servers answer what was asked on the connection before.
@@ -227,7 +266,7 @@ class Channel(asyncio.Protocol):
         """The stack takes long for an answer that is large: that is done in a thread."""
         try:
             if len(body) > _LARGE:
-                response = await asyncio.to_thread(decode, answer, body)
+                response = await beside(decode, answer, body)
             else:
                 response = decode(answer, body)
         except Exception as error:
@@ -246,7 +285,7 @@ class Channel(asyncio.Protocol):
         """
         self._check()
         if most is not None and self._counted >= most:
-            raise ServiceError(_service(request), 0x80100000)  # BadTooManyOperations
+            raise Crowded(_service(request))
         header = request.RequestHeader
         if self.token is not None:
             header.AuthenticationToken = self.token
@@ -342,16 +381,21 @@ class Channel(asyncio.Protocol):
             return
         buffer = Buffer(data)
         header = binary.header_from_binary(buffer)
-        message = self._secure.receive_from_header_and_body(header, buffer)
+        chunk = self._secure.receive_from_header_and_body(header, buffer)
+        if kind == b"OPN":
+            self._opened(bytes(chunk.Body))
+            return
+        message = self._assembly.add(data[3:4], int(chunk.SequenceHeader.RequestId), bytes(chunk.Body))
         if message is None:
             return
-        body = bytes(message.body())
-        if kind == b"OPN":
-            self._opened(body)
+        future = self._pending.get(message.request)
+        if future is None or future.done():
             return
-        future = self._pending.get(message.request_id())
-        if future is not None and not future.done():
-            future.set_result(body)
+        if message.refused:
+            future.set_exception(ServiceError("an answer", message.refused))
+            future.exception()  # whoever asked may have gone
+        else:
+            future.set_result(message.body)
 
     def _acknowledged(self, data: bytes) -> None:
         acknowledge = decode(ua.Acknowledge, data, _HEADER)
@@ -427,8 +471,6 @@ def _forget(future: asyncio.Future[bytes]) -> None:
 
 
 def _os_text(error: OSError) -> str:
-    if isinstance(error, socket.gaierror):
-        return f"the host name cannot be resolved: {error.strerror}"
     numbers = [error.errno] if error.errno else [int(n) for n in re.findall(r"\[Errno (\d+)\]", str(error))]
     texts = dict.fromkeys(os.strerror(n).lower() for n in numbers if n and n > 0)
     return ", ".join(texts) or error.strerror or str(error) or type(error).__name__

@@ -96,6 +96,12 @@ class DownstreamSettings(SettingsModel):
         le=100_000,
         description="Nodes in one request at most; fewer where the device's OperationLimits say so.",
     )
+    import_mib: int = Field(
+        256,
+        ge=1,
+        le=65_536,
+        description="What its imports may take in memory together, in MiB: values, descriptions, references.",
+    )
     namespaces: Annotated[dict[str, str], AfterValidator(_namespaces)] = Field(
         {},
         description="{URI there: URI here} for imported nodes. Default: URI there, # and source.",

@@ -20,6 +20,7 @@ from sources.opcua.config import DownstreamSettings
 from sources.opcua.security import Surroundings, Way, choose, user_token, where
 from sources.opcua.stack import NONE, local, status_name, text, ua
 from sources.quality import BAD_COMMUNICATION_ERROR, is_bad
+from sources.resolve import Resolver
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +91,8 @@ class Connection:
         self._indexes: dict[str, int] = {}
         self._cut = 0
         """Nodes whose references are not all known."""
+        self._too_large: set[tuple[Any, int]] = set()
+        """What is too large to be read, and told to be."""
 
     # --- Making it
 
@@ -346,6 +349,17 @@ class Connection:
             url = self.settings.url
             log.warning("%s: references of %s are left out: %s%s", where(url), node.to_string(), why, more)
 
+    def tell_too_large(self, node: Any, attribute: int, code: int) -> None:
+        """Say once what cannot be read; of a server that has it everywhere, a few times."""
+        one = node, attribute
+        if one in self._too_large or len(self._too_large) == _MOST_TOLD:
+            return
+        self._too_large.add(one)
+        more = "; of others it is not told" if len(self._too_large) == _MOST_TOLD else ""
+        name, what = ua.AttributeIds(attribute).name, node.to_string()
+        why = status_name(code)
+        log.warning("%s: the %s of %s cannot be read: %s%s", where(self.settings.url), name, what, why, more)
+
     async def built_in(self, data_type: Any) -> int:
         """The built-in type that values of a DataType are; 0 where several are (Number, BaseDataType)."""
         for _ in range(_MAX_ANCESTORS):
@@ -370,13 +384,20 @@ class Connection:
 
 
 async def connect(
-    settings: DownstreamSettings, surroundings: Surroundings, traffic: Traffic | None = None
+    settings: DownstreamSettings,
+    surroundings: Surroundings,
+    traffic: Traffic | None = None,
+    resolver: Resolver | None = None,
 ) -> Connection:
-    """A session, ready; what goes over it is counted on ``traffic``. Raises Unreachable, Refused."""
-    way = await choose(settings, surroundings)
+    """A session, ready; what goes over it is counted on ``traffic``. Raises Unreachable, Refused.
+
+    Whoever connects again and again has one ``resolver`` for it, so that one look-up at a time is made.
+    """
+    resolver = resolver or Resolver(settings.host, settings.port)
+    way = await choose(settings, surroundings, resolver)
     channel = Channel(way.policy, settings.timeout, traffic)
     try:
-        await channel.open(settings.host, settings.port, settings.url)
+        await channel.open(resolver, settings.url)
         connection = Connection(channel, settings, way.recheck)
         await connection.begin(way, surroundings)
     except BaseException:

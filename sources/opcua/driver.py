@@ -20,10 +20,10 @@ from sources.opcua.fit import fit, to_device
 from sources.opcua.importing import Importing
 from sources.opcua.imports import CallResult, Mirror, Wanted
 from sources.opcua.kept import Device
+from sources.opcua.reading import read_raw
 from sources.opcua.scan import Scan
 from sources.opcua.security import Surroundings, where
 from sources.opcua.stack import status_name, ua
-from sources.opcua.walk import read_raw
 from sources.quality import (
     BAD_COMMUNICATION_ERROR,
     BAD_CONFIGURATION_ERROR,
@@ -148,7 +148,7 @@ class OpcUaSource:
     async def connect(self) -> AsyncIterator[OpcUaSession]:
         """Dial. Raises Unreachable, Refused."""
         device = self._device
-        connection = await connect(device.settings, device.surroundings, device.traffic)
+        connection = await connect(device.settings, device.surroundings, device.traffic, device.resolver)
         keep = False
         importing = device.importing
         if importing is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
@@ -9,15 +10,19 @@ from typing import Any, Final
 from sources.errors import ConnectionLost
 from sources.opcua.channel import FORWARDED, ServiceError
 from sources.opcua.config import DownstreamSettings
-from sources.opcua.connection import Connection
+from sources.opcua.connection import Connection, chunks
 from sources.opcua.imports import CallResult, Device, Mirror, Wanted, own_uri, their_uri
 from sources.opcua.mapping import Layout, Mapper, Unmappable
+from sources.opcua.moving import moved, moved_beside
+from sources.opcua.reading import read_raw
+from sources.opcua.room import Room
 from sources.opcua.stack import Buffer, binary, decode_variant, encode_variant, ua
-from sources.opcua.walk import Walk, moved, read_raw
+from sources.opcua.walk import Walk
 from sources.opcua.wire import Raw
 from sources.quality import (
     BAD_COMMUNICATION_ERROR,
     BAD_NOT_CONNECTED,
+    BAD_RESOURCE_UNAVAILABLE,
     BAD_TYPE_MISMATCH,
     UNCERTAIN_NO_COMMUNICATION_LAST_USABLE_VALUE,
     Quality,
@@ -29,6 +34,8 @@ MAX_NAMESPACES: Final = 100
 """That one device may add to the server's: each stays for ever, by its index."""
 MAX_URI: Final = 512
 """Characters of one's URI."""
+_A_SLICE: Final = 500
+"""Values taken in before others get a turn."""
 
 
 class Importing:
@@ -53,6 +60,11 @@ class Importing:
         self._mapper = Mapper(self._here, self._layouts, lambda uri: own_uri(uri, name, given))
         self._back = Mapper(self._theirs.get, self._layouts_here, lambda uri: their_uri(uri, name, given))
         self._told: set[str] = set()
+        self._room = Room(self._settings.import_mib << 20)
+        self._sizes: dict[bytes, int] = {}
+        """Of values, by the keys of their variables here."""
+        self._objects: dict[bytes, Any] = {}
+        """What a chosen method is called on there, by its key here: what holds it here is of ours."""
 
     def gone(self) -> None:
         """The connection is no more: what was imported is marked."""
@@ -84,14 +96,29 @@ class Importing:
     async def run(self, wanted: Wanted) -> list[tuple[bytes, Any]]:
         """Carry one import out; its variables, by key here and NodeId there. Raises ConnectionLost."""
         connection = self._live()
-        (start,) = await connection.resolve([wanted.below])
-        if isinstance(start, str):
-            self._tell(f"nothing is imported below {wanted.holder}: {wanted.below}: {start}")
+        start = None
+        if wanted.below is not None:
+            (start,) = await connection.resolve([wanted.below])
+            if isinstance(start, str):
+                self._tell(f"nothing is imported below {wanted.holder}: {wanted.below}: {start}")
+                start = None
+        chosen = []
+        for address, node in zip(wanted.nodes, await connection.resolve(wanted.nodes), strict=True):
+            if isinstance(node, str):
+                self._tell(f"{address} is not imported for {wanted.holder}: {node}")
+            else:
+                chosen.append((address, node))
+        if start is None and not chosen:
             return []
-        walk = Walk(connection, self._mapper, self._layouts, self._device.name)
-        walked = await walk.run(wanted, start)
+        room = self._room
+        walk = Walk(connection, self._mapper, self._layouts, self._device.name, room, self._tell)
+        walked = await walk.run(wanted, start, chosen)
         if not walked.model.nodes:
-            self._tell(f"nothing is imported below {wanted.holder}: there is nothing at {wanted.below}")
+            self._tell(
+                f"nothing is imported for {wanted.holder}: there is nothing at {wanted.below or 'all'}"
+            )
+        self._sizes.update((key, len(raw.variant)) for key, raw in walked.values.items())
+        self._objects |= walked.objects
         # With the layouts known, values that hold structures of the device's own can be read.
         self._layouts_here.clear()
         for encoding, layout in self._layouts.items():
@@ -100,19 +127,46 @@ class Importing:
         return walked.watched
 
     def take(self, watched: Sequence[bytes], found: Iterable[tuple[int, Raw]]) -> None:
-        """Take values in, by their place among the variables that are watched."""
+        """Take in what variables are without values, by their place among those that are watched."""
         count = len(watched)
-        values = [
-            (watched[place], moved(self._mapper, raw, self._tell)) for place, raw in found if place < count
-        ]
-        self._mirror.take(self._device, values)
+        self._mirror.take(self._device, [(watched[place], raw) for place, raw in found if place < count])
+
+    async def receive(self, watched: Sequence[bytes], found: Sequence[tuple[int, Raw]]) -> None:
+        """Take values in, by their place among the variables that are watched; others get their turns."""
+        count = len(watched)
+        await self._receive([(watched[place], raw) for place, raw in found if place < count])
+
+    async def _receive(self, found: Sequence[tuple[bytes, Raw]]) -> None:
+        mapper = self._mapper
+        for number, part in enumerate(chunks(found, _A_SLICE)):
+            if number:
+                await asyncio.sleep(0)
+            values = [
+                (key, self._held(key, await moved_beside(mapper, raw, self._tell))) for key, raw in part
+            ]
+            self._mirror.take(self._device, values)
+
+    def _held(self, key: bytes, raw: Raw) -> Raw:
+        """The value, or none where there is no room for it."""
+        size, before = len(raw.variant), self._sizes.get(key, 0)
+        if size == before:
+            return raw
+        self._sizes[key] = size
+        if self._room.take(size - before):
+            return raw
+        self._sizes[key] = 0
+        self._room.take(-before)
+        self._tell(
+            f"values are left out, for all together take more than import_mib: {self._settings.import_mib}; "
+            "import a smaller part, or raise import_mib"
+        )
+        return Raw(b"", BAD_RESOURCE_UNAVAILABLE, raw.time)
 
     async def read(self, keys: Sequence[bytes]) -> None:
         """Read variables by their keys here, and take what they hold. Raises ConnectionLost."""
         wanted = [(self._node(key), int(ua.AttributeIds.Value)) for key in keys]
         found = await read_raw(self._live(), wanted)
-        values = [(key, moved(self._mapper, raw, self._tell)) for key, raw in zip(keys, found, strict=True)]
-        self._mirror.take(self._device, values)
+        await self._receive(list(zip(keys, found, strict=True)))
 
     def _tell(self, what: str) -> None:
         """Say a thing once a connection."""
@@ -143,7 +197,7 @@ class Importing:
         """See imports.Device.call_method."""
         try:
             asked = ua.CallMethodRequest(
-                ObjectId=self._node(holder),
+                ObjectId=self._object(holder, method),
                 MethodId=self._node(method),
                 InputArguments=[self._value(one) for one in inputs],
             )
@@ -183,6 +237,15 @@ class Importing:
             return error.code
         except ConnectionLost as lost:
             raise ConnectionLost(f"{lost}: {what} may have been carried out", lost.quality) from None
+
+    def _object(self, holder: bytes, method: bytes) -> Any:
+        """What a method is called on there. Raises Unmappable."""
+        try:
+            return self._node(holder)
+        except Unmappable:
+            if method not in self._objects:
+                raise
+            return self._objects[method]
 
     def _node(self, key: bytes) -> Any:
         return binary.nodeid_from_binary(Buffer(self._back.node_id(key)))

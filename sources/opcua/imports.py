@@ -21,11 +21,12 @@ MAX_NODES = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One import: what lies below a node, shown below the equipment ``holder``."""
+    """One import, shown below the equipment ``holder``: what lies below a node, and chosen ``nodes``."""
 
     holder: str
-    below: OpcUaAddress
+    below: OpcUaAddress | None
     scan: ScanClass
+    nodes: tuple[OpcUaAddress, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

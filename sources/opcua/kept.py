@@ -14,6 +14,7 @@ from sources.opcua.config import DownstreamSettings, OpcUaTag
 from sources.opcua.importing import Importing
 from sources.opcua.imports import Wanted
 from sources.opcua.security import Surroundings
+from sources.resolve import Resolver
 from sources.statistics import ScanStatistics
 from sources.tag import ScanClass
 
@@ -144,6 +145,7 @@ class Device:
     recheck: float
     """Seconds after which what is missing is looked for again."""
     surroundings: Surroundings = field(default_factory=Surroundings)
+    resolver: Resolver = field(init=False)
     statistics: dict[str, ScanStatistics] = field(default_factory=dict)
     traffic: Traffic = field(default_factory=Traffic)
     plan: Plan | None = None
@@ -176,6 +178,9 @@ class Device:
             self.plan.retire(self.tags)
         if self.on_retag is not None:
             self.on_retag()
+
+    def __post_init__(self) -> None:
+        self.resolver = Resolver(self.settings.host, self.settings.port)
 
     @property
     def acts_as(self) -> str:

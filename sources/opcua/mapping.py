@@ -31,6 +31,14 @@ class Unmappable(Exception):
     """A value whose names cannot be moved; the text says why."""
 
 
+class UnknownIndex(Unmappable):
+    """A `Mapper.apart` met an index it does not know, and asks nobody for it."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__(f"a name of the namespace {index}, which is not known yet")
+        self.index = index
+
+
 @dataclasses.dataclass(slots=True)
 class Field:
     """One field of a structure: of a built-in type, of a structure by its `Layout`, or of a standard one."""
@@ -84,6 +92,12 @@ class Mapper:
                 raise Unmappable(f"a name of the namespace {there}, which is not known")
             self._known[there] = known
         return known
+
+    def apart(self) -> Mapper:
+        """One for another thread: it knows what this one knows, and raises UnknownIndex for the rest."""
+        made = Mapper(_unknown, self._layouts, self._rename)
+        made._known = dict(self._known)
+        return made
 
     def variant(self, data: bytes) -> bytes:
         """A whole Variant. Raises Unmappable."""
@@ -324,6 +338,10 @@ class Mapper:
         return value
 
 
+def _unknown(index: int) -> int | None:
+    raise UnknownIndex(index)
+
+
 _ENCODERS: Final[Mapping[str, tuple[int, Callable[[Any], bytes], Callable[[Any], Any]]]] = {
     "NodeId": (_NODE_ID, binary.nodeid_to_binary, binary.nodeid_from_binary),
     "TwoByteNodeId": (_NODE_ID, binary.nodeid_to_binary, binary.nodeid_from_binary),
@@ -345,27 +363,27 @@ _NAMES: Final = (
 _HOLDS: dict[type, bool] = {}
 
 
-def _holds_names(kind: type) -> bool:
-    """Whether a structure of the stack's can hold names of namespaces; looked up once for each."""
+def _holds_names(kind: type, within: frozenset[type] = frozenset()) -> bool:
+    """Whether a structure of the stack's can hold names of namespaces; looked up once for each.
+
+    ``within`` are those it is a field of: what is only known but for them is not kept.
+    """
     known = _HOLDS.get(kind)
-    if known is None:
-        _HOLDS[kind] = False  # of itself, for those that are recursive
-        known = False
-        for field in dataclasses.fields(kind):
-            text = str(field.type)
-            inner = (
-                text.replace("list[", "")
-                .replace("]", "")
-                .replace("ua.", "")
-                .strip("'\" ")
-                .split("|")[0]
-                .strip()
-            )
-            found = getattr(ua, inner, None)
-            if any(name in text for name in _NAMES):
-                known = True
-            elif dataclasses.is_dataclass(found) and isinstance(found, type):
-                known = known or _holds_names(found)
+    if known is not None or kind in within:
+        return bool(known)
+    within |= {kind}
+    known = False
+    for field in dataclasses.fields(kind):
+        text = str(field.type)
+        inner = (
+            text.replace("list[", "").replace("]", "").replace("ua.", "").strip("'\" ").split("|")[0].strip()
+        )
+        found = getattr(ua, inner, None)
+        if any(name in text for name in _NAMES):
+            known = True
+        elif dataclasses.is_dataclass(found) and isinstance(found, type):
+            known = known or _holds_names(found, within)
+    if len(within) == 1:
         _HOLDS[kind] = known
     return known
 

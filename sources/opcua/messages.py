@@ -12,10 +12,10 @@ from sources.opcua.channel import ServiceError
 from sources.opcua.kept import Subscription
 from sources.opcua.live import Live
 from sources.opcua.publishing import Publishing
+from sources.opcua.reading import read_raw
 from sources.opcua.sequence import NEVER, behind, following
 from sources.opcua.stack import status_name, ua
 from sources.opcua.values import Values
-from sources.opcua.walk import read_raw
 from sources.opcua.watch import Watch
 from sources.quality import BAD_CONNECTION_CLOSED, is_bad
 

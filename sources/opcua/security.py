@@ -23,6 +23,7 @@ from sources.errors import Refused, Unreachable
 from sources.opcua.channel import Channel, ServiceError, unprotected
 from sources.opcua.config import DownstreamSettings
 from sources.opcua.stack import NONE_URI, POLICIES, encrypt_asymmetric, text, ua
+from sources.resolve import Resolver
 from sources.settings import SecretError, read_secret
 
 _POLICY: Final = "http://opcfoundation.org/UA/SecurityPolicy#"
@@ -61,12 +62,12 @@ class Way:
     """Look at that certificate again, which touches the disk. Raises Refused."""
 
 
-async def choose(settings: DownstreamSettings, surroundings: Surroundings) -> Way:
+async def choose(settings: DownstreamSettings, surroundings: Surroundings, resolver: Resolver) -> Way:
     """Ask the server for its endpoints, and take the one that is configured, its certificate checked.
 
     Raises Unreachable, Refused.
     """
-    endpoints = await _endpoints(settings)
+    endpoints = await _endpoints(settings, resolver)
     mode = _MODES[settings.security]
     if settings.security == "none":
         found = [e for e in endpoints if e.SecurityPolicyUri == NONE_URI]
@@ -102,10 +103,10 @@ _MODES: Final = {
 }
 
 
-async def _endpoints(settings: DownstreamSettings) -> list[Any]:
+async def _endpoints(settings: DownstreamSettings, resolver: Resolver) -> list[Any]:
     channel = Channel(unprotected(), settings.timeout)
     try:
-        await channel.open(settings.host, settings.port, settings.url)
+        await channel.open(resolver, settings.url)
         request = ua.GetEndpointsRequest(Parameters=ua.GetEndpointsParameters(EndpointUrl=settings.url))
         response = await channel.request(request, ua.GetEndpointsResponse)
     except ServiceError as error:

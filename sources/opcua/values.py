@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -11,6 +10,7 @@ from typing import Any, Final, TypeVar
 from sources import clock
 from sources.batch import Batch
 from sources.opcua import wire
+from sources.opcua.beside import beside_if_long
 from sources.opcua.fit import fit
 from sources.opcua.kept import Subscription
 from sources.opcua.live import Live
@@ -21,10 +21,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-MANY: Final = 10_000
-"""Values of a message that the loop does not decode itself."""
-_LARGE: Final = 1 << 20
-"""Bytes of such a message."""
 _SLACK: Final = 100
 
 
@@ -89,7 +85,7 @@ class Values:
             return
         found = await decoded(subscription, notification.body, wire.raw_changes)
         subscription.unheard.difference_update(place for place, _ in found)
-        importing.take(subscription.watched, found)
+        await importing.receive(subscription.watched, found)
 
     def _report(  # a batch's columns
         self,
@@ -130,13 +126,11 @@ def _living(subscription: Subscription, found: wire.Changes) -> wire.Changes:
 
 
 async def decoded(subscription: Subscription, body: bytes, decode: Callable[[bytes], T]) -> T:
-    """Many values, and large ones, are decoded in a thread. Raises Malformed."""
+    """Many values, and large ones, are decoded beside the loop. Raises Malformed."""
     count = wire.value_count(body)
     if count > subscription.room + _SLACK:
         raise wire.Malformed(f"{count} values at once, of items that hold {subscription.room}")
-    if count > MANY or len(body) > _LARGE:
-        return await asyncio.to_thread(decode, body)
-    return decode(body)
+    return await beside_if_long(decode, body, count)
 
 
 def runs(handles: Sequence[int]) -> list[tuple[int, int]]:

@@ -1,29 +1,31 @@
 """Finds out what an import brings: the nodes below one, with the types they need, in our names.
 
-Hierarchical references are followed below the start; of types what defines them: supertypes, the
-declarations of their instances, data types with their encodings and definitions. Namespace 0 is the
-same everywhere and is referred to, never imported.
+Hierarchical references are followed below the start; of chosen nodes their properties alone; of types
+what defines them: supertypes, the declarations of their instances, data types with their encodings and
+definitions. Namespace 0 is the same everywhere and is referred to, never imported.
 """
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-import enum
 import logging
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sources.errors import ConnectionLost
-from sources.opcua import wire
-from sources.opcua.channel import MAX_PENDING, ServiceError
-from sources.opcua.connection import Connection, chunks, read_request
+from sources.opcua.address import OpcUaAddress, PathAddress
+from sources.opcua.connection import Connection
+from sources.opcua.definitions import Defined, layouts, structure
 from sources.opcua.imports import MAX_NODES, ImportedNode, Model, Wanted
-from sources.opcua.mapping import Field, Layout, Mapper, Unmappable, key_of, standard_number
-from sources.opcua.stack import decode_variant, local, ua
+from sources.opcua.mapping import Layout, Mapper, Unmappable, key_of, standard_number
+from sources.opcua.moving import moved_beside, variant_beside
+from sources.opcua.reading import TOO_LARGE, read_parts, read_raw
+from sources.opcua.room import ATTRIBUTE, NODE, REFERENCE, Room
+from sources.opcua.stack import decode_variant, local, status_name, ua
 from sources.opcua.wire import Raw
-from sources.quality import BAD_COMMUNICATION_ERROR, is_bad
+from sources.quality import is_bad
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +36,7 @@ _OBJECT, _VARIABLE, _METHOD = 1, 2, 4
 _OBJECT_TYPE, _VARIABLE_TYPE, _REFERENCE_TYPE, _DATA_TYPE = 8, 16, 32, 64
 _TYPES: Final = frozenset({_OBJECT_TYPE, _VARIABLE_TYPE, _REFERENCE_TYPE, _DATA_TYPE})
 _HAS_TYPE, _HAS_SUBTYPE, _HAS_ENCODING, _HAS_DESCRIPTION = 40, 45, 38, 39
+_HAS_COMPONENT, _HAS_PROPERTY = 47, 46
 _NON_HIERARCHICAL: Final = 32
 _A: Final = ua.AttributeIds
 _OF_ALL: Final = (_A.BrowseName, _A.DisplayName, _A.Description)
@@ -68,9 +71,6 @@ _KEPT: Final = {
 _CURRENT_READ_AND_WRITE: Final = 0x03
 _SUBSCRIBE_TO_EVENTS: Final = 0x01
 _HISTORY: Final = 0x0C
-_NUMBER_TYPES: Final = frozenset({26, 27, 28})
-_ENUMERATION: Final = 29
-_LAST_BUILT_IN: Final = 25
 
 
 @dataclass(slots=True)
@@ -83,6 +83,12 @@ class _Met:
     references: list[tuple[bytes, bytes]] = field(default_factory=list)
     super: bytes = b""
     raw: dict[int, Raw] = field(default_factory=dict)
+    definition: Any = None
+    """The StructureDefinition of a data type that is a structure."""
+    alone: bool = False
+    """Whether it is wanted without what lies below it, its properties aside."""
+    whole: bool = False
+    """Whether all of it was read."""
 
 
 @dataclass(slots=True)
@@ -90,41 +96,71 @@ class Walked:
     """What a walk brought: the model, the values of its variables, and the nodes there of those to watch."""
 
     model: Model
-    values: dict[bytes, Raw]
-    watched: list[tuple[bytes, Any]]
+    values: dict[bytes, Raw] = field(default_factory=dict)
+    watched: list[tuple[bytes, Any]] = field(default_factory=list)
     """Key here and NodeId there of each variable of an instance."""
+    objects: dict[bytes, Any] = field(default_factory=dict)
+    """The object there that a chosen method is called on, by the method's key here."""
 
 
 class Walk:
     """One walk. ``layouts`` gains the structures it meets, by their encodings there."""
 
-    def __init__(
-        self, connection: Connection, mapper: Mapper, layouts: dict[bytes, Layout], name: str
+    def __init__(  # what it needs of its import
+        self,
+        connection: Connection,
+        mapper: Mapper,
+        layouts: dict[bytes, Layout],
+        name: str,
+        room: Room,
+        tell: Callable[[str], None],
     ) -> None:
+        """``tell`` is told what of the import is missing."""
         self._connection = connection
         self._mapper = mapper
         self._layouts = layouts
         self._name = name
+        self._room = room
+        self._tell = tell
         self._met: dict[bytes, _Met] = {}
         self._waiting: list[bytes] = []
-        self._full = False
+        self._objects: dict[bytes, Any] = {}
+        self._many = self._much = False
+        """Whether there are more nodes than may be, or they take more memory."""
 
-    async def run(self, wanted: Wanted, start: Any) -> Walked:
-        """Walk below a node. Raises ConnectionLost."""
-        tops = await self._begin(start)
-        while self._waiting:
+    async def run(
+        self, wanted: Wanted, start: Any | None, chosen: Sequence[tuple[OpcUaAddress, Any]] = ()
+    ) -> Walked:
+        """Walk below a node, where there is one, and to chosen ones. Raises ConnectionLost."""
+        tops = await self._begin(start) if start is not None else []
+        tops += await self._choose(chosen)
+        while self._waiting and not self._much:
             part, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
-            await self._read(part)
-            await self._follow(part)
-        if self._full:
+            if await self._read(part):
+                await self._follow(part)
+        self._met = {key: met for key, met in self._met.items() if met.whole}
+        self._tell_cut(wanted)
+        await self._define()
+        return await self._result(wanted, list(dict.fromkeys(tops)))
+
+    def _tell_cut(self, wanted: Wanted) -> None:
+        if self._many:
             log.error(
-                "%s: there are more than %d nodes below %s; those beyond are left out: import a smaller part",
+                "%s: there are more than %d nodes to import for %s; those beyond are left out: import a "
+                "smaller part",
                 self._name,
                 MAX_NODES,
-                wanted.below,
+                wanted.holder,
             )
-        self._define()
-        return await self._result(wanted, tops)
+        if self._much:
+            log.error(
+                "%s: the import for %s stops at %d nodes: what the source imports takes more than "
+                "import_mib: %d; what is beyond is left out: import a smaller part, or raise import_mib",
+                self._name,
+                wanted.holder,
+                len(self._met),
+                self._room.most >> 20,
+            )
 
     async def _begin(self, start: Any) -> list[bytes]:
         if key_of(start) and standard_number(key_of(start)) is None:
@@ -143,50 +179,123 @@ class Walk:
                 tops.append(key_of(node))
         return tops
 
-    def _meet(self, node: Any, node_class: int, *, is_type: bool) -> bool:
+    async def _choose(self, chosen: Sequence[tuple[OpcUaAddress, Any]]) -> list[bytes]:
+        """Meet nodes that are wanted themselves."""
+        tops: list[bytes] = []
+        methods: list[tuple[OpcUaAddress, Any]] = []
+        found = await read_raw(self._connection, [(node, _A.NodeClass) for _, node in chosen])
+        for (address, node), raw in zip(chosen, found, strict=True):
+            if is_bad(raw.status) or raw.variant[:1] != b"\x06":
+                self._tell(f"{address} is not imported: {status_name(raw.status)}")
+                continue
+            if standard_number(key_of(node)) is not None:
+                self._tell(f"{address} is not imported: it is in namespace 0, which is the same here")
+                continue
+            node_class = int.from_bytes(raw.variant[1:5], "little")
+            if self._meet(node, node_class, is_type=False, alone=node_class not in _TYPES):
+                tops.append(key_of(node))
+                if node_class == _METHOD:
+                    methods.append((address, node))
+        await self._find_objects(methods)
+        return tops
+
+    async def _find_objects(self, methods: Sequence[tuple[OpcUaAddress, Any]]) -> None:
+        """What chosen methods are called on: what their browse path leads through, or their one object."""
+        above = [PathAddress(a.steps[:-1]) for a, _ in methods if isinstance(a, PathAddress) and a.steps[1:]]
+        through = dict(zip(above, await self._connection.resolve(above), strict=True))
+        owners = await self._connection.browse(
+            [node for _, node in methods],
+            BrowseDirection=ua.BrowseDirection.Inverse,
+            ReferenceTypeId=ua.NodeId(_HAS_COMPONENT),
+            NodeClassMask=_OBJECT,
+        )
+        for (address, node), references in zip(methods, owners, strict=True):
+            found = {key_of(one): one for r in references if (one := local(r.NodeId)) is not None}
+            if isinstance(address, PathAddress):
+                its = through.get(PathAddress(address.steps[:-1]))
+                found = {} if its is None or isinstance(its, str) else {key_of(its): its}
+            if len(found) == 1:
+                (self._objects[key_of(node)],) = found.values()
+            else:
+                why = (
+                    f"a method of {len(found)} objects: name it by a browse path" if found else "of no object"
+                )
+                self._tell(f"{address} cannot be called: it is {why}")
+
+    def _meet(self, node: Any, node_class: int, *, is_type: bool, alone: bool = False) -> bool:
         """Take a node in; False for one that is not imported."""
         key = key_of(node)
-        if key in self._met:
+        known = self._met.get(key)
+        if known is not None:
+            if known.alone and not alone:
+                # Met by itself before: what lies below it is wanted now.
+                known.alone = False
+                if known.whole:
+                    self._again(known)
             return True
         if standard_number(key) is not None or node_class not in _OF_CLASS:
             return False
         if len(self._met) >= MAX_NODES:
-            self._full = True
+            self._many = True
             return False
-        self._met[key] = _Met(node, node_class, is_type or node_class in _TYPES)
+        if not self._take(NODE + len(key)):
+            return False
+        self._met[key] = _Met(node, node_class, is_type or node_class in _TYPES, alone=alone)
         self._waiting.append(key)
         return True
 
-    async def _read(self, keys: Sequence[bytes]) -> None:
+    def _again(self, met: _Met) -> None:
+        met.references.clear()
+        met.whole = False
+        self._waiting.append(key_of(met.node))
+
+    def _take(self, size: int) -> bool:
+        """Whether there is room for so many bytes."""
+        self._much = self._much or not self._room.take(size)
+        return not self._much
+
+    async def _read(self, keys: Sequence[bytes]) -> bool:
+        """Read the attributes of nodes; whether there was room for them."""
         asked = [
             (met, attribute)
             for met in (self._met[key] for key in keys)
             for attribute in (*_OF_ALL, *_OF_CLASS[met.node_class])
         ]
-        found = await read_raw(self._connection, [(met.node, attribute) for met, attribute in asked])
-        for (met, attribute), raw in zip(asked, found, strict=True):
-            met.raw[attribute] = raw
+        places = iter(asked)
+        reads = read_parts(self._connection, [(met.node, attribute) for met, attribute in asked])
+        async with aclosing(reads):
+            async for part in reads:
+                for raw in part:
+                    met, attribute = next(places)
+                    if not self._take(ATTRIBUTE + len(raw.variant)):
+                        return False
+                    met.raw[attribute] = raw
+        return True
 
     async def _follow(self, keys: Sequence[bytes]) -> None:
         mets = [self._met[key] for key in keys]
-        nodes = [met.node for met in mets]
-        down = await self._connection.browse(nodes)
-        aside = await self._connection.browse(nodes, ReferenceTypeId=ua.NodeId(_NON_HIERARCHICAL))
-        for met, references in zip(mets, down, strict=True):
-            for number, reference in enumerate(references, 1):
-                if number % _A_SLICE == 0:
-                    await asyncio.sleep(0)
-                if standard_number(key_of(reference.ReferenceTypeId)) != _HAS_SUBTYPE:
-                    self._refer(met, reference, is_type=met.is_type)
-            await asyncio.sleep(0)
-        for met, references in zip(mets, aside, strict=True):
-            for reference in references:
-                kind = standard_number(key_of(reference.ReferenceTypeId))
-                if kind != _HAS_DESCRIPTION:
-                    follows = kind in {_HAS_TYPE, _HAS_ENCODING}
-                    self._refer(met, reference, is_type=True, follows=follows)
+        deep, alone = [met for met in mets if not met.alone], [met for met in mets if met.alone]
+        down = await self._connection.browse([met.node for met in deep])
+        down += await self._connection.browse(
+            [met.node for met in alone], ReferenceTypeId=ua.NodeId(_HAS_PROPERTY)
+        )
+        aside = await self._connection.browse(
+            [met.node for met in mets], ReferenceTypeId=ua.NodeId(_NON_HIERARCHICAL)
+        )
+        async for met, reference in _in_turns([*deep, *alone], down):
+            if standard_number(key_of(reference.ReferenceTypeId)) != _HAS_SUBTYPE:
+                self._refer(met, reference, is_type=met.is_type)
+        async for met, reference in _in_turns(mets, aside):
+            kind = standard_number(key_of(reference.ReferenceTypeId))
+            if kind != _HAS_DESCRIPTION:
+                self._refer(met, reference, is_type=True, follows=kind in {_HAS_TYPE, _HAS_ENCODING})
         await self._climb([met for met in mets if met.node_class in _TYPES])
         await self._meet_types(mets)
+        for met in mets:
+            met.whole = not self._much
+        for met in alone:
+            if not met.alone:
+                self._again(met)
 
     async def _climb(self, types: Sequence[_Met]) -> None:
         """The type above each type."""
@@ -209,128 +318,68 @@ class Walk:
         if follows:
             self._meet(node, int(reference.NodeClass), is_type=is_type)
         self._meet(kind, _REFERENCE_TYPE, is_type=True)
-        met.references.append((key_of(kind), key_of(node)))
+        made = key_of(kind), key_of(node)
+        if self._take(REFERENCE + sum(map(len, made))):
+            met.references.append(made)
 
     async def _meet_types(self, mets: Sequence[_Met]) -> None:
         """The data types of variables, and those of the fields of structures."""
         for met in mets:
-            for node in self._data_types(met):
-                self._meet(node, _DATA_TYPE, is_type=True)
-
-    def _data_types(self, met: _Met) -> list[Any]:
-        found = []
-        kind = _decoded(met.raw.get(_A.DataType))
-        if isinstance(kind, ua.NodeId):
-            found.append(kind)
-        definition = _decoded(met.raw.get(_A.DataTypeDefinition))
-        if isinstance(definition, ua.StructureDefinition):
-            found += [one.DataType for one in definition.Fields or []]
-        return found
-
-    # --- Definitions
-
-    def _define(self) -> None:
-        """Make layouts of the structures that were met."""
-        made: dict[bytes, Layout] = {}
-        for key, met in self._met.items():
+            kind = _node_id(met.raw.get(_A.DataType))
+            if kind is not None:
+                self._meet(kind, _DATA_TYPE, is_type=True)
             if met.node_class == _DATA_TYPE:
-                definition = _decoded(met.raw.get(_A.DataTypeDefinition))
-                if isinstance(definition, ua.StructureDefinition):
-                    made[key] = Layout()
-        sound = {key for key in made if self._fill(made[key], self._met[key], made)}
-        # A layout with a field that is none of these is none itself.
-        while True:
-            known = {id(made[key]) for key in sound}
-            odd = {
-                key
-                for key in sound
-                if any(one.layout is not None and id(one.layout) not in known for one in made[key].fields)
-            }
-            if not odd:
-                break
-            sound -= odd
-        for key in sound:
-            definition = _decoded(self._met[key].raw.get(_A.DataTypeDefinition))
-            encoding = definition.DefaultEncodingId
-            if encoding is not None and not encoding.is_null():
-                self._layouts[key_of(encoding)] = made[key]
-            for kind, target in self._met[key].references:
-                if standard_number(kind) == _HAS_ENCODING:
-                    self._layouts.setdefault(target, made[key])
+                met.definition = await structure(met.raw[_A.DataTypeDefinition])
+                for one in met.definition.Fields or [] if met.definition is not None else []:
+                    self._meet(one.DataType, _DATA_TYPE, is_type=True)
+                await asyncio.sleep(0)
 
-    def _fill(self, layout: Layout, met: _Met, made: dict[bytes, Layout]) -> bool:
-        """Give a layout its fields; False where it has one that is not understood."""
-        definition = _decoded(met.raw.get(_A.DataTypeDefinition))
-        kind = definition.StructureType
-        if kind not in {
-            ua.StructureType.Structure,
-            ua.StructureType.StructureWithOptionalFields,
-            ua.StructureType.Union,
-        }:
-            return False
-        layout.union = kind == ua.StructureType.Union
-        layout.optional = kind == ua.StructureType.StructureWithOptionalFields
-        for one in definition.Fields or []:
-            if one.ValueRank > 1:
-                return False
-            found = self._field(one.DataType, made)
-            if found is None:
-                return False
-            found.array = one.ValueRank >= 1
-            found.optional = bool(one.IsOptional) and layout.optional
-            layout.fields.append(found)
-        return True
-
-    def _field(self, data_type: Any, made: dict[bytes, Layout]) -> Field | None:
-        key = key_of(data_type)
-        for _ in range(50):
-            if key in made:
-                return Field(layout=made[key])
-            number = standard_number(key)
-            if number is not None:
-                return _standard_field(number)
-            met = self._met.get(key)
-            if met is None or not met.super:
-                return None
-            key = met.super
-        return None
+    async def _define(self) -> None:
+        """Make layouts of the structures that were met."""
+        structures = {
+            key: Defined(met.definition, [t for kind, t in met.references if _is_encoding(kind)])
+            for key, met in self._met.items()
+            if met.definition is not None
+        }
+        above = {key: met.super for key, met in self._met.items() if met.super}
+        self._layouts |= await layouts(structures, above)
 
     # --- The result
 
     async def _result(self, wanted: Wanted, tops: Sequence[bytes]) -> Walked:
+        found = Walked(Model(wanted.holder))
         nodes: dict[bytes, ImportedNode] = {}
-        values: dict[bytes, Raw] = {}
-        watched: list[tuple[bytes, Any]] = []
-        odd: dict[str, int] = {}
+        keys: dict[bytes, bytes] = {}
+        odd: Counter[str] = Counter()
+        notifiers = historians = 0
         for number, (there, met) in enumerate(self._met.items()):
             if number % _A_SLICE == 0:
                 await asyncio.sleep(0)
+            notifiers += bool(_bits(met.raw.get(_A.EventNotifier)) & _SUBSCRIBE_TO_EVENTS)
+            historians += bool(_bits(met.raw.get(_A.UserAccessLevel)) & _HISTORY)
             try:
-                node = self._node(there, met)
+                node = await self._node(there, met)
             except Unmappable as error:
-                odd[str(error)] = odd.get(str(error), 0) + 1
+                odd[str(error)] += 1
                 continue
-            nodes[node.key] = node
+            keys[there], nodes[node.key] = node.key, node
             if met.node_class in {_VARIABLE, _VARIABLE_TYPE}:
-                values[node.key] = moved(self._mapper, met.raw[_A.Value])
-                if met.node_class == _VARIABLE and not met.is_type:
-                    watched.append((node.key, met.node))
-        self._tell_refused()
+                raw = met.raw[_A.Value]
+                found.values[node.key] = await moved_beside(self._mapper, raw)
+                # What is too large to be read is too large to be reported.
+                if met.node_class == _VARIABLE and not met.is_type and raw.status not in TOO_LARGE:
+                    found.watched.append((node.key, met.node))
+            if there in self._objects:
+                found.objects[node.key] = self._objects[there]
+        self._tell_refused(notifiers, historians)
         for why, count in odd.items():
             log.warning("%s: %d nodes are left out of the import: %s", self._name, count, why)
-        found = tuple(self._mapper.node_id(top) for top in tops if top in self._met)
-        return Walked(Model(wanted.holder, nodes, found, wanted.scan.period), values, watched)
+        shown = tuple(keys[top] for top in tops if top in keys)
+        found.model = Model(wanted.holder, nodes, shown, wanted.scan.period)
+        return found
 
-    def _tell_refused(self) -> None:
+    def _tell_refused(self, notifiers: int, historians: int) -> None:
         """What of the device is not passed on is said, not dropped."""
-        notifiers = sum(
-            met.node_class == _OBJECT and _bits(met.raw.get(_A.EventNotifier)) & _SUBSCRIBE_TO_EVENTS != 0
-            for met in self._met.values()
-        )
-        historians = sum(
-            met.node_class == _VARIABLE and _bits(met.raw.get(_A.UserAccessLevel)) & _HISTORY != 0
-            for met in self._met.values()
-        )
         if notifiers:
             log.info(
                 "%s: %d imported objects have events there; they are refused here", self._name, notifiers
@@ -340,23 +389,32 @@ class Walk:
                 "%s: %d imported variables have a history there; it is refused here", self._name, historians
             )
 
-    def _node(self, there: bytes, met: _Met) -> ImportedNode:
+    async def _references(self, met: _Met) -> tuple[tuple[bytes, bytes], ...]:
+        """Raises Unmappable."""
+        node_id, found = self._mapper.node_id, []
+        for number, (kind, target) in enumerate(met.references, 1):
+            if number % _A_SLICE == 0:
+                await asyncio.sleep(0)
+            found.append((node_id(kind), node_id(target)))
+        return tuple(found)
+
+    async def _node(self, there: bytes, met: _Met) -> ImportedNode:
         """Raises Unmappable."""
         mapper = self._mapper
         attributes = {
-            number: moved_attribute
+            number: await variant_beside(mapper, raw.variant)
             for number, raw in met.raw.items()
             if _KEPT.get(number) == raw.variant[:1] and not is_bad(raw.status)
-            for moved_attribute in (mapper.variant(raw.variant),)
         }
         if met.node_class == _VARIABLE:
             level = met.raw[_A.UserAccessLevel]
             held = level.variant[1] if len(level.variant) > 1 and not is_bad(level.status) else 1
             attributes[_A.AccessLevel] = bytes((3, held & _CURRENT_READ_AND_WRITE))
         if met.node_class == _METHOD:
-            attributes[_A.Executable] = (
-                b"\x01\x01" if met.raw[_A.UserExecutable].variant == b"\x01\x01" else b"\x01\x00"
-            )
+            may = met.raw[_A.UserExecutable].variant == b"\x01\x01"
+            if met.alone and there not in self._objects:
+                may = False  # nobody knows what to call it on
+            attributes[_A.Executable] = b"\x01\x01" if may else b"\x01\x00"
         name = met.raw[_A.BrowseName].variant
         if not name or name[0] != 20:
             raise Unmappable("a node without a BrowseName")
@@ -367,11 +425,21 @@ class Walk:
             mapper.qualified_name(name[1:]),
             display[1:] if display[:1] == b"\x15" else b"\x00",
             attributes,
-            tuple((mapper.node_id(kind), mapper.node_id(target)) for kind, target in met.references),
+            await self._references(met),
             there,
             mapper.node_id(met.super) if met.super else b"",
             met.is_type,
         )
+
+
+async def _in_turns(mets: Sequence[_Met], lists: Sequence[list[Any]]) -> AsyncIterator[tuple[_Met, Any]]:
+    """Every reference with its node; others get their turns."""
+    for met, references in zip(mets, lists, strict=True):
+        for number, reference in enumerate(references, 1):
+            if number % _A_SLICE == 0:
+                await asyncio.sleep(0)
+            yield met, reference
+        await asyncio.sleep(0)
 
 
 def _bits(raw: Raw | None) -> int:
@@ -379,89 +447,12 @@ def _bits(raw: Raw | None) -> int:
     return raw.variant[1] if raw is not None and len(raw.variant) > 1 and not is_bad(raw.status) else 0
 
 
-def moved(mapper: Mapper, raw: Raw, odd: Callable[[str], None] = lambda _: None) -> Raw:
-    """A value in our names; where that cannot be, none, with BadDataEncodingUnsupported."""
-    if not raw.variant:
-        return raw
-    try:
-        return Raw(mapper.variant(raw.variant), raw.status, raw.time)
-    except Unmappable as error:
-        odd(str(error))
-        return Raw(b"", _ENCODING_UNSUPPORTED, raw.time)
-
-
-_ENCODING_UNSUPPORTED: Final = 0x80390000
-
-
-async def read_raw(
-    connection: Connection, wanted: Sequence[tuple[Any, int]], *, most: int = MAX_PENDING
-) -> list[Raw]:
-    """Values of (NodeId, AttributeId) as they are; ``most`` as of `Channel.send`. Raises ConnectionLost."""
-    found: list[Raw] = []
-    for part in chunks(wanted, connection.limits.read):
-        try:
-            body = await connection.channel.answer_to(read_request(part), most=most)
-            result, values = wire.read_results(body)
-        except (ServiceError, wire.Malformed) as error:
-            raise ConnectionLost(f"the device refused {error}", BAD_COMMUNICATION_ERROR) from None
-        if is_bad(result) or len(values) != len(part):
-            raise ConnectionLost("a Read was answered in part", BAD_COMMUNICATION_ERROR)
-        found += values
-    return found
-
-
-def _decoded(raw: Raw | None) -> Any:
-    """The stack's value of an attribute; None where there is none that it understands."""
-    if raw is None or is_bad(raw.status) or not raw.variant:
+def _node_id(raw: Raw | None) -> Any | None:
+    """The stack's NodeId that an attribute holds; None where it holds none."""
+    if raw is None or is_bad(raw.status) or raw.variant[:1] != b"\x11":
         return None
-    try:
-        return decode_variant(raw.variant).Value
-    except Exception:  # whatever the stack makes of a stranger's bytes
-        log.debug("an attribute cannot be read", exc_info=True)
-        return None
+    return decode_variant(raw.variant).Value
 
 
-def _standard_field(number: int) -> Field | None:
-    """A field of a data type of namespace 0."""
-    if number in _NUMBER_TYPES:
-        return Field(24)
-    if number == _ENUMERATION:
-        return Field(6)
-    if 0 < number <= _LAST_BUILT_IN:
-        return Field(number)
-    built_in = _SUBTYPES.get(number)
-    if built_in is not None:
-        return Field(built_in)
-    kind = getattr(ua, ua.ObjectIdNames.get(number, ""), None)
-    if not isinstance(kind, type):
-        return None
-    if issubclass(kind, enum.Enum):
-        return Field(6)
-    return Field(standard=kind) if dataclasses.is_dataclass(kind) else None
-
-
-_SUBTYPES: Final = {
-    30: 15,  # Image
-    288: 7,  # IntegerId
-    289: 7,  # Counter
-    290: 11,  # Duration
-    291: 12,  # NumericRange
-    294: 13,  # UtcTime
-    295: 12,  # LocaleId
-    388: 17,  # SessionAuthenticationToken
-    521: 15,  # ContinuationPoint
-    2000: 15,
-    2001: 15,
-    2002: 15,
-    2003: 15,  # ImageBMP to ImagePNG
-    11737: 9,  # BitFieldMaskDataType
-    12877: 12,  # NormalizedString
-    12878: 12,  # DecimalString
-    12879: 12,  # DurationString
-    12880: 12,  # TimeString
-    12881: 12,  # DateString
-    17588: 11,  # Index
-    20998: 7,  # VersionTime
-    23751: 12,  # UriString
-}
-"""Simple data types of namespace 0 (OPC 10000-3 §8), by the built-in type they are encoded as."""
+def _is_encoding(kind: bytes) -> bool:
+    return standard_number(kind) == _HAS_ENCODING

@@ -125,12 +125,9 @@ class Publish:
 
     result: int
     subscription: int = 0
-    available: tuple[int, ...] = ()
     more: bool = False
     sequence: int = 0
     notifications: tuple[Notification, ...] = ()
-    acknowledged: tuple[int, ...] = ()
-    """What became of the acknowledgements, in the order they were sent."""
 
 
 def publish(data: bytes) -> Publish:
@@ -145,14 +142,14 @@ def publish(data: bytes) -> Publish:
         if result & 0x80000000:
             return Publish(result)
         (subscription,) = _u32(data, at)
-        available, at = _uint32s(data, at + 4)
+        at = _skip_uint32s(data, at + 4)
         more = data[at] != 0
         (sequence,) = _u32(data, at + 1)
         notifications, at = _notifications(data, at + 13)
-        acknowledged, _ = _uint32s(data, at)
+        _skip_uint32s(data, at)
     except (struct.error, IndexError) as error:
         raise Malformed(f"a PublishResponse ends too early: {error}") from None
-    return Publish(result, subscription, available, more, sequence, notifications, acknowledged)
+    return Publish(result, subscription, more, sequence, notifications)
 
 
 def republished(data: bytes) -> Publish:
@@ -183,13 +180,11 @@ def _response_header(data: bytes) -> tuple[int, int]:
     return result, _skip_extension_object(data, at)
 
 
-def _uint32s(data: bytes, at: int) -> tuple[tuple[int, ...], int]:
+def _skip_uint32s(data: bytes, at: int) -> int:
     (count,) = _i32(data, at)
-    at += 4
-    if count <= 0:
-        return (), at
-    _fits(data, at, 4 * count)
-    return struct.unpack_from(f"<{count}I", data, at), at + 4 * count
+    at += 4 + 4 * max(count, 0)
+    _fits(data, at, 0)
+    return at
 
 
 def _notifications(data: bytes, at: int) -> tuple[tuple[Notification, ...], int]:
@@ -508,13 +503,15 @@ def raw_value(data: bytes, at: int) -> tuple[Raw, int]:
     return Raw(value, status, time), at
 
 
-def read_results(data: bytes) -> tuple[int, list[Raw]]:
-    """Decode a ReadResponse: its ServiceResult, and its values as they are. Raises Malformed."""
+def read_results(data: bytes, most: int) -> tuple[int, list[Raw]]:
+    """Decode a ReadResponse: its ServiceResult, and ``most`` values as they are. Raises Malformed."""
     try:
         result, at = _response_header(data)
         if result & 0x80000000:
             return result, []
         (count,) = _i32(data, at)
+        if count > most:
+            raise Malformed(f"{count} values for {most} that were asked")
         at += 4
         found = []
         for _ in range(max(count, 0)):

@@ -13,7 +13,7 @@ from support.downstream import named
 from support.net import until
 from support.opcua_messages import Lone, changed, published, republished
 
-from sources.opcua import messages, values, wire
+from sources.opcua import beside, messages, wire
 from sources.opcua import scan as scanning
 from sources.opcua.kept import Subscription
 from sources.opcua.resume import resume
@@ -133,7 +133,7 @@ async def test_many_values_are_decoded_beside_the_loop(monkeypatch: pytest.Monke
         return real(data)
 
     monkeypatch.setattr(wire, "changes", changes)
-    count = values.MANY + 1
+    count = beside.MANY + 1
     tag = named("A")
     lone = Lone([tag] * count)
     await lone.take(published(1, (0, 1.0)))

@@ -10,6 +10,7 @@ from support.downstream import settings
 from sources.opcua.address import UA_URI
 from sources.opcua.importing import MAX_NAMESPACES, MAX_URI, Importing
 from sources.opcua.mapping import Mapper, Unmappable, key_of
+from sources.opcua.room import Room
 from sources.opcua.stack import encode_variant, ua
 from sources.opcua.walk import Walk, _Met
 from sources.opcua.wire import Raw
@@ -35,9 +36,10 @@ def met(node_class: int, **raw: bytes) -> Any:
     return made
 
 
-def walked(given: Any) -> Any:
-    walk: Any = Walk(None, Mapper({1: 7}.get, {}), {}, "F")  # type: ignore[arg-type]  # it asks nobody
-    return walk._node(key_of(given.node), given)
+async def walked(given: Any) -> Any:
+    room = Room(1 << 20)
+    walk: Any = Walk(None, Mapper({1: 7}.get, {}), {}, "F", room, print)  # type: ignore[arg-type]  # it asks nobody
+    return await walk._node(key_of(given.node), given)
 
 
 @pytest.mark.parametrize(
@@ -50,15 +52,18 @@ def walked(given: Any) -> Any:
         ("MinimumSamplingInterval", b"\x0b" + bytes(8), b"\x0a" + bytes(4)),
     ],
 )
-def test_an_attribute_of_another_type_than_it_has_is_left_out(name: str, right: bytes, wrong: bytes) -> None:
-    assert walked(met(VARIABLE, **{name: right})).attributes[A[name]] == right
-    assert A[name] not in walked(met(VARIABLE, **{name: wrong})).attributes
+async def test_an_attribute_of_another_type_than_it_has_is_left_out(
+    name: str, right: bytes, wrong: bytes
+) -> None:
+    assert (await walked(met(VARIABLE, **{name: right}))).attributes[A[name]] == right
+    assert A[name] not in (await walked(met(VARIABLE, **{name: wrong}))).attributes
 
 
 @pytest.mark.parametrize("answer", [b"", b"\x01", b"\x01\x02", b"\x03\x01", b"\x01\x00"])
-def test_a_method_is_executable_where_the_server_says_so_and_not_else(answer: bytes) -> None:
-    assert walked(met(METHOD)).attributes[A.Executable] == b"\x01\x01"
-    assert walked(met(METHOD, UserExecutable=answer)).attributes[A.Executable] == b"\x01\x00"
+async def test_a_method_is_executable_where_the_server_says_so_and_not_else(answer: bytes) -> None:
+    assert (await walked(met(METHOD))).attributes[A.Executable] == b"\x01\x01"
+    answered = await walked(met(METHOD, UserExecutable=answer))
+    assert answered.attributes[A.Executable] == b"\x01\x00"
 
 
 def test_a_namespace_that_stands_twice_in_the_array_has_one_index() -> None:
