@@ -386,7 +386,7 @@ class EquipmentPlan:
         found = tuple(dict.fromkeys(node for node in nodes if node is not None))
         if None in nodes or (below is None and plan.under is not None):
             return None
-        return Import(name, below, plan.scan, plan.writers, plan.callers, found)
+        return Import(name, below, plan.scan, plan.writers, plan.callers, nodes=found)
 
     def _node(
         self, parse: Callable[[str], Any], given: Template, loc: Loc, variables: Variables

@@ -89,6 +89,8 @@ class _Met:
     """Whether it is wanted without what lies below it, its properties aside."""
     whole: bool = False
     """Whether all of it was read."""
+    cut: bool = False
+    """Whether there was no room for all of it."""
 
 
 @dataclass(slots=True)
@@ -133,11 +135,10 @@ class Walk:
     ) -> Walked:
         """Walk below a node, where there is one, and to chosen ones. Raises ConnectionLost."""
         tops = await self._begin(start) if start is not None else []
-        tops += await self._choose(chosen)
+        tops += await self._choose(wanted.holder, chosen)
         while self._waiting and not self._much:
             part, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
-            if await self._read(part):
-                await self._follow(part)
+            await self._follow(await self._read(part))
         self._met = {key: met for key, met in self._met.items() if met.whole}
         self._tell_cut(wanted)
         await self._define()
@@ -179,17 +180,19 @@ class Walk:
                 tops.append(key_of(node))
         return tops
 
-    async def _choose(self, chosen: Sequence[tuple[OpcUaAddress, Any]]) -> list[bytes]:
+    async def _choose(self, holder: str, chosen: Sequence[tuple[OpcUaAddress, Any]]) -> list[bytes]:
         """Meet nodes that are wanted themselves."""
         tops: list[bytes] = []
         methods: list[tuple[OpcUaAddress, Any]] = []
         found = await read_raw(self._connection, [(node, _A.NodeClass) for _, node in chosen])
         for (address, node), raw in zip(chosen, found, strict=True):
             if is_bad(raw.status) or raw.variant[:1] != b"\x06":
-                self._tell(f"{address} is not imported: {status_name(raw.status)}")
+                self._tell(f"{address} is not imported for {holder}: {status_name(raw.status)}")
                 continue
             if standard_number(key_of(node)) is not None:
-                self._tell(f"{address} is not imported: it is in namespace 0, which is the same here")
+                self._tell(
+                    f"{address} is not imported for {holder}: it is in namespace 0, which is the same here"
+                )
                 continue
             node_class = int.from_bytes(raw.variant[1:5], "little")
             if self._meet(node, node_class, is_type=False, alone=node_class not in _TYPES):
@@ -238,7 +241,7 @@ class Walk:
         if len(self._met) >= MAX_NODES:
             self._many = True
             return False
-        if not self._take(NODE + len(key)):
+        if self._much or not self._take(NODE + len(key)):
             return False
         self._met[key] = _Met(node, node_class, is_type or node_class in _TYPES, alone=alone)
         self._waiting.append(key)
@@ -251,29 +254,32 @@ class Walk:
 
     def _take(self, size: int) -> bool:
         """Whether there is room for so many bytes."""
-        self._much = self._much or not self._room.take(size)
-        return not self._much
+        there = self._room.take(size)
+        self._much = self._much or not there
+        return there
 
-    async def _read(self, keys: Sequence[bytes]) -> bool:
-        """Read the attributes of nodes; whether there was room for them."""
+    async def _read(self, keys: Sequence[bytes]) -> list[_Met]:
+        """Read the attributes of nodes; those for which there was room."""
         asked = [
             (met, attribute)
             for met in (self._met[key] for key in keys)
             for attribute in (*_OF_ALL, *_OF_CLASS[met.node_class])
         ]
         places = iter(asked)
+        done: list[_Met] = []
         reads = read_parts(self._connection, [(met.node, attribute) for met, attribute in asked])
         async with aclosing(reads):
             async for part in reads:
                 for raw in part:
                     met, attribute = next(places)
                     if not self._take(ATTRIBUTE + len(raw.variant)):
-                        return False
+                        return done
                     met.raw[attribute] = raw
-        return True
+                    if attribute == _OF_CLASS[met.node_class][-1]:
+                        done.append(met)
+        return done
 
-    async def _follow(self, keys: Sequence[bytes]) -> None:
-        mets = [self._met[key] for key in keys]
+    async def _follow(self, mets: Sequence[_Met]) -> None:
         deep, alone = [met for met in mets if not met.alone], [met for met in mets if met.alone]
         down = await self._connection.browse([met.node for met in deep])
         down += await self._connection.browse(
@@ -292,7 +298,7 @@ class Walk:
         await self._climb([met for met in mets if met.node_class in _TYPES])
         await self._meet_types(mets)
         for met in mets:
-            met.whole = not self._much
+            met.whole = not met.cut
         for met in alone:
             if not met.alone:
                 self._again(met)
@@ -321,6 +327,8 @@ class Walk:
         made = key_of(kind), key_of(node)
         if self._take(REFERENCE + sum(map(len, made))):
             met.references.append(made)
+        else:
+            met.cut = True
 
     async def _meet_types(self, mets: Sequence[_Met]) -> None:
         """The data types of variables, and those of the fields of structures."""

@@ -65,6 +65,12 @@ class MachineServer:
         await machine.delete_reference(base, typed, bidirectional=False)
         await machine.add_reference(kind.nodeid, typed, bidirectional=False)
         self.speed = await machine.add_variable(ua.NodeId("Filler.Speed", index), f"{index}:Speed", 412.5)
+        await self.speed.add_property(
+            ua.NodeId("Filler.Speed.EURange", index), "0:EURange", ua.Range(Low=0.0, High=600.0)
+        )
+        drive = await machine.add_object(ua.NodeId("Filler.Drive", index), f"{index}:Drive")
+        await drive.add_property(ua.NodeId("Filler.Drive.Serial", index), f"{index}:Serial", "D-17")
+        await drive.add_variable(ua.NodeId("Filler.Drive.Current", index), f"{index}:Current", 3.5)
         self.set_point = await machine.add_variable(ua.NodeId("Filler.SP", index), f"{index}:SpeedSP", 1.0)
         await self.set_point.set_writable()
         await machine.add_variable(

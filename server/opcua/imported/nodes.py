@@ -324,10 +324,13 @@ class ImportedNodes:
 
     def _hang(self, holder: Node, tops: Sequence[Key]) -> None:
         organizes = self._space.number(ObjectIds.Organizes)
+        component = self._space.number(ObjectIds.HasComponent)
         for key in tops:
             top = self._space.find(key)
-            if top is not None:
-                self._space.link(holder, organizes, top)
+            if top is None:
+                continue
+            # A method is called on what has it as a component (OPC 10000-4 §5.12.2.2).
+            self._space.link(holder, component if top.node_class == _METHOD else organizes, top)
 
     # --- Methods
 

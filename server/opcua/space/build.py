@@ -30,7 +30,7 @@ from server.opcua.structures import Unsupported
 from server.opcua.types import AttributeIds
 from server.opcua.wire import structs, writer
 from server.opcua.wire.nodeid import Key, key, split
-from server.plant.model import Property
+from server.plant.model import Property, Role
 from sources.clock import now
 from sources.quality import BAD_NOT_SUPPORTED
 
@@ -68,6 +68,8 @@ class Builder:
         self._space = space
         self._namespaces = namespaces
         self._writable = writable
+        self.callers: Mapping[NodeId, frozenset[Role]] = {}
+        """Objects that hold methods of a device's, and who may call these, so far as anybody may write."""
         self._time = now()
         self._keys: dict[NodeId, Key] = {}
         self._names: dict[QualifiedName, bytes] = {}
@@ -192,6 +194,8 @@ class Builder:
             return found
         if prop is not None and prop.type.write is not None and self._writable:
             return defaults.plant_writers(prop.type.write.roles)
+        if self._writable and (roles := self.callers.get(record.node_id)):
+            return defaults.plant_callers(roles)
         if record.node_class in _TYPES or record.node_id.namespace == UA:
             return defaults.STANDARD
         return defaults.PLANT

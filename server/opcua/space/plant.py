@@ -27,6 +27,11 @@ class PlantBuilder:
         self._builder = builder
         self._plant = plant
         self._shapes: dict[Hashable, Shape] = {}
+        builder.callers = {
+            equipment_id(plant, one): one.imported.callers
+            for one in plant.equipment
+            if one.imported is not None and one.imported.nodes
+        }
 
     def add(self, points: Mapping[str, Point], progress: Progress = silent) -> None:
         """Add every node of the plant; ``points`` are by the property's key.

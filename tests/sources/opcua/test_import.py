@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from support.scanning import FAST
 
 from server.audit.log import AuditLog
 from server.opcua.server import OpcUaServer
+from server.opcua.wire.nodeid import key as node_key
 from server.plant.model import Equipment, EquipmentLevel, Import, Role
 from sources.opcua.address import parse_address
 from sources.opcua.driver import OpcUaSource
@@ -51,14 +52,16 @@ class World:
 
 
 @asynccontextmanager
-async def world(data: Path, machines: list[Machine]) -> AsyncIterator[World]:
+async def world(data: Path, machines: list[Machine], *, chosen: Sequence[str] = ()) -> AsyncIterator[World]:
+    """Each machine's filler is imported whole, or, where there are any, the chosen nodes of it alone."""
     bench = Bench(data, allow_none=True, anonymous=True, writable=True)
     names = [f"F{number}" for number, _ in enumerate(machines, 1)]
+    below, nodes = None if chosen else BELOW, tuple(map(parse_address, chosen))
     holders = tuple(
         Equipment(
             f"Acme/Line1/{name}",
             EquipmentLevel.WorkUnit,
-            imported=Import(name, BELOW, FAST, WRITERS, WRITERS),
+            imported=Import(name, below, FAST, WRITERS, WRITERS, nodes=nodes),
         )
         for name in names
     )
@@ -76,7 +79,7 @@ async def world(data: Path, machines: list[Machine]) -> AsyncIterator[World]:
         for name, machine in zip(names, machines, strict=True):
             device = source(machine.port, [], recheck=60.0)
             device._device.name = name
-            device.mirror(server.imported, [Wanted(f"Acme/Line1/{name}", BELOW, FAST)])
+            device.mirror(server.imported, [Wanted(f"Acme/Line1/{name}", below, FAST, nodes)])
             devices.append(device)
             supervisor = Supervisor(device, lambda _: None, delays=lambda: iter(lambda: 0.05, None))
             lives.append(asyncio.create_task(supervisor.run()))
@@ -218,6 +221,63 @@ async def test_two_like_machines_side_by_side(  # noqa: PLR0915  # two processes
         assert await reads(second, "Filler.Speed", 99.5)
         with pytest.raises(ua.UaStatusCodeError, match="BadNotConnected"):
             await write(node(first, "Filler.SP"), 1.0)
+
+
+async def test_chosen_nodes_stand_below_the_equipment_without_what_lies_below_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = f"/Objects/nsu={URI};Filler"
+    chosen = [
+        f"{path}/nsu={URI};Speed",
+        f"nsu={URI};s=Filler.Drive",
+        f"{path}/nsu={URI};Start",
+        f"nsu={URI};s=Filler.Setup",
+        f"nsu={URI};s=Filler.Nowhere",
+        f"{path}/nsu={URI};Neither",
+        "i=2258",
+    ]
+    async with (
+        machine_servers(1) as (one,),
+        world(tmp_path, [one], chosen=chosen) as it,
+        client(it.url, user=True) as asking,
+    ):
+        index = it.index("F1")
+        holder = asking.get_node(ua.NodeId("Acme/Line1/F1", it.server.namespace_index("urn:acme:plant")))
+
+        def node(name: str) -> Any:
+            return asking.get_node(ua.NodeId(name, index))
+
+        async def below(parent: Any) -> set[str]:
+            found = [child.nodeid for child in await parent.get_children()]
+            return {one.Identifier for one in found if one.NamespaceIndex == index}
+
+        assert await below(holder) == {"Filler.Speed", "Filler.Drive", "Filler.Start", "Filler.Setup"}
+        assert await below(node("Filler.Speed")) == {"Filler.Speed.EURange"}
+        assert await below(node("Filler.Drive")) == {"Filler.Drive.Serial"}
+        limits = await node("Filler.Speed.EURange").read_value()
+        assert (limits.Low, limits.High) == (0.0, 600.0)
+        for name in ("Filler", "Filler.Drive.Current", "Filler.SP"):
+            assert it.server.imported._space.find(node_key(name, index)) is None
+        # With their types: a structure of the maker's own among them.
+        assert await node("Filler.Setup").read_data_type() == ua.NodeId("Setup", index)
+        setup = (await node("Filler.Setup").read_data_value()).Value.Value
+        assert setup.TypeId == ua.NodeId("Setup.Binary", index)
+
+        # They live as what is imported whole does.
+        await one("write", "Speed", 99.5)
+
+        async def follows() -> bool:
+            return bool(await node("Filler.Speed").read_value() == 99.5)
+
+        await until(follows)
+        which = await holder.call_method(node("Filler.Start"), 2.5)
+        assert which == ua.NodeId("Filler", index)
+        assert await one("started") == [2.5]
+
+        told = caplog.text
+        assert f"nsu={URI};s=Filler.Nowhere is not imported for Acme/Line1/F1: BadNodeIdUnknown" in told
+        assert f"{path}/nsu={URI};Neither is not imported for Acme/Line1/F1: the server has no such" in told
+        assert "i=2258 is not imported for Acme/Line1/F1: it is in namespace 0" in told
 
 
 def sent(audit: Path) -> list[tuple[str, str]]:

@@ -1,0 +1,168 @@
+"""Servers that have more than one answer holds, or more than an import may take."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.contract.opcua import OpcUaCase
+from support.contract.proxy import frame_proxy
+from support.downstream import named, settings, source
+from support.large import LARGE, serving_large, text
+from support.mirrored import Mirrored, imported
+from support.net import until
+from support.scanning import FAST, scanning
+
+import server.opcua.channels.channel as theirs
+import server.opcua.services.read as reading
+from sources.opcua import channel as ours
+from sources.opcua import walk as walking
+from sources.opcua.address import parse_address
+from sources.opcua.connection import Connection, connect
+from sources.opcua.imports import Wanted
+from sources.opcua.reading import read_raw
+from sources.opcua.security import Surroundings
+from sources.opcua.stack import ua
+from sources.quality import BAD_RESOURCE_UNAVAILABLE, GOOD
+
+BAD_RESPONSE_TOO_LARGE, BAD_TOO_MANY_OPERATIONS = 0x80B90000, 0x80100000
+WANTED = Wanted("Acme", parse_address(LARGE), FAST)
+VALUE = int(ua.AttributeIds.Value)
+
+
+@asynccontextmanager
+async def connected(port: int, **more: Any) -> AsyncIterator[Connection]:
+    connection = await connect(settings(port, **more), Surroundings())
+    try:
+        yield connection
+    finally:
+        await connection.end()
+
+
+def variables(count: int) -> list[tuple[Any, int]]:
+    return [(ua.NodeId(f"Large.V{number}", 1), VALUE) for number in range(count)]
+
+
+@pytest.mark.parametrize("heeds", [True, False], ids=["that heeds our limit", "that does not"])
+async def test_of_a_server_what_is_too_large_by_itself_is_lost_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, *, heeds: bool
+) -> None:
+    """At first all in one answer, then by halves, down to the one that no answer of ours holds."""
+    monkeypatch.setattr(ours, "MAX_MESSAGE", 400_000)
+    if not heeds:
+        limit = property(lambda _: 1 << 30, lambda *_: None)
+        monkeypatch.setattr(theirs.SecureChannel, "_max_body", limit, raising=False)
+    values = {f"V{number}": text(50_000) for number in range(20)} | {"Huge": text(500_000)}
+    with serving_large(tmp_path, values) as there:
+        device = source(there.running, [])
+        async with connected(there.running.port) as connection:
+            mirror, watched = await imported(device, connection, WANTED)
+            found = mirror.named("Acme")
+            assert len(found) == 21
+            huge = found.pop("Huge")
+            assert (huge.variant, huge.status) == (b"", BAD_RESPONSE_TOO_LARGE)
+            assert {raw.variant for raw in found.values()} == {text(50_000)}
+            assert len(watched) == 20  # what cannot be read would not be reported either
+            assert not connection.channel.lost.done()
+            await read_raw(connection, [(ua.NodeId("Large.Huge", 1), VALUE)])
+    told = [r.getMessage() for r in caplog.records if "cannot be read" in r.getMessage()]
+    assert len(told) == 1
+    assert "the Value of ns=1;s=Large.Huge cannot be read: BadResponseTooLarge" in told[0]
+
+
+async def test_a_server_takes_fewer_in_one_read_than_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "MAX_NODES_PER_READ", 7)
+    with serving_large(tmp_path, {f"V{number}": text(number) for number in range(30)}) as there:
+        async with connected(there.running.port) as connection:
+            found = await read_raw(connection, variables(30))
+            assert [raw.variant for raw in found] == [text(number) for number in range(30)]
+            assert 3 <= connection.limits.read <= 7  # and is not asked for more again
+
+
+async def test_a_message_the_server_gives_up_is_lost_by_itself(tmp_path: Path) -> None:
+    """An Abort chunk (OPC 10000-6 §6.7.3) in the middle of an answer."""
+    begun, aborted = set[bytes](), set[bytes]()
+
+    def spoil(frame: bytes) -> Iterable[bytes]:
+        request = frame[20:24]
+        if frame[:4] == b"MSGC" and not aborted:
+            begun.add(request)
+        elif frame[:4] == b"MSGF" and request in begun - aborted:
+            aborted.add(request)
+            body = frame[8:24] + BAD_RESPONSE_TOO_LARGE.to_bytes(4, "little") + b"\xff" * 4
+            return (b"MSGA" + (8 + len(body)).to_bytes(4, "little") + body,)
+        return (frame,)
+
+    with serving_large(tmp_path, {f"V{number}": text(50_000) for number in range(4)}) as there:
+        async with (
+            frame_proxy(lambda: there.running.port, OpcUaCase.framing) as between,
+            connected(between.port) as connection,
+        ):
+            between.spoil = spoil
+            found = await read_raw(connection, variables(4))
+            assert [raw.variant for raw in found] == [text(50_000)] * 4
+            assert len(aborted) == 1
+
+
+async def test_an_import_that_takes_too_much_memory_stops_and_tags_go_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    speed = named("Speed")
+    with serving_large(tmp_path, {f"V{number}": text(50_000) for number in range(200)}) as there:
+        there.running.feed("Speed", 1.0)
+        device = source(there.running, [speed], import_mib=1)
+        mirror = Mirrored()
+        device.mirror(mirror, [WANTED, Wanted("Beside", None, FAST, (parse_address("i=2258"),))])
+        async with scanning(device) as its:
+            await its.good(speed)
+            await until(lambda: device.device.plan is not None)
+            found = mirror.named("Acme")
+            assert 15 < len(found) < 21
+            assert sum(len(raw.variant) for raw in mirror.values.values()) <= 1 << 20
+            # What was taken in is whole, and lives.
+            assert all(raw.status == GOOD and raw.variant for raw in found.values())
+            there.running.feed("Speed", 2.0)
+            await until(lambda: its.listener.value(speed) == 2.0)
+    (told,) = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
+    assert f"the import for Acme stops at {len(mirror.models['Acme'].nodes)} nodes" in told
+    assert "takes more than import_mib: 1" in told
+
+
+async def test_values_that_grow_beyond_the_memory_of_imports_are_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serving_large(tmp_path, {name: text(10) for name in ("A", "B")}) as there:
+        device = source(there.running, [], import_mib=1)
+        mirror = Mirrored()
+        device.mirror(mirror, [WANTED])
+        async with scanning(device):
+            await until(lambda: device.device.plan is not None)
+
+            async def becomes(name: str, size: int, status: int) -> None:
+                there.set(name, text(size))
+                wanted = (text(size) if status == GOOD else b"", status)
+                await until(lambda: mirror.named("Acme")[name][:2] == wanted)
+
+            await becomes("A", 900_000, GOOD)
+            await becomes("B", 500_000, BAD_RESOURCE_UNAVAILABLE)
+            await becomes("A", 20, GOOD)
+            await becomes("B", 500_001, GOOD)
+    told = [r.getMessage() for r in caplog.records if "import_mib" in r.getMessage()]
+    assert len(told) == 1
+
+
+async def test_no_import_has_more_nodes_than_it_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(walking, "MAX_NODES", 10)
+    with serving_large(tmp_path, {f"V{number}": text(1) for number in range(30)}) as there:
+        async with connected(there.running.port) as connection:
+            mirror, watched = await imported(source(there.running, []), connection, WANTED)
+            assert (len(mirror.models["Acme"].nodes), len(watched)) == (10, 9)
+    (told,) = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
+    assert "more than 10 nodes to import for Acme" in told
