@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sources.errors import AddressError
-from sources.opcua.address import UA_URI, OpcUaAddress, node_text, parse_address
+from sources.opcua.address import OpcUaAddress, parse_address
 from sources.opcua.config import DownstreamSettings
 from sources.opcua.connection import Connection, chunks, connect
 from sources.opcua.security import Surroundings
@@ -167,7 +167,7 @@ class _Walk:
                 name, built_in = await self._type(kind)
                 self.variables.append(
                     FoundVariable(
-                        self.address(node),
+                        self._connection.address(node),
                         path,
                         name,
                         built_in,
@@ -190,12 +190,6 @@ class _Walk:
                 ua.VariantType(number).name if number else "",
             )
         return known
-
-    def address(self, node: Any) -> str:
-        """A NodeId as a configuration names it."""
-        names = self._connection.namespaces
-        uri = names[node.NamespaceIndex] if node.NamespaceIndex < len(names) else UA_URI
-        return node_text(uri, node.Identifier)
 
 
 def _value(data: Any) -> Any:

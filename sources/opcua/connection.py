@@ -14,9 +14,10 @@ from cryptography.exceptions import InvalidSignature
 
 from sources.errors import ConnectionLost, Refused, Unreachable
 from sources.insight import Traffic
-from sources.opcua.address import NodeAddress, PathAddress, Step
+from sources.opcua.address import NodeAddress, PathAddress, Step, node_text
 from sources.opcua.channel import Channel, ServiceError
 from sources.opcua.config import DownstreamSettings
+from sources.opcua.room import NoRoom
 from sources.opcua.security import Surroundings, Way, choose, user_token, where
 from sources.opcua.stack import NONE, local, status_name, text, ua
 from sources.quality import BAD_COMMUNICATION_ERROR, is_bad
@@ -61,6 +62,9 @@ MAX_REFERENCES: Final = 100_000
 _MAX_EMPTY: Final = 100
 """Pages without a reference that are taken for one Browse: a server may need time, but not for ever."""
 _MOST_TOLD: Final = 20
+_WHOLE_PATH: Final = 0xFFFFFFFF
+"""The RemainingPathIndex of a path that was followed to its end."""
+_NAMED_TARGETS: Final = 5
 _NO_CONTINUATION_POINTS: Final = 0x804B0000
 _BASE_DATA_TYPE, _NUMBER, _ENUMERATION, _INT32 = 24, 26, 29, 6
 _ABSTRACT_NUMBERS: Final = frozenset({26, 27, 28})
@@ -219,13 +223,32 @@ class Connection:
             request.Parameters.BrowsePaths = [path for _, path in part]
             response = await self.ask(request, ua.TranslateBrowsePathsToNodeIdsResponse)
             for (place, _), result in zip(part, response.Results or [], strict=False):
-                code = int(result.StatusCode.value)
-                if code & 0x80000000 or not result.Targets:
-                    found[place] = f"the server has no such path ({status_name(code)})"
-                else:
-                    node = local(result.Targets[0].TargetId)
-                    found[place] = "the path leads to another server" if node is None else node
+                found[place] = self._target(result)
         return found
+
+    def _target(self, result: Any) -> Any | str:
+        """The one node a browse path leads to (OPC 10000-4 §5.9.4), or why there is none."""
+        code = int(result.StatusCode.value)
+        if is_bad(code) or not result.Targets:
+            return f"the server has no such path ({status_name(code)})"
+        found: dict[str, Any] = {}
+        for target in result.Targets:
+            node = local(target.TargetId)
+            if node is None or target.RemainingPathIndex != _WHOLE_PATH:
+                return "the path leads to another server"
+            found[self.address(node)] = node
+        if len(found) > 1:
+            named = ", ".join(sorted(found)[:_NAMED_TARGETS])
+            more = f" and {len(found) - _NAMED_TARGETS} more" if len(found) > _NAMED_TARGETS else ""
+            return f"the path leads to {len(found)} nodes, {named}{more}; take the NodeId of the right one"
+        (one,) = found.values()
+        return one
+
+    def address(self, node: Any) -> str:
+        """A NodeId of the stack's as a configuration names it."""
+        names = self.namespaces
+        uri = names[node.NamespaceIndex] if node.NamespaceIndex < len(names) else f"#{node.NamespaceIndex}"
+        return node_text(uri, node.Identifier)
 
     def _path(self, steps: tuple[Step, ...]) -> Any:
         elements = [
@@ -269,10 +292,13 @@ class Connection:
             found += results
         return found
 
-    async def browse(self, nodes: Sequence[Any], **how: Any) -> list[list[Any]]:
+    async def browse(
+        self, nodes: Sequence[Any], *, come: Callable[[int], object] = lambda _: None, **how: Any
+    ) -> list[list[Any]]:
         """The references of each node, with what BrowseNext brings. Raises ConnectionLost.
 
         ``how`` are the fields of a BrowseDescription; by default all forward hierarchical references.
+        ``come`` is told how many have come, and may raise NoRoom, which ends it.
         """
         description = {
             "BrowseDirection": ua.BrowseDirection.Forward,
@@ -284,16 +310,18 @@ class Connection:
         found: list[list[Any]] = []
         for part in chunks(nodes, self.limits.browse):
             asked = [ua.BrowseDescription(NodeId=node, **description) for node in part]
-            lists, refused = await self._browse(asked)
+            lists, refused = await self._browse(asked, come)
             for place in refused:
                 # The others of this request had all it has: alone there is room, now that they are done.
-                (lists[place],), still = await self._browse([asked[place]])
+                (lists[place],), still = await self._browse([asked[place]], come)
                 if still:
                     self._tell_cut(part[place], status_name(_NO_CONTINUATION_POINTS))
             found += lists
         return found
 
-    async def _browse(self, asked: list[Any]) -> tuple[list[list[Any]], list[int]]:
+    async def _browse(
+        self, asked: list[Any], come: Callable[[int], object]
+    ) -> tuple[list[list[Any]], list[int]]:
         """One Browse with what follows: the references, and the places without a continuation point."""
         nodes = [one.NodeId for one in asked]
         request = ua.BrowseRequest()
@@ -307,6 +335,7 @@ class Connection:
         while True:
             if len(results) != len(waiting):
                 raise ConnectionLost("a Browse was answered in part", BAD_COMMUNICATION_ERROR)
+            await self._let_come(results, come)
             again: dict[int, bytes] = {}
             ended: list[bytes] = []
             for place, result in zip(waiting, results, strict=True):
@@ -333,6 +362,15 @@ class Connection:
                 return lists, refused
             waiting = again
             results = await self._next(list(waiting.values()))
+
+    async def _let_come(self, results: Sequence[Any], come: Callable[[int], object]) -> None:
+        """Tell how many references there are. Raises NoRoom, once the server has let go of where it was."""
+        try:
+            come(sum(len(result.References or []) for result in results))
+        except NoRoom:
+            if points := [one.ContinuationPoint for one in results if one.ContinuationPoint]:
+                await self._next(points, release=True)
+            raise
 
     async def _next(self, points: list[bytes], *, release: bool = False) -> Sequence[Any]:
         request = ua.BrowseNextRequest()

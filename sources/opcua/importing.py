@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from sources.errors import ConnectionLost
@@ -34,6 +35,7 @@ MAX_NAMESPACES: Final = 100
 """That one device may add to the server's: each stays for ever, by its index."""
 MAX_URI: Final = 512
 """Characters of one's URI."""
+_NODE_UNKNOWN: Final = 0x80340000
 _A_SLICE: Final = 500
 """Values taken in before others get a turn."""
 
@@ -48,6 +50,8 @@ class Importing:
         self.connection: Connection | None = None
         self._spaces: set[str] = set()
         """Namespaces of the device that are named here, over all connections."""
+        self._brought: dict[str, tuple[bytes, ...]] = {}
+        """The variables of each import, by its holder, over all connections."""
         self.forget()
 
     def forget(self) -> None:
@@ -109,20 +113,26 @@ class Importing:
             else:
                 chosen.append((address, node))
         if start is None and not chosen:
+            # What it brought before may be no more: its values are none of now.
+            gone = self._brought.get(wanted.holder, ())
+            self._mirror.take(self._device, [(key, Raw(b"", _NODE_UNKNOWN, 0)) for key in gone])
             return []
         room = self._room
         walk = Walk(connection, self._mapper, self._layouts, self._device.name, room, self._tell)
         walked = await walk.run(wanted, start, chosen)
         if not walked.model.nodes:
-            self._tell(
-                f"nothing is imported for {wanted.holder}: there is nothing at {wanted.below or 'all'}"
-            )
+            where = wanted.below or "its nodes"
+            self._tell(f"nothing is imported for {wanted.holder}: there is nothing at {where}")
         self._sizes.update((key, len(raw.variant)) for key, raw in walked.values.items())
         self._objects |= walked.objects
+        self._brought[wanted.holder] = tuple(key for key, _ in walked.watched)
         # With the layouts known, values that hold structures of the device's own can be read.
         self._layouts_here.clear()
-        for encoding, layout in self._layouts.items():
-            self._layouts_here[self._mapper.node_id(encoding)] = layout
+        for number, (encoding, layout) in enumerate(self._layouts.items(), 1):
+            if number % _A_SLICE == 0:
+                await asyncio.sleep(0)
+            with suppress(Unmappable):  # of a namespace that has no name here: no value of it comes this way
+                self._layouts_here[self._mapper.node_id(encoding)] = layout
         await self._mirror.show(self._device, walked.model, walked.values)
         return walked.watched
 

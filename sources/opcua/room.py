@@ -8,6 +8,12 @@ NODE: Final = 400
 ATTRIBUTE: Final = 50
 REFERENCE: Final = 150
 """Bytes beside what is encoded, about."""
+DESCRIPTION: Final = 800
+"""Bytes of a ReferenceDescription as the stack has it, about."""
+
+
+class NoRoom(Exception):
+    """What comes would take more memory than there may be."""
 
 
 class Room:
@@ -23,3 +29,8 @@ class Room:
             return False
         self._left -= size
         return True
+
+    def need(self, size: int) -> None:
+        """As `take`. Raises NoRoom."""
+        if not self.take(size):
+            raise NoRoom

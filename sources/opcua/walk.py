@@ -22,7 +22,7 @@ from sources.opcua.imports import MAX_NODES, ImportedNode, Model, Wanted
 from sources.opcua.mapping import Layout, Mapper, Unmappable, key_of, standard_number
 from sources.opcua.moving import moved_beside, variant_beside
 from sources.opcua.reading import TOO_LARGE, read_parts, read_raw
-from sources.opcua.room import ATTRIBUTE, NODE, REFERENCE, Room
+from sources.opcua.room import ATTRIBUTE, DESCRIPTION, NODE, REFERENCE, NoRoom, Room
 from sources.opcua.stack import decode_variant, local, status_name, ua
 from sources.opcua.wire import Raw
 from sources.quality import is_bad
@@ -38,6 +38,8 @@ _TYPES: Final = frozenset({_OBJECT_TYPE, _VARIABLE_TYPE, _REFERENCE_TYPE, _DATA_
 _HAS_TYPE, _HAS_SUBTYPE, _HAS_ENCODING, _HAS_DESCRIPTION = 40, 45, 38, 39
 _HAS_COMPONENT, _HAS_PROPERTY = 47, 46
 _NON_HIERARCHICAL: Final = 32
+_NEEDED: Final = 7
+"""Of a reference: its type, its direction, the class of its target (OPC 10000-4 §5.9.2.2)."""
 _A: Final = ua.AttributeIds
 _OF_ALL: Final = (_A.BrowseName, _A.DisplayName, _A.Description)
 _OF_CLASS: Final[dict[int, tuple[int, ...]]] = {
@@ -127,6 +129,8 @@ class Walk:
         self._met: dict[bytes, _Met] = {}
         self._waiting: list[bytes] = []
         self._objects: dict[bytes, Any] = {}
+        self._held = 0
+        """Bytes of references that are looked at now."""
         self._many = self._much = False
         """Whether there are more nodes than may be, or they take more memory."""
 
@@ -134,11 +138,19 @@ class Walk:
         self, wanted: Wanted, start: Any | None, chosen: Sequence[tuple[OpcUaAddress, Any]] = ()
     ) -> Walked:
         """Walk below a node, where there is one, and to chosen ones. Raises ConnectionLost."""
-        tops = await self._begin(start) if start is not None else []
-        tops += await self._choose(wanted.holder, chosen)
-        while self._waiting and not self._much:
-            part, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
-            await self._follow(await self._read(part))
+        tops: list[bytes] = []
+        try:
+            if start is not None:
+                tops += await self._begin(start)
+            tops += await self._choose(wanted.holder, chosen)
+            while self._waiting and not self._much:
+                part, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
+                await self._follow(await self._read(part))
+                self._let_go()
+        except NoRoom:
+            self._much = True
+        finally:
+            self._let_go()
         self._met = {key: met for key, met in self._met.items() if met.whole}
         self._tell_cut(wanted)
         await self._define()
@@ -163,6 +175,18 @@ class Walk:
                 self._room.most >> 20,
             )
 
+    async def _browse(self, nodes: Sequence[Any], **how: Any) -> list[list[Any]]:
+        """The references of each node, held against the room until `_let_go`. Raises NoRoom."""
+        return await self._connection.browse(nodes, come=self._come, ResultMask=_NEEDED, **how)
+
+    def _come(self, references: int) -> None:
+        self._room.need(DESCRIPTION * references)
+        self._held += DESCRIPTION * references
+
+    def _let_go(self) -> None:
+        self._room.take(-self._held)
+        self._held = 0
+
     async def _begin(self, start: Any) -> list[bytes]:
         if key_of(start) and standard_number(key_of(start)) is None:
             (data,) = await self._connection.read([(start, _A.NodeClass)])
@@ -172,7 +196,7 @@ class Walk:
             self._meet(start, int(node_class), is_type=int(node_class) in _TYPES)
             return [key_of(start)]
         # A folder of namespace 0, such as Objects: what lies in it.
-        (references,) = await self._connection.browse([start])
+        (references,) = await self._browse([start])
         tops = []
         for reference in references:
             node = local(reference.NodeId)
@@ -206,7 +230,7 @@ class Walk:
         """What chosen methods are called on: what their browse path leads through, or their one object."""
         above = [PathAddress(a.steps[:-1]) for a, _ in methods if isinstance(a, PathAddress) and a.steps[1:]]
         through = dict(zip(above, await self._connection.resolve(above), strict=True))
-        owners = await self._connection.browse(
+        owners = await self._browse(
             [node for _, node in methods],
             BrowseDirection=ua.BrowseDirection.Inverse,
             ReferenceTypeId=ua.NodeId(_HAS_COMPONENT),
@@ -281,13 +305,9 @@ class Walk:
 
     async def _follow(self, mets: Sequence[_Met]) -> None:
         deep, alone = [met for met in mets if not met.alone], [met for met in mets if met.alone]
-        down = await self._connection.browse([met.node for met in deep])
-        down += await self._connection.browse(
-            [met.node for met in alone], ReferenceTypeId=ua.NodeId(_HAS_PROPERTY)
-        )
-        aside = await self._connection.browse(
-            [met.node for met in mets], ReferenceTypeId=ua.NodeId(_NON_HIERARCHICAL)
-        )
+        down = await self._browse([met.node for met in deep])
+        down += await self._browse([met.node for met in alone], ReferenceTypeId=ua.NodeId(_HAS_PROPERTY))
+        aside = await self._browse([met.node for met in mets], ReferenceTypeId=ua.NodeId(_NON_HIERARCHICAL))
         async for met, reference in _in_turns([*deep, *alone], down):
             if standard_number(key_of(reference.ReferenceTypeId)) != _HAS_SUBTYPE:
                 self._refer(met, reference, is_type=met.is_type)
@@ -305,7 +325,7 @@ class Walk:
 
     async def _climb(self, types: Sequence[_Met]) -> None:
         """The type above each type."""
-        above = await self._connection.browse(
+        above = await self._browse(
             [met.node for met in types],
             ReferenceTypeId=ua.NodeId(_HAS_SUBTYPE),
             BrowseDirection=ua.BrowseDirection.Inverse,

@@ -57,7 +57,8 @@ class Large:
             for name, variant in values.items():
                 self.variable(root, name, variant)
 
-    def variable(self, parent: Node, name: str, variant: bytes) -> Node:
+    def variable(self, parent: Node, name: str, variant: bytes, shown: str = "") -> Node:
+        """Make one, whose BrowseName may be another's. In the server's loop."""
         space, value = self.space, StoredValue(variant)
         self.values[name] = value
         attributes = {
@@ -66,7 +67,7 @@ class Large:
             int(_A.AccessLevel): encode.byte(1),
             int(_A.Historizing): encode.FALSE,
         }
-        made = self.node(f"Large.{name}", 2, attributes, value, name)
+        made = self.node(f"Large.{name}", 2, attributes, value, shown or name)
         space.link(parent, space.number(ObjectIds.HasComponent), made)
         kind = space.number(ObjectIds.BaseDataVariableType)
         space.link(made, space.number(ObjectIds.HasTypeDefinition), kind)

@@ -166,3 +166,16 @@ async def test_no_import_has_more_nodes_than_it_may(
             assert (len(mirror.models["Acme"].nodes), len(watched)) == (10, 9)
     (told,) = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
     assert "more than 10 nodes to import for Acme" in told
+
+
+async def test_references_that_take_too_much_memory_stop_an_import(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serving_large(tmp_path, {f"V{number}": text(1) for number in range(3000)}) as there:
+        async with connected(there.running.port, import_mib=1) as connection:
+            mirror, _ = await imported(source(there.running, [], import_mib=1), connection, WANTED)
+            assert not mirror.models["Acme"].nodes
+            # The server holds no continuation point for us any more.
+            (references,) = await connection.browse([ua.NodeId("Large", 1)])
+            assert len(references) == 3000
+    assert "the import for Acme stops at 0 nodes" in caplog.text
