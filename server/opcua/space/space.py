@@ -75,6 +75,8 @@ class Space:
         """How many deleted variables it does."""
         self._derived = 0
         """How many members the plant variables have together."""
+        self._ended_types: set[Node] = set()
+        """Reference types deleted in this change, whose references are still held."""
         self._depth = 0
         self._changed = False
         self._told: dict[Node, int] | None = None
@@ -119,6 +121,8 @@ class Space:
         finally:
             self._depth -= 1
             if self._depth == 0:
+                if self._ended_types:
+                    self._end_references()
                 self._settle()
 
     def _settle(self) -> None:
@@ -299,7 +303,7 @@ class Space:
             else:
                 self._told[node] = NODE_DELETED
         if node.node_class == _REFERENCE_TYPE:
-            self._end_references(node)
+            self._ended_types.add(node)
 
     def _end_variable(self, variable: PlantVariable) -> None:
         self._derived -= len(variable.shape.members)
@@ -313,11 +317,12 @@ class Space:
             self._dead_variables[holder] = dead
         self._tell(holder, REFERENCE_DELETED)
 
-    def _end_references(self, kind: Node) -> None:
-        """A reference type went: so do its references, wherever they are."""
+    def _end_references(self) -> None:
+        """Reference types went: so do their references, wherever they are. One pass for all of one change."""
+        ended, self._ended_types = self._ended_types, set()
         for node in self.nodes.values():
-            if any(link.type is kind for link in node.links):
-                node.links = [link for link in node.links if link.type is not kind]
+            if any(link.type in ended for link in node.links):
+                node.links = [link for link in node.links if link.type not in ended]
                 self._tell(node, REFERENCE_DELETED)
 
     # Questions

@@ -128,6 +128,41 @@ def test_a_deleted_reference_type_takes_its_references_along(space: Space) -> No
     assert ways(one) == ways(two) == set()
 
 
+class Walked(dict[bytes, Node]):
+    """Nodes that count how often all of them are gone through."""
+
+    times = 0
+
+    def values(self) -> Any:
+        self.times += 1
+        return super().values()
+
+
+def test_deleted_reference_types_are_sought_once_for_all_of_a_change(space: Space) -> None:
+    kinds = [make(f"Feeds {number}", 32) for number in range(20)]
+    one, two, other = added(space, "one", "two", "other")
+    for kind in kinds:
+        space.add(kind)
+        space.link(one, kind, two)
+    space.link(one, space.number(35), other)
+    space.nodes = nodes = Walked(space.nodes)
+    told = Told(space)
+    with space.changing():
+        for kind in kinds:
+            space.delete([kind.key])
+    assert nodes.times == 1
+    assert ways(two) == set()
+    assert ways(one) == {(numeric(35), True, other.key)}
+    assert len(one.links) == 1
+    verbs = told.batches[0]
+    assert verbs == dict.fromkeys((kind.key for kind in kinds), NODE_DELETED) | {
+        one.key: REFERENCE_DELETED,
+        two.key: REFERENCE_DELETED,
+    }
+    added(space, "more")
+    assert nodes.times == 1  # a change without one seeks none
+
+
 def test_the_type_hierarchy_is_asked_in_both_directions(space: Space) -> None:
     hierarchical, aggregates, has_property = (space.number(n) for n in (33, 44, 46))
     assert space.is_subtype(has_property, hierarchical)
