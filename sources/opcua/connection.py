@@ -168,13 +168,17 @@ class Connection:
         names = _value(found[0])
         if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
             raise ConnectionLost("the server has no readable NamespaceArray", BAD_COMMUNICATION_ERROR)
-        self.namespaces = tuple(map(text, names))
-        self._indexes = {uri: index for index, uri in enumerate(self.namespaces)}
+        self.rename(names)
         self.start_time = _value(found[1])
         self.limits.read = self._limit(found[2])
         others = await self._read([(ua.NodeId(n), ua.AttributeIds.Value) for n in _LIMITS.values()])
         for name, data in zip(_LIMITS, others, strict=True):
             setattr(self.limits, name, self._limit(data))
+
+    def rename(self, names: Sequence[str]) -> None:
+        """Take another NamespaceArray: what NodeIds were resolved before may be others' now."""
+        self.namespaces = tuple(map(text, names))
+        self._indexes = {uri: index for index, uri in enumerate(self.namespaces)}
 
     def _limit(self, data: Any) -> int:
         limit = _value(data)

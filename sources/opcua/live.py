@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections.abc import Sequence
 from typing import Final
 
 from sources.batch import Emit
@@ -72,6 +73,13 @@ class Live:
         self.stale = True
         log.info("%s: %s: looking at its nodes again", self.device.name, what)
         self.again = min(self.again or math.inf, self.clock() + _SETTLE)
+
+    def renamed(self, names: Sequence[str]) -> None:
+        """The NamespaceArray is another: a NodeId from before may be another node's. Look again at once."""
+        self.connection.rename(names)
+        self.device.plan = None
+        self.changed("its namespaces have changed")
+        self.again = self.clock()
 
     def next_check(self) -> None:
         """Say when the nodes are looked at again, after they were."""

@@ -136,7 +136,8 @@ class Planning:
                 waiting = await self._items.subscribe(plan, scan, waiting)
         await self._import(plan)
         self._finish(plan, tags)
-        device.plan = plan
+        # Where they were renamed meanwhile, its NodeIds are of no use.
+        device.plan = plan if plan.namespaces == connection.namespaces else None
 
     def _finish(self, plan: Plan, tags: tuple[OpcUaTag, ...]) -> None:
         """All of these are watched that can be."""

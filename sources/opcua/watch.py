@@ -84,7 +84,7 @@ class Watch:
                     except wire.Malformed:
                         continue
                     if names != self._live.connection.namespaces:
-                        self._live.changed("its namespaces have changed")
+                        self._live.renamed(names)
 
 
 def _of_type(number: int) -> Any:

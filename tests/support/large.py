@@ -57,7 +57,7 @@ class Large:
             for name, variant in values.items():
                 self.variable(root, name, variant)
 
-    def variable(self, parent: Node, name: str, variant: bytes, shown: str = "") -> Node:
+    def variable(self, parent: Node, name: str, variant: bytes, shown: str = "", *, index: int = 1) -> Node:
         """Make one, whose BrowseName may be another's. In the server's loop."""
         space, value = self.space, StoredValue(variant)
         self.values[name] = value
@@ -67,7 +67,7 @@ class Large:
             int(_A.AccessLevel): encode.byte(1),
             int(_A.Historizing): encode.FALSE,
         }
-        made = self.node(f"Large.{name}", 2, attributes, value, shown or name)
+        made = self.node(f"Large.{name}", 2, attributes, value, shown or name, index=index)
         space.link(parent, space.number(ObjectIds.HasComponent), made)
         kind = space.number(ObjectIds.BaseDataVariableType)
         space.link(made, space.number(ObjectIds.HasTypeDefinition), kind)
@@ -80,8 +80,12 @@ class Large:
         attributes: dict[int, bytes],
         value: StoredValue | None = None,
         shown: str = "",
+        *,
+        index: int = 1,
     ) -> Node:
-        its = key(name, 1), node_class, qualified_name(shown or name, 1), localized_text(shown or name)
+        """Make one without references. In the server's loop."""
+        shown = shown or name
+        its = key(name, index), node_class, qualified_name(shown, index), localized_text(shown)
         made = Node(*its, {int(_A.WriteMask): encode.uint32(0)} | attributes, READ, 0, value)
         self.space.add(made)
         return made

@@ -139,6 +139,20 @@ async def test_small_changes_stay_there_by_the_deadband(there: Running) -> None:
         await until(lambda: its.listener.value(speed) == 106.0)
 
 
+async def test_a_deadband_in_percent_is_of_the_range_that_the_node_has(there: Running) -> None:
+    speed, recipe = named("Speed"), named("Recipe", ValueType.String)
+    there.feed("Speed", 100.0)
+    there.feed("Recipe", "Orange")
+    async with scanning(source(there, [speed, recipe], deadband={"percent": 5.0})) as its:
+        await its.good(speed, recipe)
+        there.feed("Speed", 144.0)  # its EURange is 900 wide
+        there.feed("Recipe", "Lemon")
+        await until(lambda: its.listener.value(recipe) == "Lemon")
+        assert its.listener.value(speed) == 100.0
+        there.feed("Speed", 146.0)
+        await until(lambda: its.listener.value(speed) == 146.0)
+
+
 async def test_a_read_asks_the_device(there: Running) -> None:
     speed, lost = named("Speed"), named("Lost", address="nsu=urn:acme:plant;s=Nowhere")
     moment = now() - 10_000_000
