@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.downstream import named, source
+from support.downstream import SAFE, named, protected, source
 from support.large import Large, serving_large
 from support.mirrored import Mirrored
 from support.net import until
@@ -19,6 +19,7 @@ from support.scanning import FAST, Listener, scanning
 
 from server.opcua.space import encode
 from server.opcua.space.value import StoredValue
+from server.opcua.subscriptions.emitter import Emitter
 from server.opcua.types import ObjectIds
 from server.opcua.wire.nodeid import key
 from sources.errors import ConnectionLost
@@ -97,10 +98,14 @@ def seen(*listeners: Listener) -> set[object]:
 SPEED = f"nsu={OURS};s=Large.Speed"
 
 
-async def test_names_that_change_while_connected_lead_to_the_same_nodes(tmp_path: Path) -> None:
+async def test_names_that_change_while_connected_lead_to_the_same_nodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The array alone tells of it, no event."""
+    monkeypatch.setattr(Emitter, "model_changed", lambda *_: None)
     speed = named("Speed", address=SPEED)
     with renaming(tmp_path) as there:
-        device, mirror = source(there.large.running, [speed]), Mirrored()
+        device, mirror = source(there.large.running, [speed], recheck=0.2), Mirrored()
         nodes = tuple(parse_address(f"nsu={OURS};s=Large.{name}") for name in ("Speed", "Itself"))
         device.mirror(mirror, [Wanted("Acme", None, FAST, nodes)])
         async with scanning(device) as its:
@@ -123,29 +128,32 @@ async def test_names_that_change_while_connected_lead_to_the_same_nodes(tmp_path
             assert not its.task.done()
 
 
+@pytest.mark.parametrize("held", ["again", "_import"])
 async def test_nothing_of_before_is_believed_while_nodes_are_looked_for_by_their_new_names(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: str
 ) -> None:
-    planned, held = Planning._plan, asyncio.Event()
+    """Before the next plan has begun, and while the one that was being made is not done."""
+    real, going = getattr(Planning, held), asyncio.Event()
 
     async def slowly(planning: Planning, *given: Any) -> None:
-        if device.device.model_changes:
-            await held.wait()
-        await planned(planning, *given)
+        await going.wait()
+        await real(planning, *given)
 
-    monkeypatch.setattr(Planning, "_plan", slowly)
+    monkeypatch.setattr(Planning, held, slowly)
     speed = named("Speed", address=SPEED, writable=True)
     with renaming(tmp_path) as there:
         device = source(there.large.running, [speed])
         async with scanning(device) as its:
             await its.good(speed)
-            await until(lambda: device.device.plan is not None)
+            await until(lambda: device.device.plan is not None or held == "_import")
             connection = its.session._connection
             there.large.running.do(there.swap)
             await until(lambda: connection.index(OURS) == there.indexes[0])
             there.large.running.do(there.come)
             assert (await its.session.read([speed])).values == (1.0,)
-            held.set()
+            going.set()
+            for _ in range(10):
+                assert (await its.session.read([speed])).values == (1.0,)
             await until(lambda: device.device.plan is not None)
             assert (await its.session.read([speed])).values == (1.0,)
 
@@ -159,21 +167,22 @@ async def lose(device: OpcUaSource, proxy: Proxy, listener: Listener) -> None:
         await scan
 
 
-@pytest.mark.parametrize("changes", ["names", "start"])
+@pytest.mark.parametrize(("changes", "transferred"), [("nothing", 1), ("names", 0), ("start", 0)])
 async def test_subscriptions_of_another_server_than_it_was_are_not_taken_over(
-    tmp_path: Path, changes: str
+    tmp_path: Path, changes: str, transferred: int
 ) -> None:
     """It has other names, or was started since: what it would hand over may watch other nodes."""
     speed = named("Speed", address=SPEED)
-    with renaming(tmp_path) as there:
+    with renaming(tmp_path / "there") as there:
         async with proxy_to(there.large.running.port) as proxy:
-            device, first = source(proxy.port, [speed]), Listener()
+            device, first = source(proxy.port, [speed], **SAFE), Listener()
+            device.settle(protected(there.large.running, tmp_path))
             with pytest.raises(ConnectionLost):
                 await lose(device, proxy, first)
             if changes == "names":
                 there.large.running.do(there.swap)
                 there.large.running.do(there.come)
-            else:
+            elif changes == "start":
                 start = there.large.space.number(2257).value
                 assert isinstance(start, StoredValue)
                 later = struct.pack("<q", struct.unpack("<q", start.variant[1:])[0] + 10_000_000)
@@ -181,5 +190,5 @@ async def test_subscriptions_of_another_server_than_it_was_are_not_taken_over(
             there.large.running.do(lambda: there.set(2.0))
             async with scanning(device) as its:
                 await until(lambda: its.listener.value(speed) == 2.0)
-                assert device.device.transferred == 0
+                assert device.device.transferred == transferred
                 assert seen(first, its.listener) <= {None, 1.0, 2.0}
