@@ -276,9 +276,15 @@ def data_value(data: bytes, at: int) -> tuple[int, Value | bytes, int, int, int]
     at += 1
     kind: int = NOTHING
     value: Value | bytes = None
-    status = time = 0
     if mask & 1:
         kind, value, at = variant(data, at)
+    status, time, at = _tail(data, at, mask)
+    return kind, value, status, time, at
+
+
+def _tail(data: bytes, at: int, mask: int) -> tuple[int, int, int]:
+    """Status and source time of a DataValue, which stand behind its value, and where it ends."""
+    status = time = 0
     if mask & 2:
         (status,) = _u32(data, at)
         at += 4
@@ -288,7 +294,7 @@ def data_value(data: bytes, at: int) -> tuple[int, Value | bytes, int, int, int]
     at += (2 if mask & 0x10 else 0) + (8 if mask & 8 else 0) + (2 if mask & 0x20 else 0)
     if at > len(data):
         raise Malformed("a DataValue ends too early")
-    return kind, value, status, time, at
+    return status, time, at
 
 
 def variant(data: bytes, at: int) -> tuple[int, Value | bytes, int]:
@@ -298,9 +304,12 @@ def variant(data: bytes, at: int) -> tuple[int, Value | bytes, int]:
     if reader is not None:
         return kind, reader(data, at + 1)[0], at + 1 + _SIZES[kind]
     if kind == _STRING:
-        end = _skip_string(data, at + 1)
-        text = data[at + 5 : end]
-        return kind, None if _i32(data, at + 1)[0] < 0 else text.decode("utf-8", "replace"), end
+        (size,) = _i32(data, at + 1)
+        at += 5
+        if size < 0:
+            return kind, None, at
+        _fits(data, at, size)
+        return kind, data[at : at + size].decode("utf-8", "replace"), at + size
     if kind == NOTHING:
         return NOTHING, None, at + 1
     end = skip_variant(data, at)
@@ -487,19 +496,11 @@ def raw_value(data: bytes, at: int) -> tuple[Raw, int]:
     mask = data[at]
     at += 1
     value = b""
-    status = time = 0
     if mask & 1:
         end = skip_variant(data, at)
         value = data[at:end]
         at = end
-    if mask & 2:
-        (status,) = _u32(data, at)
-        at += 4
-    if mask & 4:
-        (time,) = _i64(data, at)
-        at += 8
-    at += (2 if mask & 0x10 else 0) + (8 if mask & 8 else 0) + (2 if mask & 0x20 else 0)
-    _fits(data, at, 0)
+    status, time, at = _tail(data, at, mask)
     return Raw(value, status, time), at
 
 
