@@ -9,7 +9,7 @@ import pytest
 from server.config import load
 from server.config.errors import ConfigurationError
 from server.plant.model import DEFAULT_WRITERS, Import, Role
-from sources.opcua.address import NodeAddress
+from sources.opcua.address import NodeAddress, parse_address
 from sources.tag import ScanClass
 
 PLANT = """
@@ -44,6 +44,16 @@ def test_each_repetition_imports_from_its_own_source(tmp_path: Path) -> None:
         Import("F1", address, fast),
         Import("F2", address, fast),
     ]
+
+
+def test_chosen_nodes_stand_beside_a_subtree_or_alone(tmp_path: Path) -> None:
+    fast = ScanClass("fast", 0.2)
+    speed, state = NodeAddress("urn:maker:filler", "Speed1"), NodeAddress("urn:maker:filler", "State")
+    nodes = '["nsu=urn:maker:filler;s=Speed{n}", "nsu=urn:maker:filler;s=State"]'
+    plant = load(written(tmp_path, f'{{from: "F{{n}}", nodes: {nodes}, scan: fast}}')).plant
+    assert plant.equipment[1].imported == Import("F1", None, fast, nodes=(speed, state))
+    both = load(written(tmp_path, f'{{from: "F{{n}}", under: "i=85", nodes: {nodes}, scan: fast}}')).plant
+    assert both.equipment[1].imported == Import("F1", parse_address("i=85"), fast, nodes=(speed, state))
 
 
 @pytest.mark.parametrize(
@@ -97,7 +107,11 @@ def test_nobody_writes_or_calls_what_is_imported_unless_it_is_said(
         ('{from: PLC, under: "i=85"}', "nothing can be imported from PLC: its driver is modbus"),
         ('{from: "F{n}", under: "ns=2;s=Filler"}', "names a namespace by its index"),
         ('{from: "F{n}", under: "i=85", scan: quick}', "there is no scan class 'quick'"),
-        ('{from: "F{n}"}', "under"),
+        ('{from: "F{n}"}', "an import says what it brings: under:"),
+        ('{from: "F{n}", nodes: []}', "1"),
+        ('{from: "F{n}", nodes: ["i=85", "ns=2;s=Filler"]}', "names a namespace by its index"),
+        ('{from: "F{n}", nodes: ["i=85", "nsu=urn:maker;s={m}"]}', "m"),
+        ('{from: PLC, nodes: ["i=85"]}', "nothing can be imported from PLC: its driver is modbus"),
         ('{from: "F{n}", under: "i=85", write: {roles: [Anonymous]}}', "Operator"),
         ('{from: "F{n}", under: "i=85", call: {roles: []}}', "1"),
         ('{from: "F{m}", under: "i=85"}', "m"),
