@@ -88,7 +88,9 @@ class Channel(asyncio.Protocol):
         self._traffic = traffic or Traffic()
         self._limits = TransportLimits(CHUNK, CHUNK, MAX_MESSAGE // 8192, MAX_MESSAGE)
         self._secure = _Secure(policy, self._limits)
-        self._assembly = Assembly(MAX_MESSAGE)
+        self.largest = MAX_MESSAGE
+        """Bytes of one answer."""
+        self._assembly = Assembly(self.largest)
         self._policy = policy
         self._buffer = bytearray()
         self._transport: asyncio.Transport | None = None

@@ -35,6 +35,8 @@ MAX_NAMESPACES: Final = 100
 """That one device may add to the server's: each stays for ever, by its index."""
 MAX_URI: Final = 512
 """Characters of one's URI."""
+_BESIDE: Final = 64
+"""Bytes of a value's handle, status and times, at most."""
 _NODE_UNKNOWN: Final = 0x80340000
 _A_SLICE: Final = 500
 """Values taken in before others get a turn."""
@@ -155,6 +157,15 @@ class Importing:
                 (key, self._held(key, await moved_beside(mapper, raw, self._tell))) for key, raw in part
             ]
             self._mirror.take(self._device, values)
+
+    def at_once(self, keys: Sequence[bytes]) -> int:
+        """How many values of these variables, as they are now, a message holds; 0 for all. Raises ConnectionLost.
+
+        Not every server cuts its messages to what we take.
+        """
+        sizes = [self._sizes.get(key, 0) + _BESIDE for key in keys]
+        most = self._live().channel.largest // 2
+        return max(1, most // max(sizes)) if sum(sizes) > most else 0
 
     def _held(self, key: bytes, raw: Raw) -> Raw:
         """The value, or none where there is no room for it."""

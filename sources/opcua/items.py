@@ -92,8 +92,11 @@ class Items:
         self, plan: Plan, scan: ScanClass, watched: list[tuple[bytes, Any]]
     ) -> list[tuple[bytes, Any]]:
         """One subscription for these variables; returns those for which it has no room."""
-        subscription = await create(self._live, scan, scan.period)
-        subscription.watched = tuple(key for key, _ in watched)
+        keys = tuple(key for key, _ in watched)
+        importing = self._live.device.importing
+        at_once = importing.at_once(keys) if importing is not None else 0
+        subscription = await create(self._live, scan, scan.period, at_once=at_once)
+        subscription.watched = keys
         self._live.add(subscription)
         plan.subscriptions.append(subscription)
         later: list[tuple[bytes, Any]] = []

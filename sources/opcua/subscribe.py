@@ -15,15 +15,18 @@ from sources.tag import ScanClass
 log = logging.getLogger(__name__)
 
 
-async def create(live: Live, scan: ScanClass | None, period: float) -> Subscription:
-    """One subscription, published every ``period`` seconds if the server agrees; None watches the server."""
+async def create(live: Live, scan: ScanClass | None, period: float, *, at_once: int = 0) -> Subscription:
+    """One subscription, published every ``period`` seconds if the server agrees; None watches the server.
+
+    ``at_once`` is how many values one message may have, 0 for any number.
+    """
     settings = live.settings
     keep = max(1, math.ceil(settings.keepalive / period))
     request = ua.CreateSubscriptionRequest()
     request.Parameters.RequestedPublishingInterval = period * 1000
     request.Parameters.RequestedMaxKeepAliveCount = keep
     request.Parameters.RequestedLifetimeCount = max(3 * keep, math.ceil(settings.lifetime / period))
-    request.Parameters.MaxNotificationsPerPublish = 0
+    request.Parameters.MaxNotificationsPerPublish = at_once
     request.Parameters.PublishingEnabled = True
     request.Parameters.Priority = 0
     made = (await live.connection.ask(request, ua.CreateSubscriptionResponse)).Parameters

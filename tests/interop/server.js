@@ -53,6 +53,25 @@ async function main() {
   add("Speed", "Double", 1.5);
   add("Count", "UInt32", 7);
   add("Recipe", "String", "Orange");
+  const tank = namespace.addObject({ organizedBy: addressSpace.rootFolder.objects, nodeId: "s=Tank", browseName: "Tank" });
+  namespace.addAnalogDataItem({
+    nodeId: "s=Tank.Level",
+    browseName: "Level",
+    componentOf: tank,
+    dataType: DataType.Double,
+    engineeringUnitsRange: { low: 100, high: 200 },
+    value: { dataType: DataType.Double, value: 150 },
+  });
+  const drain = namespace.addMethod(tank, {
+    nodeId: "s=Tank.Drain",
+    browseName: "Drain",
+    inputArguments: [{ name: "Rate", dataType: DataType.Double }],
+    outputArguments: [{ name: "Twice", dataType: DataType.Double }],
+  });
+  drain.bindMethod((inputs, context, callback) => {
+    const twice = { dataType: DataType.Double, value: 2 * inputs[0].value };
+    callback(null, { statusCode: StatusCodes.Good, outputArguments: [twice] });
+  });
   await server.start();
   const lines = readline.createInterface({ input: process.stdin });
   lines.on("line", (line) => {

@@ -11,19 +11,26 @@ from pathlib import Path
 import pytest
 from support import pki
 from support.downstream import named, source
+from support.mirrored import Mirrored
 from support.net import until
 from support.node import INTEROP, install
 from support.programs import need
 from support.proxy import proxy_to
-from support.scanning import Listener, scanning
+from support.scanning import FAST, Listener, scanning
 
 from certs.own import load_or_make
 from certs.store import TrustList
 from sources.errors import ConnectionLost, Refused
+from sources.opcua import wire
+from sources.opcua.address import parse_address
 from sources.opcua.browse import browse
 from sources.opcua.config import DownstreamSettings, OpcUaTag
+from sources.opcua.connection import connect
 from sources.opcua.driver import OpcUaSource
+from sources.opcua.importing import Importing
+from sources.opcua.imports import Wanted
 from sources.opcua.security import Surroundings
+from sources.opcua.stack import decode_variant, encode_variant, ua
 from sources.quality import GOOD
 from sources.tag import ValueType
 
@@ -166,3 +173,31 @@ async def test_what_it_is_and_has(packer: Packer) -> None:
         (f"{PACKER}.Count", "UInt32", True),
         (f"{PACKER}.Recipe", "String", True),
     }
+
+
+async def test_chosen_nodes_come_with_their_types_and_properties(packer: Packer) -> None:
+    """Within its limits: it reads fifty attributes at once, and browses fewer."""
+    tank = "nsu=urn:maker:packer;s=Tank"
+    nodes = tuple(parse_address(f"{tank}{name}") for name in ("", ".Level", ".Drain"))
+    device, mirror = source(packer.port, []), Mirrored()
+    importing = Importing(device, device.device.settings, mirror)
+    connection = await connect(device.device.settings, Surroundings())
+    importing.connection = connection
+    try:
+        watched = await importing.run(Wanted("Acme", None, FAST, nodes))
+        found = {node.browse_name[6:].decode(): node for node in mirror.models["Acme"].nodes.values()}
+        assert found.keys() == {"Tank", "Level", "EURange", "Drain", "InputArguments", "OutputArguments"}
+        values = mirror.named("Acme")
+        assert wire.variant(values["Level"].variant, 0)[1] == 150.0
+        limits = decode_variant(values["EURange"].variant).Value
+        assert (limits.Low, limits.High) == (100.0, 200.0)
+        assert len(watched) == 4
+        analog, property_of = b"\x01\x00" + (2368).to_bytes(2, "little"), b"\x00\x2e"
+        assert (b"\x00\x28", analog) in found["Level"].references
+        assert (property_of, found["EURange"].key) in found["Level"].references
+        rate = encode_variant(ua.Variant(2.5, ua.VariantType.Double))
+        here = b"\x01\x63\x01\x00"  # the equipment, of which the device knows nothing
+        answer = await importing.call(here, found["Drain"].key, [rate])
+        assert (answer.status, decode_variant(answer.outputs[0]).Value) == (0, 5.0)
+    finally:
+        await connection.end()

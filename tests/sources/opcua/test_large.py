@@ -73,6 +73,26 @@ async def test_of_a_server_what_is_too_large_by_itself_is_lost_and_nothing_else(
     assert "the Value of ns=1;s=Large.Huge cannot be read: BadResponseTooLarge" in told[0]
 
 
+async def test_a_server_that_does_not_heed_our_limit_is_asked_for_messages_that_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ours, "MAX_MESSAGE", 400_000)
+    limit = property(lambda _: 1 << 30, lambda *_: None)
+    monkeypatch.setattr(theirs.SecureChannel, "_max_body", limit, raising=False)
+    speed = named("Speed")
+    with serving_large(tmp_path, {f"V{number}": text(50_000) for number in range(20)}) as there:
+        there.running.feed("Speed", 1.0)
+        device, mirror = source(there.running, [speed]), Mirrored()
+        device.mirror(mirror, [WANTED])
+        async with scanning(device) as its:
+            await its.good(speed)
+            await until(lambda: device.device.plan is not None)
+            for number in range(20):
+                there.set(f"V{number}", text(50_001))
+            await until(lambda: {len(raw.variant) for raw in mirror.named("Acme").values()} == {50_006})
+            assert not its.task.done()
+
+
 async def test_a_server_takes_fewer_in_one_read_than_it_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
