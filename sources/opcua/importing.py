@@ -9,10 +9,11 @@ from contextlib import suppress
 from typing import Any, Final
 
 from sources.errors import ConnectionLost
+from sources.opcua.address import OpcUaAddress
 from sources.opcua.channel import FORWARDED, ServiceError
 from sources.opcua.config import DownstreamSettings
 from sources.opcua.connection import Connection, chunks
-from sources.opcua.imports import CallResult, Device, Mirror, Wanted, own_uri, their_uri
+from sources.opcua.imports import CallResult, Device, Mirror, Model, Wanted, own_uri, their_uri
 from sources.opcua.mapping import Layout, Mapper, Unmappable
 from sources.opcua.moving import moved, moved_beside
 from sources.opcua.reading import read_raw
@@ -27,6 +28,7 @@ from sources.quality import (
     BAD_TYPE_MISMATCH,
     UNCERTAIN_NO_COMMUNICATION_LAST_USABLE_VALUE,
     Quality,
+    is_bad,
 )
 
 log = logging.getLogger(__name__)
@@ -37,7 +39,6 @@ MAX_URI: Final = 512
 """Characters of one's URI."""
 _BESIDE: Final = 64
 """Bytes of a value's handle, status and times, at most."""
-_NODE_UNKNOWN: Final = 0x80340000
 _A_SLICE: Final = 500
 """Values taken in before others get a turn."""
 
@@ -52,8 +53,6 @@ class Importing:
         self.connection: Connection | None = None
         self._spaces: set[str] = set()
         """Namespaces of the device that are named here, over all connections."""
-        self._brought: dict[str, tuple[bytes, ...]] = {}
-        """The variables of each import, by its holder, over all connections."""
         self.forget()
 
     def forget(self) -> None:
@@ -69,6 +68,7 @@ class Importing:
         self._room = Room(self._settings.import_mib << 20)
         self._sizes: dict[bytes, int] = {}
         """Of values, by the keys of their variables here."""
+        self._lacking: list[OpcUaAddress] = []
         self._objects: dict[bytes, Any] = {}
         """What a chosen method is called on there, by its key here: what holds it here is of ours."""
 
@@ -107,17 +107,17 @@ class Importing:
             (start,) = await connection.resolve([wanted.below])
             if isinstance(start, str):
                 self._tell(f"nothing is imported below {wanted.holder}: {wanted.below}: {start}")
+                self._lacking.append(wanted.below)
                 start = None
         chosen = []
         for address, node in zip(wanted.nodes, await connection.resolve(wanted.nodes), strict=True):
             if isinstance(node, str):
                 self._tell(f"{address} is not imported for {wanted.holder}: {node}")
+                self._lacking.append(address)
             else:
                 chosen.append((address, node))
         if start is None and not chosen:
-            # What it brought before may be no more: its values are none of now.
-            gone = self._brought.get(wanted.holder, ())
-            self._mirror.take(self._device, [(key, Raw(b"", _NODE_UNKNOWN, 0)) for key in gone])
+            await self._mirror.show(self._device, Model(wanted.holder), {})
             return []
         room = self._room
         walk = Walk(connection, self._mapper, self._layouts, self._device.name, room, self._tell)
@@ -125,9 +125,9 @@ class Importing:
         if not walked.model.nodes:
             where = wanted.below or "its nodes"
             self._tell(f"nothing is imported for {wanted.holder}: there is nothing at {where}")
+        self._lacking += walked.missing
         self._sizes.update((key, len(raw.variant)) for key, raw in walked.values.items())
         self._objects |= walked.objects
-        self._brought[wanted.holder] = tuple(key for key, _ in walked.watched)
         # With the layouts known, values that hold structures of the device's own can be read.
         self._layouts_here.clear()
         for number, (encoding, layout) in enumerate(self._layouts.items(), 1):
@@ -137,6 +137,18 @@ class Importing:
                 self._layouts_here[self._mapper.node_id(encoding)] = layout
         await self._mirror.show(self._device, walked.model, walked.values)
         return walked.watched
+
+    @property
+    def lacks(self) -> bool:
+        """Whether the device did not have all that is imported."""
+        return bool(self._lacking)
+
+    async def came(self) -> bool:
+        """Whether it has some of that by now. Raises ConnectionLost."""
+        connection, wanted = self._live(), self._lacking
+        nodes = [node for node in await connection.resolve(wanted) if not isinstance(node, str)]
+        found = await read_raw(connection, [(node, int(ua.AttributeIds.NodeClass)) for node in nodes])
+        return not all(is_bad(raw.status) for raw in found)
 
     def take(self, watched: Sequence[bytes], found: Iterable[tuple[int, Raw]]) -> None:
         """Take in what variables are without values, by their place among those that are watched."""
@@ -159,7 +171,7 @@ class Importing:
             self._mirror.take(self._device, values)
 
     def at_once(self, keys: Sequence[bytes]) -> int:
-        """How many values of these variables, as they are now, a message holds; 0 for all. Raises ConnectionLost.
+        """How many values of these variables, as they are, a message holds; 0 for all. Raises ConnectionLost.
 
         Not every server cuts its messages to what we take.
         """

@@ -84,7 +84,8 @@ class Live:
     def next_check(self) -> None:
         """Say when the nodes are looked at again, after they were."""
         plan = self.device.plan
-        missing = bool(plan is not None and plan.missing)
+        importing = self.device.importing
+        missing = bool(plan is not None and plan.missing) or (importing is not None and importing.lacks)
         self.again = self.clock() + self.device.recheck if missing else None
         if self.stale:  # again, while the plan was made
             self.again = self.clock() + _SETTLE

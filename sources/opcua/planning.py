@@ -44,6 +44,8 @@ class Planning:
         await live.connection.look()
         tags = live.device.tags if plan is None else plan.tags
         nodes, missing = await self._resolve(tags)
+        importing = live.device.importing
+        came = importing is not None and importing.lacks and await importing.came()
         if plan is not None and plan.tags is not tags:
             live.again = live.clock()  # they were replaced meanwhile, which comes first
             return
@@ -51,7 +53,7 @@ class Planning:
         lacking = set(plan.missing) - set(unresolved) if plan is not None else set()
         same = plan is not None and plan.nodes == nodes and plan.namespaces == live.connection.namespaces
         # A node that went and came again has the name it had; what watched it before is of one that is gone.
-        if not same or lacking or live.stale:
+        if not same or lacking or came or live.stale:
             # The one that watches the server stays: what changes meanwhile is not missed.
             watch = next((one for one in live.subscriptions.values() if one.scan is None), None)
             live.device.plan = None

@@ -105,6 +105,8 @@ class Walked:
     """Key here and NodeId there of each variable of an instance."""
     objects: dict[bytes, Any] = field(default_factory=dict)
     """The object there that a chosen method is called on, by the method's key here."""
+    missing: tuple[OpcUaAddress, ...] = ()
+    """What the device does not have."""
 
 
 class Walk:
@@ -129,6 +131,7 @@ class Walk:
         self._met: dict[bytes, _Met] = {}
         self._waiting: list[bytes] = []
         self._objects: dict[bytes, Any] = {}
+        self._missing: list[OpcUaAddress] = []
         self._held = 0
         """Bytes of references that are looked at now."""
         self._many = self._much = False
@@ -141,7 +144,7 @@ class Walk:
         tops: list[bytes] = []
         try:
             if start is not None:
-                tops += await self._begin(start)
+                tops += await self._begin(wanted, start)
             tops += await self._choose(wanted.holder, chosen)
             while self._waiting and not self._much:
                 part, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
@@ -187,11 +190,12 @@ class Walk:
         self._room.take(-self._held)
         self._held = 0
 
-    async def _begin(self, start: Any) -> list[bytes]:
+    async def _begin(self, wanted: Wanted, start: Any) -> list[bytes]:
         if key_of(start) and standard_number(key_of(start)) is None:
             (data,) = await self._connection.read([(start, _A.NodeClass)])
             node_class = data.Value.Value if data.Value is not None else None
             if not isinstance(node_class, int):
+                self._missing += [wanted.below] if wanted.below is not None else []
                 return []
             self._meet(start, int(node_class), is_type=int(node_class) in _TYPES)
             return [key_of(start)]
@@ -212,6 +216,7 @@ class Walk:
         for (address, node), raw in zip(chosen, found, strict=True):
             if is_bad(raw.status) or raw.variant[:1] != b"\x06":
                 self._tell(f"{address} is not imported for {holder}: {status_name(raw.status)}")
+                self._missing.append(address)
                 continue
             if standard_number(key_of(node)) is not None:
                 self._tell(
@@ -375,7 +380,7 @@ class Walk:
     # --- The result
 
     async def _result(self, wanted: Wanted, tops: Sequence[bytes]) -> Walked:
-        found = Walked(Model(wanted.holder))
+        found = Walked(Model(wanted.holder), missing=tuple(self._missing))
         nodes: dict[bytes, ImportedNode] = {}
         keys: dict[bytes, bytes] = {}
         odd: Counter[str] = Counter()

@@ -11,13 +11,15 @@ import pytest
 from support.contract.opcua import OpcUaCase
 from support.contract.proxy import frame_proxy
 from support.downstream import named, settings, source
-from support.large import LARGE, serving_large, text
+from support.large import LARGE, URI, serving_large, text
 from support.mirrored import Mirrored, imported
 from support.net import until
 from support.scanning import FAST, scanning
 
 import server.opcua.channels.channel as theirs
 import server.opcua.services.read as reading
+from server.opcua.subscriptions.emitter import Emitter
+from server.opcua.wire.nodeid import key
 from sources.opcua import channel as ours
 from sources.opcua import walk as walking
 from sources.opcua.address import parse_address
@@ -199,3 +201,30 @@ async def test_references_that_take_too_much_memory_stop_an_import(
             (references,) = await connection.browse([ua.NodeId("Large", 1)])
             assert len(references) == 3000
     assert "the import for Acme stops at 0 nodes" in caplog.text
+
+
+@pytest.mark.parametrize("path", [False, True])
+async def test_what_is_to_be_imported_and_not_there_yet_is_looked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, *, path: bool
+) -> None:
+    """The server tells of no change of its model."""
+    monkeypatch.setattr(Emitter, "model_changed", lambda *_: None)
+    there_now = parse_address(f"/Objects/nsu={URI};Large/nsu={URI};Later" if path else f"{LARGE}.Later")
+    with serving_large(tmp_path, {"Now": text(1)}) as there:
+        device, mirror = source(there.running, [], recheck=0.2), Mirrored()
+        nodes = (parse_address(f"{LARGE}.Now"), there_now)
+        device.mirror(mirror, [Wanted("Acme", None, FAST, nodes), Wanted("Below", there_now, FAST)])
+        async with scanning(device):
+            await until(lambda: device.device.plan is not None)
+            assert mirror.named("Acme").keys() == {"Now"}
+            root = there.space.nodes[key("Large", 1)]
+            there.running.do(lambda: there.variable(root, "Later", text(5)))
+            await until(lambda: mirror.named("Acme").keys() == {"Now", "Later"})
+            await until(lambda: "Below" in mirror.models and mirror.named("Below").keys() == {"Later"})
+            there.set("Later", text(6))
+            await until(lambda: mirror.named("Acme")["Later"].variant == text(6))
+            told = [r.getMessage() for r in caplog.records if "is not imported for Acme" in r.getMessage()]
+            assert len(told) == 1
+            monkeypatch.undo()
+            there.running.do(lambda: there.space.delete([key("Large.Later", 1)]))
+            await until(lambda: not mirror.models["Below"].nodes)
