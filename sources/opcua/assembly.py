@@ -12,6 +12,8 @@ _TOO_LARGE: Final = 0x80B90000
 """BadResponseTooLarge."""
 _PASSED_OVER: Final = 8
 """So many times its size may be passed over of a message that is too large."""
+_AROUND: Final = 24
+"""Bytes of a chunk beside its body, at least: one without any is counted, too."""
 _SMALLEST: Final = 8192
 """Bytes in a chunk, at least, of a message that has many (OPC 10000-6 §7.1.2.3)."""
 
@@ -42,7 +44,7 @@ class Assembly:
         if self._request not in {None, request}:
             raise ValueError("a message begins within another")
         self._request = request
-        self._size += len(body)
+        self._size += len(body) + (_AROUND if self._over else 0)
         found: Message | None = None
         if kind == _ABORT:
             found = None if self._over else Message(request, b"", _error(body))

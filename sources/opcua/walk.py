@@ -215,7 +215,8 @@ class Walk:
         found = await read_raw(self._connection, [(node, _A.NodeClass) for _, node in chosen])
         for (address, node), raw in zip(chosen, found, strict=True):
             if is_bad(raw.status) or raw.variant[:1] != b"\x06":
-                self._tell(f"{address} is not imported for {holder}: {status_name(raw.status)}")
+                why = status_name(raw.status) if is_bad(raw.status) else "it has no NodeClass"
+                self._tell(f"{address} is not imported for {holder}: {why}")
                 self._missing.append(address)
                 continue
             if standard_number(key_of(node)) is not None:

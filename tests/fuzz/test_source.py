@@ -144,7 +144,7 @@ def test_what_holds_a_lie_at_every_place_is_malformed_or_read() -> None:
 
 
 _HEAD = b"\x01\x00\x7a\x02" + bytes(8) + struct.pack("<II", 1, 0) + b"\x00" + b"\xff" * 4 + bytes(3)
-_SIZE = 1 << 18
+_SIZE = 1 << 17
 
 
 def counted(head: bytes, piece: bytes) -> bytes:
@@ -202,3 +202,15 @@ def test_chunks_in_any_order_are_messages_or_refused(chunks: list[tuple[bytes, i
             assert found.request == request
             assert len(found.body) <= most
             assert not (found.body and found.refused)
+
+
+def test_a_message_without_end_is_passed_over_so_far_and_no_further() -> None:
+    assembly = Assembly(1 << 20)
+    assert assembly.add(b"C", 1, bytes(1 << 20)) is None
+    refused = assembly.add(b"C", 1, b"1")
+    assert refused is not None
+    assert refused.refused == 0x80B90000
+    assert not assembly._parts
+    with pytest.raises(ValueError, match="more than"):  # noqa: PT012  # which of them is one of many
+        for _ in range(10 << 20):
+            assert assembly.add(b"C", 1, b"") is None
