@@ -41,6 +41,9 @@ equipment:
   Group/B:
     level: WorkUnit
     import: {{from: Lower, under: "nsu=urn:acme:plant;s=Acme/B"}}
+  Group/C:
+    level: WorkUnit
+    import: {{from: Lower, nodes: ["nsu=urn:acme:plant;s=Acme/A.Count"]}}
 """
 
 
@@ -99,6 +102,17 @@ async def test_a_plc_s_values_pass_two_servers_and_a_write_comes_back(
                     return data.Value is not None and bool(data.Value.Value == 77.0)
 
                 await until(imported_too)
+                # A chosen node of the other machine stands by itself.
+                chosen = client.get_node(ua.NodeId("Group/C", index))
+
+                async def its() -> set[object]:
+                    found = [child.nodeid for child in await chosen.get_children()]
+                    return {one.Identifier for one in found if one.NamespaceIndex == there}
+
+                async def there_too() -> bool:
+                    return await its() == {"Acme/A.Count"}
+
+                await until(there_too)
                 kept = json.loads((data / "state" / "namespaces.json").read_text(encoding="utf-8"))
                 assert "urn:acme:plant#Lower" in kept["imported"]
 
