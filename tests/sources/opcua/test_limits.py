@@ -129,6 +129,12 @@ async def test_what_is_forwarded_leaves_room_for_what_keeps_the_connection(tmp_p
             waiting = [channel.send(ua.CallRequest(), 5.0, most=FORWARDED) for _ in range(FORWARDED)]
             with pytest.raises(ServiceError, match="BadTooManyOperations"):
                 channel.send(ua.CallRequest(), 5.0, most=FORWARDED)
+            # Of a read that nobody was asked for, nothing is learnt.
+            limits = its.session._connection.limits
+            before = limits.read
+            with pytest.raises(ConnectionLost, match="BadTooManyOperations"):
+                await its.session.read([speed, speed])
+            assert limits.read == before
             waiting += [channel.send(ua.ReadRequest(), 5.0) for _ in range(MAX_PENDING - FORWARDED)]
             with pytest.raises(ServiceError, match="BadTooManyOperations"):
                 channel.send(ua.ReadRequest(), 5.0)
