@@ -33,7 +33,7 @@ async def test_a_name_whose_server_is_dead_takes_no_thread_of_others(monkeypatch
     device = source("opc.tcp://filler.example:4840", [named("Speed")], timeout="100ms")
     try:
         for _ in range(2):
-            device.replace_tags([named("Speed")])
+            device.retag([named("Speed")])
             with pytest.raises(Unreachable, match=r"the host name is not resolved within 0\.1 s"):
                 async with device.connect():
                     pass
