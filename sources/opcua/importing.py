@@ -69,8 +69,8 @@ class Importing:
         self._sizes: dict[bytes, int] = {}
         """Of values, by the keys of their variables here."""
         self._lacking: list[OpcUaAddress] = []
-        self._objects: dict[bytes, Any] = {}
-        """What a chosen method is called on there, by its key here: what holds it here is of ours."""
+        self._objects: dict[bytes, bytes] = {}
+        """What a chosen method is called on, by its key here: what holds it here the device does not know."""
 
     def gone(self) -> None:
         """The connection is no more: what was imported is marked."""
@@ -278,7 +278,7 @@ class Importing:
         except Unmappable:
             if method not in self._objects:
                 raise
-            return self._objects[method]
+            return self._node(self._objects[method])
 
     def _node(self, key: bytes) -> Any:
         return binary.nodeid_from_binary(Buffer(self._back.node_id(key)))

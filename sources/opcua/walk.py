@@ -103,8 +103,8 @@ class Walked:
     values: dict[bytes, Raw] = field(default_factory=dict)
     watched: list[tuple[bytes, Any]] = field(default_factory=list)
     """Key here and NodeId there of each variable of an instance."""
-    objects: dict[bytes, Any] = field(default_factory=dict)
-    """The object there that a chosen method is called on, by the method's key here."""
+    objects: dict[bytes, bytes] = field(default_factory=dict)
+    """The object that a chosen method is called on there, by the method's key, both in our names."""
     missing: tuple[OpcUaAddress, ...] = ()
     """What the device does not have."""
 
@@ -130,7 +130,8 @@ class Walk:
         self._tell = tell
         self._met: dict[bytes, _Met] = {}
         self._waiting: list[bytes] = []
-        self._objects: dict[bytes, Any] = {}
+        self._objects: dict[bytes, bytes] = {}
+        """What chosen methods are called on, by their NodeIds there."""
         self._missing: list[OpcUaAddress] = []
         self._held = 0
         """Bytes of references that are looked at now."""
@@ -243,12 +244,12 @@ class Walk:
             NodeClassMask=_OBJECT,
         )
         for (address, node), references in zip(methods, owners, strict=True):
-            found = {key_of(one): one for r in references if (one := local(r.NodeId)) is not None}
+            found = {key_of(one) for r in references if (one := local(r.NodeId)) is not None}
             if isinstance(address, PathAddress):
                 its = through.get(PathAddress(address.steps[:-1]))
-                found = {} if its is None or isinstance(its, str) else {key_of(its): its}
+                found = set() if its is None or isinstance(its, str) else {key_of(its)}
             if len(found) == 1:
-                (self._objects[key_of(node)],) = found.values()
+                (self._objects[key_of(node)],) = found
             else:
                 why = (
                     f"a method of {len(found)} objects: name it by a browse path" if found else "of no object"
@@ -393,6 +394,8 @@ class Walk:
             historians += bool(_bits(met.raw.get(_A.UserAccessLevel)) & _HISTORY)
             try:
                 node = await self._node(there, met)
+                if there in self._objects:
+                    found.objects[node.key] = self._mapper.node_id(self._objects[there])
             except Unmappable as error:
                 odd[str(error)] += 1
                 continue
@@ -403,8 +406,6 @@ class Walk:
                 # What is too large to be read is too large to be reported.
                 if met.node_class == _VARIABLE and not met.is_type and raw.status not in TOO_LARGE:
                     found.watched.append((node.key, met.node))
-            if there in self._objects:
-                found.objects[node.key] = self._objects[there]
         self._tell_refused(notifiers, historians)
         for why, count in odd.items():
             log.warning("%s: %d nodes are left out of the import: %s", self._name, count, why)
