@@ -16,11 +16,12 @@ from support.logix_tags import settings, tag
 from support.net import until
 from support.scanning import FAST, Listener, Scanning, scanning
 
+import sources.ethernetip.scan
 from sources.ethernetip import changes
 from sources.ethernetip.codec import Reply
 from sources.ethernetip.driver import LogixSession, LogixSource
 from sources.quality import BAD_CONFIGURATION_ERROR, BAD_TYPE_MISMATCH, GOOD
-from sources.simulators.logix.spec import LogixSpec, MemberSpec, TagSpec, TypeSpec
+from sources.simulators.logix.spec import IdentitySpec, LogixSpec, MemberSpec, TagSpec, TypeSpec
 
 A, B, C = 1_000, 2_000, 3_000
 """What `recipe` puts into the members of these names, and a number; so each value says whose it is."""
@@ -277,18 +278,66 @@ async def test_an_upload_that_a_download_falls_into_is_made_again() -> None:
             assert between.accepted == 3
 
 
-async def test_a_quiet_scan_notices_another_program_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_quiet_scan_notices_another_program_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No packet brings the counters, and no binding is wrong, so that nothing else leads to an upload."""
+    assert sources.ethernetip.scan.WATCH <= 5.0
     monkeypatch.setattr("sources.ethernetip.scan.WATCH", 0.1)
-    alone, added = tag("Alone", scan=FAST), tag("Added", scan=FAST)
+    alone = tag("Alone", scan=FAST)
     async with serving(recipe("ABC", 0)) as plc:
-        source = LogixSource("PLC", settings(plc.port), [alone, added], recheck=3600.0)
+        source = LogixSource("PLC", settings(plc.port), [alone], recheck=3600.0)
         async with scanning(source) as scan:
             await scan.good(alone)
-            await scan.bad(BAD_CONFIGURATION_ERROR, added)
+            assert not any(read.guarded for packet in scan.session._plan.packets for read in packet.reads)
             spec = recipe("ABC", 1)
             more = (*spec.tags, TagSpec(name="Added", type="DINT"))
-            program(plc, spec.model_copy(update={"tags": more}))
-            await scan.good(added)
+            with caplog.at_level(logging.WARNING):
+                program(plc, spec.model_copy(update={"tags": more}))
+                await until(lambda: "tag list has changed" in caplog.text)
+            assert scan.listener.qualities == {"Alone": GOOD}
+
+
+async def test_another_controller_at_the_address_is_told_each_time_and_read_by_its_own_types(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The same names, but a number is a REAL there, and members stand in another order."""
+
+    def controller(order: str, kind: str, serial: int, port: int = 0) -> LogixSpec:
+        spec = recipe(order, serial)
+        tags = (*spec.tags[:2], TagSpec(name="Alone", type=kind))
+        return spec.model_copy(update={"tags": tags, "identity": IdentitySpec(serial=serial), "port": port})
+
+    alone = tag("Alone")
+    source: LogixSource | None = None
+    port = 0
+    told: list[int] = []
+    for order, kind, serial in [
+        ("ABC", "DINT", 1),
+        ("CAB", "REAL", 2),
+        ("CAB", "REAL", 2),
+        ("ABC", "DINT", 1),
+    ]:
+        caplog.clear()
+        async with serving(controller(order, kind, serial, port)) as plc:
+            port = plc.port
+            source = source or LogixSource("PLC", settings(port), [*WANTED, alone])
+            with caplog.at_level(logging.WARNING):
+                async with scanning(source) as scan:
+                    await scan.good(*WANTED)
+                    own = {its.name: OWN[its.name[-1]] + serial for its in WANTED}
+                    assert {its.name: scan.listener.value(its) for its in WANTED} == own
+                    if kind == "DINT":
+                        await scan.good(alone)
+                    else:
+                        await scan.bad(BAD_CONFIGURATION_ERROR, alone)
+                        assert (await scan.session.read([alone])).values == [None]
+        told.append(
+            caplog.text.count(
+                f"another controller answers: 1756-L83E/B, revision 33.011, serial {serial:08x}"
+            )
+        )
+    assert told == [0, 1, 0, 1]
 
 
 @pytest.mark.parametrize(
