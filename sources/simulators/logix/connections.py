@@ -167,7 +167,7 @@ class ConnectionManager:
 
         None is right as well where the controller has the port itself.
         """
-        if not route and len(self._whole_route) == 1:
+        if not route and len(self._whole_route) <= 1:
             return
         for hop, right in itertools.zip_longest(route, self._whole_route):
             if hop is None or right is None or not isinstance(hop, Port):

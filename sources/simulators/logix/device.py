@@ -37,7 +37,14 @@ class Device:
         self.points = points
         self.faults = LogixFaults()
         self.requests = 0
-        self._route = (*(Port(port, _link(link)) for port, link in hops), Port(1, bytes((slot,))))
+        self._route: tuple[Port, ...] = (
+            *(Port(port, _link(link)) for port, link in hops),
+            Port(1, bytes((slot,))),
+        )
+        if identity.is_micro800:
+            # There is no backplane to take a route over.
+            self._route = ()
+            self.faults.refuse_large = self.faults.no_counters = self.faults.single = True
         self._router = Router(database, Objects(identity, database, self.faults), self.faults, points.written)
         self._sessions = itertools.count(0x1001)
         self._managers: weakref.WeakSet[ConnectionManager] = weakref.WeakSet()

@@ -40,13 +40,15 @@ class LogixFaults(Faults):
     ``cut``: how many bytes of the next reply leave before its connection closes.
     ``refuse_large``: there is no Large Forward Open. ``strict``: data after a request's end
     is refused (15), and so is a request longer than its connection. ``no_counters``: there
-    is no class 0xAC, as in old controllers.
+    is no class 0xAC, as in old controllers. ``single``: one service a request, and no
+    templates, as in a Micro800.
     """
 
     cut: int | None = None
     refuse_large: bool = False
     strict: bool = False
     no_counters: bool = False
+    single: bool = False
     mode: Mode = Mode.REMOTE_RUN
 
     def check_end(self, data: bytes, end: int) -> None:

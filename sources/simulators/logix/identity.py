@@ -12,6 +12,7 @@ from sources.simulators.logix.faults import Mode
 _ROCKWELL: Final = 1
 _PROGRAMMABLE_CONTROLLER: Final = 0x0E
 _OPERATIONAL: Final = 3
+_MICRO800: Final = "2080"
 _IDENTITY_ITEM: Final = 0x000C
 
 
@@ -26,6 +27,11 @@ class Identity:
     minor: int = 11
     product_code: int = 166
     vendor: int = _ROCKWELL
+
+    @property
+    def is_micro800(self) -> bool:
+        """Whether it is one of the small ones, which tell themselves by their catalogue number."""
+        return self.product.startswith(_MICRO800)
 
     def attributes(self, mode: Mode) -> dict[int, bytes]:
         """The identity object's attributes by number; joined, they are all of them in order."""

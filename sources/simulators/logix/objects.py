@@ -48,7 +48,7 @@ class Objects:
 
     def answer(self, class_id: int, request: Request, instance: int, room: int) -> Reply:
         """Answer a request to an object; ``room`` is how much reply data fits. Raises CipError."""
-        if class_id == ClassId.TEMPLATE:
+        if class_id == ClassId.TEMPLATE and not self._faults.single:
             return self._template(request, instance, room)
         handler = self._single.get(class_id)
         hidden = class_id == ClassId.CHANGES and self._faults.no_counters

@@ -126,7 +126,7 @@ class Router:
     def _message_router(self, request: Request, instance: int, room: int) -> Reply:
         if instance != 1:
             raise CipError(Status.PATH_DESTINATION_UNKNOWN, Extended.NONE)
-        if request.service != Service.MULTIPLE_SERVICE_PACKET:
+        if request.service != Service.MULTIPLE_SERVICE_PACKET or self._faults.single:
             raise CipError(Status.SERVICE_NOT_SUPPORTED)
         messages = _embedded(request.data)
         head = _WORD.size * (1 + len(messages))
