@@ -16,7 +16,7 @@ from sources.modbus.mbap import MbapDatagrams, MbapStream
 from sources.modbus.plan import BITS_A_CHARACTER
 from sources.modbus.serialframe import Ascii, Rtu
 from sources.modbus.serialline import SerialLink
-from sources.modbus.serialport import SerialTransport, open_port
+from sources.modbus.serialport import attach, open_port, released
 from sources.resolve import Endpoint, Resolver
 from sources.settings import SecretError, read_secret
 
@@ -28,6 +28,7 @@ _FAST_SILENCE = 0.00175
 async def dial(settings: ModbusSettings, watcher: Watcher, resolver: Resolver) -> Link:
     """One link. Raises Unreachable with the cause, and Refused where only a person can help."""
     if settings.is_serial_port:
+        await released(settings.device, settings.timeout)
         return _open_port(settings, watcher)
     context = _tls(settings) if settings.transport == "tls" else None
     until = asyncio.get_running_loop().time() + settings.timeout
@@ -104,7 +105,7 @@ def _open_port(settings: ModbusSettings, watcher: Watcher) -> Link:
     character = BITS_A_CHARACTER / settings.baud
     silence = 0.0 if is_ascii else 3.5 * character if settings.baud <= _FAST_BAUD else _FAST_SILENCE
     link = SerialLink(watcher, Ascii() if is_ascii else Rtu(), silence=silence, character=character)
-    SerialTransport(port, link)
+    attach(port, link)
     return link
 
 
