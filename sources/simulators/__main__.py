@@ -34,7 +34,7 @@ _BAD_SPEC: Final = 2
 class _Kind(BaseModel):
     """What must be known of a spec before its model is."""
 
-    kind: Literal["modbus", "logix"] = "modbus"
+    kind: Literal["modbus", "logix", "slc"] = "modbus"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,11 +12,14 @@ from sources.simulators.logix.controller import LogixController
 from sources.simulators.logix.spec import LogixSpec
 from sources.simulators.modbus.control import ModbusControl
 from sources.simulators.modbus.device import ModbusDevice
+from sources.simulators.slc.control import SlcControl
+from sources.simulators.slc.controller import SlcController
+from sources.simulators.slc.spec import SlcSpec
 from sources.simulators.spec import DeviceSpec
 
-Spec: TypeAlias = DeviceSpec | LogixSpec
+Spec: TypeAlias = DeviceSpec | LogixSpec | SlcSpec
 
-SPECS: Final[Mapping[str, type[DeviceSpec | LogixSpec]]] = {"modbus": DeviceSpec, "logix": LogixSpec}
+SPECS: Final[Mapping[str, type[Spec]]] = {"modbus": DeviceSpec, "logix": LogixSpec, "slc": SlcSpec}
 """The model of a spec, by its ``kind``."""
 
 
@@ -33,5 +36,8 @@ def make(spec: Spec) -> tuple[Listener, Control[Any]]:
     if isinstance(spec, LogixSpec):
         controller = LogixController(spec)
         return controller, LogixControl(controller)
+    if isinstance(spec, SlcSpec):
+        slc = SlcController(spec)
+        return slc, SlcControl(slc)
     device = ModbusDevice(spec)
     return device, ModbusControl(device)

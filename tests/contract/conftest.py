@@ -8,23 +8,29 @@ from typing import Final
 import pytest
 from support.contract.case import DriverCase, Running
 from support.contract.logix import LogixCase
-from support.contract.modbus import ModbusCase
+from support.contract.modbus import ModbusCase, ModbusTlsCase
 from support.contract.opcua import OpcUaCase
 from support.contract.plc import Plc
+from support.contract.slc import SlcCase
 
 CASES: Final[dict[str, DriverCase]] = {
     "modbus": ModbusCase(),
     "logix": LogixCase(),
+    "slc": SlcCase(),
     "opcua": OpcUaCase(),
 }
 VARIANTS: Final[dict[str, DriverCase]] = {"pipelined": ModbusCase(pipeline=4, connections=2)}
 """Other ways to use a driver, for what becomes of replies."""
+SEALED: Final[dict[str, DriverCase]] = {"tls": ModbusTlsCase()}
+"""Ways to use a driver whose bytes on the wire are others, for what is made of spoiled ones."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Every test of the contract with every driver."""
     if "running" in metafunc.fixturenames:
-        cases = CASES | (VARIANTS if metafunc.module.__name__.endswith("test_replies") else {})
+        module = metafunc.module.__name__
+        cases = CASES | (VARIANTS if module.endswith("test_replies") else {})
+        cases |= SEALED if module.endswith("test_fuzz") else {}
         metafunc.parametrize("running", list(cases.values()), indirect=True, scope="session", ids=list(cases))
 
 

@@ -1,20 +1,24 @@
-"""The three ways in which the libraries beneath give a wrong value without a word, each by itself."""
+"""The ways in which the libraries beneath give a wrong value without a word, each by itself."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from functools import partial
 
 import pytest
 from support.contract import spoils
-from support.contract.live import live
+from support.contract.live import Live, live
 from support.contract.logix import LogixCase, LogixPlc, telling
 from support.contract.modbus import ModbusCase, ModbusPlc
+from support.contract.plc import number_of
 from support.contract.proxy import frame_proxy
+from support.contract.slc import SlcCase, SlcPlc
 from support.net import until
 
 from sources.errors import ConnectionLost
+from sources.quality import BAD_CONFIGURATION_ERROR, GOOD, Quality
 
 
 @pytest.fixture
@@ -29,6 +33,15 @@ async def logix() -> AsyncIterator[LogixPlc]:
 @pytest.fixture
 async def modbus() -> AsyncIterator[ModbusPlc]:
     plc = ModbusPlc()
+    plc.start()
+    await plc.advance()
+    yield plc
+    plc.kill()
+
+
+@pytest.fixture
+async def slc() -> AsyncIterator[SlcPlc]:
+    plc = SlcPlc()
     plc.start()
     await plc.advance()
     yield plc
@@ -113,3 +126,49 @@ async def test_a_short_modbus_reply_is_no_value(modbus: ModbusPlc) -> None:
         assert alive.truth.good == good
         await modbus.order({"short_reply": False})
         await alive.good()
+
+
+async def test_an_slc_reply_that_is_late_is_nobody_elses(slc: SlcPlc) -> None:
+    """pycomm3 holds no reply against its request, neither its sequence count nor its transaction."""
+    case = SlcCase()
+    async with frame_proxy(lambda: slc.port, case.framing) as between:
+        source = case.source(slc, between.port, timeout="300ms")
+        tags = [tag for tag in source.tags if tag.name in slc.names]
+        read = 0
+        for _ in range(2):
+            async with source.connect() as session:
+                between.spoil = spoils.Once(case.carries_values, spoils.late(0.6))
+                for tag in tags * 2:
+                    with contextlib.suppress(ConnectionLost):
+                        batch = await session.read([tag])
+                        assert list(batch.values or []) == [slc.value(tag.name)]
+                        read += 1
+                between.heal()
+            async with source.connect() as session:
+                for tag in tags:
+                    batch = await session.read([tag])
+                    assert list(batch.values or []) == [slc.value(tag.name)]
+                    read += 1
+        assert read >= 2 * len(tags)
+
+
+def holds(alive: Live, qualities: Mapping[str, Quality]) -> bool:
+    return all(alive.truth.qualities[name] == quality for name, quality in qualities.items())
+
+
+async def test_after_a_download_to_an_slc_no_tag_has_a_value_of_another_file(
+    slc: SlcPlc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One file is a file of words now, another is shorter; no connection is lost."""
+    monkeypatch.setattr("sources.ethernetip.slc.driver.WATCH", 0.2)
+    async with live(slc, SlcCase().source(slc)) as alive:
+        await alive.good()
+        for program in (1, 3):
+            await slc.download(program, L10=10, L12=0, N12=60)
+            gone = [name for name in slc.names if name.startswith("L12:") or number_of(name) in range(21, 25)]
+            now = {name: BAD_CONFIGURATION_ERROR if name in gone else GOOD for name in slc.names}
+            await until(partial(holds, alive, now))
+            alive.true()
+            await slc.download(program + 1)
+            await alive.advance()
+        assert alive.supervisor.status.connects == 1

@@ -24,6 +24,7 @@ from support.uaclient import Client, ua
 from sources import quality
 from sources.quality import GOOD, Quality, is_bad, quality_name
 from sources.simulators.kinds import Spec
+from sources.simulators.slc.spec import FileSpec, SlcSpec
 from sources.simulators.spec import DeviceSpec
 
 Order = Callable[[RunningSimulator], Awaitable[Any]]
@@ -42,6 +43,10 @@ def modbus_exception(code: int) -> Order:
 
 def cip_status(status: int, *extended: int) -> Order:
     return order(tag_status={"tag": VICTIM, "status": status, "extended": list(extended)})
+
+
+def pccc_status(status: int, extended: int = 0) -> Order:
+    return order(tag_status={"tag": "N7:0", "status": status, "extended": extended})
 
 
 VICTIM: Final = "Program:Packer.CaseSize"
@@ -75,6 +80,11 @@ def modbus_spec() -> DeviceSpec:
             point("Slow", "holding", 300, "float32", low=0, high=900, machine=machine),
         ),
     )
+
+
+def slc_spec() -> SlcSpec:
+    files = {"O0": 1, "I1": 1, "S2": 32, "N7": 40, "F8": 40}
+    return SlcSpec(name="S", files=tuple(FileSpec(name=name, elements=n) for name, n in files.items()))
 
 
 DRIVERS: Final[Mapping[str, Driver]] = {
@@ -116,6 +126,20 @@ DRIVERS: Final[Mapping[str, Driver]] = {
             quality.BAD_CONFIGURATION_ERROR: cip_status(0x05, 0),
         },
         order(tag_status={"tag": VICTIM, "status": None}),
+    ),
+    "slc": Driver(
+        "driver: slc",
+        slc_spec,
+        {"Speed": "addr: 'F8:0'", "Victim": "addr: 'N7:0'", "Odd": "addr: 'N7:20'", "Slow": "addr: 'F8:30'"},
+        "Slow",
+        {
+            quality.BAD_NOT_SUPPORTED: pccc_status(0x10),
+            quality.BAD_RESOURCE_UNAVAILABLE: pccc_status(0xF0, 0x0C),
+            quality.BAD_INVALID_STATE: pccc_status(0x70),
+            quality.BAD_UNEXPECTED_ERROR: pccc_status(0x99),
+            quality.BAD_CONFIGURATION_ERROR: pccc_status(0x50),
+        },
+        order(tag_status={"tag": "N7:0", "status": None}),
     ),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -18,8 +19,11 @@ from sources.ethernetip.client import FAREWELL
 from sources.ethernetip.device import named
 from sources.ethernetip.failures import Broken, NotSent, Rejected
 from sources.ethernetip.slc.config import SlcSettings
+from sources.ethernetip.slc.directory import Processor
+from sources.ethernetip.slc.known import Known
 from sources.ethernetip.slc.link import Refused, SlcLink
 from sources.ethernetip.slc.plan import Block, SlcTag, Unwritable, encode, explain, plan
+from sources.ethernetip.slc.survey import look, survey
 from sources.ethernetip.worker import Counters, Worker
 from sources.heritage import Heritage
 from sources.insight import PlannedBlock, Traffic
@@ -46,6 +50,10 @@ T = TypeVar("T")
 
 KEEP_ALIVE: Final = 30.0
 """Seconds of silence after which a word is sent."""
+WATCH: Final = 5.0
+"""Seconds between two looks at which program the controller runs."""
+LOOK: Final = 60.0
+"""Seconds between two looks at its data files, where the program says that it is the same."""
 MOST_HANGING: Final = 4
 """So many threads of earlier connections may hang before no further one is begun."""
 _OPENING: Final = 10
@@ -62,7 +70,8 @@ class SlcSource:
         self._statistics: dict[str, ScanStatistics] = {}
         self._resolver = Resolver(settings.host, settings.port)
         self._workers = Counters()
-        self._who = ""
+        self.known = Known(name)
+        """What the controller has told of itself, over all connections."""
         self._past = Traffic()
         """What went over earlier connections."""
         self._link: SlcLink | None = None
@@ -113,8 +122,8 @@ class SlcSource:
         return explain(self._session.blocks) if self._session is not None else []
 
     def bad_points(self) -> Sequence[str]:
-        """See sources.insight.HasPlan: none is left out, each is asked for by itself."""
-        return ()
+        """See sources.insight.HasPlan: those whose file is of another type than they say."""
+        return tuple(self.known.conflicts(self._tags))
 
     def retag(self, tags: Sequence[SlcTag]) -> None:
         """See Source: blocks that stay as they are keep their rhythm."""
@@ -140,8 +149,12 @@ class SlcSource:
         worker = Worker(self._name, link, self._workers)
         lost = False
         try:
-            self._meet(await worker.do(link.open, _OPENING * settings.timeout))
-            session = SlcSession(self._name, settings, self._tags, self._statistics, (link, worker))
+            self.known.meet(await worker.do(link.open, _OPENING * settings.timeout))
+            session = SlcSession(
+                self._name, settings, self._tags, self._statistics, (link, worker, self.known)
+            )
+            await session.begin()
+            session.retag(self._tags)  # they may be others by now
             self._session = session
             try:
                 yield session
@@ -156,13 +169,6 @@ class SlcSource:
         finally:
             self._past, self._link = self.traffic, None
             await worker.stop()
-
-    def _meet(self, who: str) -> None:
-        if not self._who:
-            log.info("%s: the controller is a %s", self._name, who)
-        elif who != self._who:
-            log.warning("%s: another controller answers: %s; before it was %s", self._name, who, self._who)
-        self._who = who
 
 
 class _Job:
@@ -186,13 +192,15 @@ class SlcSession:
         settings: SlcSettings,
         tags: tuple[SlcTag, ...],
         statistics: dict[str, ScanStatistics],
-        line: tuple[SlcLink, Worker],
+        line: tuple[SlcLink, Worker, Known],
     ) -> None:
         self._name = name
         self._settings = settings
         self._tags = tags
         self._statistics = statistics
-        self._link, self._worker = line
+        self._link, self._worker, self._known = line
+        self._watch_at = self._look_at = math.inf
+        """When the program and the data files are to be looked at again, by the loop's clock."""
         self._turns = Turns()
         self._clock = asyncio.get_running_loop().time
         self._lost: asyncio.Future[ConnectionLost] = asyncio.get_running_loop().create_future()
@@ -234,13 +242,20 @@ class SlcSession:
 
     async def scan(self, emit: Emit) -> Never:
         """See Session."""
+        self._judge(emit)
         schedule = self._start()
         spoken = self._clock()
         while True:
+            if self._clock() >= self._watch_at and await self._watch():
+                self._alone.clear()
+                self._judge(emit)
+                schedule = self._start()
             if self._planned is not self._tags:
+                self._judge(emit)
                 schedule = self._start(schedule)
             due = schedule.due
-            await self._rest(spoken + KEEP_ALIVE if due is None else min(due, spoken + KEEP_ALIVE))
+            until = min(spoken + KEEP_ALIVE, self._watch_at)
+            await self._rest(until if due is None else min(due, until))
             if self._planned is not self._tags:
                 continue
             if due is not None and due <= self._clock():
@@ -285,7 +300,7 @@ class SlcSession:
         """
         start = self._clock()
         self._planned = self._tags
-        self.blocks = plan(self._tags, self._alone)
+        self.blocks = plan(self._readable(self._tags), self._alone)
         jobs = [(job, job.block.tags, due) for job, due in former.dues()] if former is not None else []
         heritage = Heritage(jobs, start)
         for gone in self._statistics.keys() - {tag.scan.name for tag in self._tags}:
@@ -337,7 +352,8 @@ class SlcSession:
             data = await self._do(lambda: self._link.read(block.request, block.size))
         except Refused as refused:
             if len(block.tags) == 1:
-                return [None], refused.quality, f"{refused}; {quality_name(refused.quality)}"
+                remark = self._known.remark(block.tags[0]) if _is_elsewhere(refused) else ""
+                return [None], refused.quality, f"{refused}{remark}; {quality_name(refused.quality)}"
         else:
             values, qualities = block.decode(data)
             return values, qualities, ""
@@ -357,7 +373,7 @@ class SlcSession:
         wanted: tuple[SlcTag, ...] = tuple(tags)
         found: dict[int, tuple[Value, Quality]] = {}
         try:
-            for block in plan(wanted, self._alone):
+            for block in plan(self._readable(wanted), self._alone):
                 async with self._turns.turn(urgent=True):
                     values, qualities, _ = await self._read(block)
                 each = [qualities] * len(values) if isinstance(qualities, int) else qualities
@@ -367,6 +383,56 @@ class SlcSession:
             return Batch(wanted, None, BAD_RESOURCE_UNAVAILABLE, None, clock.now())
         answers = [found.get(id(tag), (None, BAD_CONFIGURATION_ERROR)) for tag in wanted]
         return Batch(wanted, [v for v, _ in answers], [q for _, q in answers], None, clock.now())
+
+    # -- the controller's program
+
+    async def begin(self) -> None:
+        """See which program and data files there are. Raises Unreachable where that ends the connection."""
+        now = self._clock()
+        if self._known.may_ask(now):
+            try:
+                self._known.learn(await survey(self._ask, self._link))
+            except ConnectionLost as error:
+                self._known.lost(now)
+                raise Unreachable(str(error)) from None
+        if self._known.survey.processor is not None:
+            self._watch_at, self._look_at = self._clock() + WATCH, self._clock() + LOOK
+
+    def _judge(self, emit: Emit) -> None:
+        """Tell and mark the tags that the controller's files speak against."""
+        conflicts = self._known.conflicts(self._tags)
+        self._known.tell(conflicts)
+        groups: dict[ScanClass, list[SlcTag]] = defaultdict(list)
+        for tag in self._tags:
+            if tag.name in conflicts:
+                groups[tag.scan].append(tag)
+        for tags in groups.values():
+            emit(Batch(tuple(tags), None, BAD_CONFIGURATION_ERROR, None, clock.now()))
+
+    def _readable(self, tags: Sequence[SlcTag]) -> list[SlcTag]:
+        """Those that the controller's files do not speak against."""
+        conflicts = self._known.conflicts(tags)
+        return [tag for tag in tags if tag.name not in conflicts]
+
+    def _check_file(self, tag: SlcTag) -> None:
+        """Raise Unwritable where the controller's files speak against a tag."""
+        if why := self._known.conflicts((tag,)).get(tag.name):
+            raise Unwritable(why, BAD_CONFIGURATION_ERROR)
+
+    async def _ask(self, work: Callable[[], T]) -> T:
+        async with self._turns.turn(urgent=False):
+            return await self._do(work)
+
+    async def _watch(self) -> bool:
+        """Whether the controller runs another program than before, or has other files."""
+        known, found = self._known.survey.processor, await look(self._ask, self._link)
+        same = known is not None and isinstance(found, Processor) and found.same == known.same
+        changed = False
+        if not same or self._clock() >= self._look_at:
+            changed = self._known.learn(await survey(self._ask, self._link))
+            self._look_at = self._clock() + LOOK
+        self._watch_at = self._clock() + WATCH
+        return changed
 
     # -- writing
 
@@ -393,6 +459,7 @@ class SlcSession:
             return BAD_NOT_WRITABLE
         try:
             request, data = encode(tag, value)
+            self._check_file(tag)
             before = self._link.sent
             try:
                 await self._do(lambda: self._link.write(request, data))
@@ -404,6 +471,11 @@ class SlcSession:
             log.info("%s: %s not written: %s", self._name, tag.name, refused)
             return refused.quality
         return GOOD
+
+
+def _is_elsewhere(refused: Refused) -> bool:
+    """Whether the controller says that it has nothing at that address."""
+    return refused.quality == BAD_CONFIGURATION_ERROR
 
 
 class _Unsent(ConnectionLost):

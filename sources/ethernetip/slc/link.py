@@ -3,21 +3,27 @@
 pycomm3 registers the session, opens the connection and builds the PCCC requests. What comes
 back is held against them here, for it checks neither the transaction, nor whose reply it is,
 nor how many bytes came; its own masks for bits of longs and data for texts are wrong, so
-whole values are handed to it as bytes.
+whole values are handed to it as bytes. It can read the file directory as well, but prints
+to the standard output, loops without end at an empty reply, and counts files wrongly where
+there is one of a type it does not know: here the requests are its own, and nothing else.
 """
 
 from __future__ import annotations
 
+import struct
 from typing import Any, Final
 
 from pycomm3 import SLCDriver
 from pycomm3.exceptions import PycommError
+from pycomm3.packets.ethernetip import SendUnitDataRequestPacket
 
 from sources.ethernetip import status as cip
 from sources.ethernetip.channel import Channel
 from sources.ethernetip.client import SMALL
 from sources.ethernetip.failures import Rejected
+from sources.ethernetip.framing import HEADER
 from sources.ethernetip.guarded import GuardedLink, why_refused
+from sources.ethernetip.identity import Identity, parse_list_identity
 from sources.ethernetip.slc import status as pccc
 from sources.ethernetip.slc.config import SlcSettings
 from sources.quality import Quality
@@ -31,7 +37,13 @@ _ID: Final = 7
 _HEAD: Final = 4
 """Bytes of a reply before the requestor's id: service, reserved, status, size of the additional status."""
 _COMMAND_REPLY: Final = 0x40
-_READ: Final = 0xA2
+_WRITE: Final = 0xAB
+_DIAGNOSTIC: Final = (0x06, 0x03)
+"""Command and function."""
+_READ_TWO: Final = (0x0F, 0xA1)
+"""Protected typed logical read with two address fields."""
+_LONG: Final = 0xFF
+"""An address field of two further bytes."""
 _MESSAGE: Final = 46
 
 
@@ -58,15 +70,15 @@ class SlcLink(GuardedLink):
         """How many requests were sent, or begun to be."""
         return self._channel.sent
 
-    def open(self) -> str:
+    def open(self) -> Identity:
         """Connect, register, open the connection; who answers. Raises Broken and Rejected."""
         self._channel.allow(10 * self._timeout)
         if not self._run(self._driver.open):
             raise Rejected("the device gave no session")
-        identity = self._run(self._driver.list_it)
+        identity: Identity = self._run(self._driver.list_it)
         if not self._run(self._driver.open_connection):
             raise Rejected(f"the controller refused the connection: {why_refused(self._channel)}")
-        return str(identity.get("product_name", "?"))
+        return identity
 
     def read(self, request: str, size: int) -> bytes:
         """The bytes at an address, as pycomm3 writes it with a count. Raises Broken and Refused."""
@@ -81,6 +93,23 @@ class SlcLink(GuardedLink):
         """Write once: a mask of two bytes, and the bytes of the element. Raises Broken and Refused."""
         self._channel.allow(self._timeout)
         self._run(lambda: self._driver.write((request, data)))
+
+    def status(self) -> bytes:
+        """The diagnostic status. Raises Broken and Refused."""
+        self._channel.allow(self._timeout)
+        self._run(lambda: self._driver.execute(_DIAGNOSTIC, b""))
+        data: bytes = self._driver.data
+        return data
+
+    def file_zero(self, kind: int, word: int, size: int) -> bytes:
+        """So many bytes of file 0, of a type, from a word on. Raises Broken and Refused."""
+        self._channel.allow(self._timeout)
+        place = bytes((word,)) if word < _LONG else struct.pack("<BH", _LONG, word)
+        self._run(lambda: self._driver.execute(_READ_TWO, bytes((size, 0, kind)) + place))
+        data: bytes = self._driver.data
+        if len(data) != size:
+            raise self._channel.fail(f"{len(data)} bytes of file 0 came, where {size} were asked for")
+        return data
 
     def ping(self) -> None:
         """Show the controller that we are there, and see that it is. Raises Broken."""
@@ -104,16 +133,30 @@ class _Driver(_PYCOMM3):  # type: ignore[misc] # untyped
         self._cfg["extended forward open"] = False
         self._cfg["connection_size"] = SMALL
         self.data = b""
+        self._raw = b""
+        """The last reply, whole."""
 
     def open_connection(self) -> bool:
         return bool(self._forward_open())
 
-    def list_it(self) -> dict[str, Any]:
-        found: dict[str, Any] = self._list_identity()
-        return found
+    def list_it(self) -> Identity:
+        self._list_identity()
+        try:
+            return parse_list_identity(self._raw[HEADER:])
+        except ValueError as error:
+            raise self._channel.fail(f"the device's answer to who it is: {error}") from None
+
+    def execute(self, what: tuple[int, int], body: bytes) -> None:
+        """Send a command of PCCC that pycomm3 has no sound way to send; ``data`` is what it brings."""
+        command, function = what
+        request = SendUnitDataRequestPacket(self._sequence)
+        head = struct.pack("<BBHB", command, 0, next(self._sequence), function)
+        request.add(self._msg_start() + head + body)
+        self.send(request)
 
     def send(self, request: Any) -> Any:
         response = super().send(request)
+        self._raw = response.raw or b""
         asked = b"".join(request._added)  # noqa: SLF001 - pycomm3 has no other way to see it
         if asked[:1] == bytes((_EXECUTE,)):
             self.data = self._check(asked, response.raw)
@@ -137,6 +180,6 @@ class _Driver(_PYCOMM3):  # type: ignore[misc] # untyped
         if answer[1]:
             quality, words = pccc.meaning(answer[1], answer[4] if len(answer) > 4 else 0)
             raise Refused(words, quality)
-        if command[4] != _READ and len(answer) > 4:
+        if command[4] == _WRITE and len(answer) > 4:
             raise self._channel.fail("a PCCC reply to a write that carries data")
         return answer[4:]

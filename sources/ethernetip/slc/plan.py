@@ -67,11 +67,16 @@ def plan(tags: Iterable[SlcTag], alone: Collection[str] = ()) -> list[Block]:
     return blocks
 
 
-def explain(blocks: Iterable[Block]) -> list[PlannedBlock]:
-    """The plan in words: each request, and why it ends where it ends."""
-    ordered = sorted(
+def in_order(blocks: Iterable[Block]) -> list[Block]:
+    """Class by class, the fastest first, in the order of their addresses."""
+    return sorted(
         blocks, key=lambda block: (block.scan.period, block.scan.name, *_place(block.tags[0].address))
     )
+
+
+def explain(blocks: Iterable[Block]) -> list[PlannedBlock]:
+    """The plan in words: each request, and why it ends where it ends."""
+    ordered = in_order(blocks)
     return [
         PlannedBlock(
             block.request, block.scan.name, f"{block.size} bytes", len(block.tags), _end(block, after)

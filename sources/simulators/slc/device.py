@@ -1,4 +1,4 @@
-"""An SLC 5/05: its data files, and the PCCC commands that read and write them (1770-RM516, chapter 7).
+"""An SLC 5/05 or MicroLogix: its data files, and the PCCC commands it answers (1770-RM516, chapter 7).
 
 It shares EtherNet/IP, sessions and connections with the simulated Logix controller.
 """
@@ -10,7 +10,7 @@ import itertools
 import struct
 import weakref
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from sources.simulators.logix.cip import (
@@ -28,10 +28,14 @@ from sources.simulators.logix.epath import Logical, LogicalType, Port
 from sources.simulators.logix.faults import LogixFaults
 from sources.simulators.logix.identity import Identity
 from sources.simulators.logix.server import LogixServer
+from sources.simulators.slc.directory import Processor, directory
 
 _EXECUTE: Final = 0x4B
 _PCCC_CLASS: Final = 0x67
+_DIAGNOSTIC: Final = 0x06
+_STATUS: Final = 0x03
 _TYPED: Final = 0x0F
+_READ_TWO: Final = 0xA1
 _READ: Final = 0xA2
 _MASKED_WRITE: Final = 0xAB
 _MOST: Final = 236
@@ -40,28 +44,36 @@ _MOST: Final = 236
 _ILLEGAL: Final = 0x10
 _PROTECTED: Final = 0x60
 _NO_ADDRESS: Final = 0x50
+_EXTENDED: Final = 0xF0
 
 _SIZES: Final[Mapping[int, int]] = {
-    0x82: 2, 0x83: 2, 0x84: 2, 0x85: 2, 0x86: 6, 0x87: 6, 0x89: 2, 0x8A: 4, 0x8D: 84, 0x91: 4,
+    0x82: 2, 0x83: 2, 0x84: 2, 0x85: 2, 0x86: 6, 0x87: 6, 0x88: 6, 0x89: 2,
+    0x8A: 4, 0x8D: 84, 0x8E: 2, 0x91: 4,
 }  # fmt: skip
-"""Bytes of an element by the code of its file's type: O, I, S, B, T, C, N, F, ST, L."""
+"""Bytes of an element by the code of its file's type: O, I, S, B, T, C, R, N, F, ST, A, L."""
 
 
 class _Refused(Exception):
-    """A PCCC status."""
+    """A PCCC status, with the byte that follows it where it says that one does."""
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, status: int, extended: int = 0) -> None:
         super().__init__(f"PCCC {status:#04x}")
         self.status = status
+        self.extended = bytes((extended,)) if status == _EXTENDED else b""
 
 
 @dataclass(slots=True)
 class DataFile:
-    """One file: ``code`` its type, ``data`` its memory. ``protected`` refuses writes."""
+    """One file: ``code`` its type, ``data`` its memory.
+
+    ``protected`` refuses writes, ``failures`` are the statuses and extended statuses of bytes that it
+    answers for with those.
+    """
 
     code: int
     data: bytearray
     protected: bool = False
+    failures: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -77,9 +89,15 @@ def file(code: int, elements: int) -> DataFile:
 class SlcDevice:
     """Files by number, faults and connections of one controller; what `LogixServer` serves."""
 
-    def __init__(self, files: Mapping[int, DataFile]) -> None:
+    def __init__(
+        self,
+        files: Mapping[int, DataFile],
+        identity: Identity | None = None,
+        processor: Processor | None = None,
+    ) -> None:
         self.files = dict(files)
-        self.identity = Identity(product="1747-L553C/C", product_code=0x59, major=12, minor=1)
+        self.identity = identity or Identity(product="1747-L553C/C", product_code=0x59, major=12, minor=1)
+        self.processor = processor or Processor()
         self.faults = LogixFaults()
         self.requests = 0
         self.writes: list[bytes] = []
@@ -88,6 +106,12 @@ class SlcDevice:
         """What is added to the transaction numbers of replies: another than 0 is a fault."""
         self.short = 0
         """So many bytes are missing from the data of replies."""
+        self.loose = False
+        """Whether files are read without a look at their type."""
+        self.no_directory = False
+        """Whether file 0 is kept to itself."""
+        self.no_status = False
+        """Whether it does not know what a diagnostic status is."""
         self._sessions = itertools.count(0x2001)
         self._managers: weakref.WeakSet[ConnectionManager] = weakref.WeakSet()
 
@@ -105,6 +129,11 @@ class SlcDevice:
     def open_connections(self) -> int:
         """How many connections are open, over all clients."""
         return sum(len(manager) for manager in self._managers)
+
+    def close_connections(self) -> None:
+        """Forget every connection, as a download can do."""
+        for manager in self._managers:
+            manager.close_all()
 
     def answer(self, message: bytes, room: int, connections: ConnectionManager | None = None) -> bytes:
         """The reply to one request."""
@@ -147,24 +176,34 @@ class SlcDevice:
         code, _, transaction, function = struct.unpack_from("<BBHB", command)
         status, answer = 0, b""
         try:
-            answer = self._typed(code, function, command[5:])
+            answer = self._answer(code, function, command[5:])
         except _Refused as refused:
-            status = refused.status
+            status, answer = refused.status, refused.extended
         answer = answer[: len(answer) - self.short]
         number = transaction + self.transaction_shift & 0xFFFF
         return requestor + struct.pack("<BBH", code | 0x40, status, number) + answer
 
-    def _typed(self, command: int, function: int, body: bytes) -> bytes:
+    def _answer(self, command: int, function: int, body: bytes) -> bytes:
+        """The data of a command's reply."""
+        if (command, function) == (_DIAGNOSTIC, _STATUS) and not self.no_status:
+            return self.processor.status()
+        if (command, function) == (_TYPED, _READ_TWO):
+            return self._directory(body)
+        if command == _TYPED and len(body) >= 5 and function in {_READ, _MASKED_WRITE}:
+            return self._typed(function, body)
+        raise _Refused(_ILLEGAL)
+
+    def _typed(self, function: int, body: bytes) -> bytes:
         """Protected typed logical read and masked write, with three address fields."""
-        if command != _TYPED or len(body) < 5 or function not in {_READ, _MASKED_WRITE}:
-            raise _Refused(_ILLEGAL)
         size, number, code, element, word = body[:5]
         its = self.files.get(number)
-        if its is None or its.code != code:
+        if its is None or (its.code != code and not self.loose):
             raise _Refused(_NO_ADDRESS)
         start = element * its.size + 2 * word
         if size > _MOST or start + size > len(its.data):
             raise _Refused(_NO_ADDRESS)
+        for at in its.failures.keys() & set(range(start, start + size)):
+            raise _Refused(*its.failures[at])
         if function == _READ:
             if self.faults.strict and len(body) > 5:
                 raise _Refused(_ILLEGAL)
@@ -181,6 +220,20 @@ class SlcDevice:
             new = int.from_bytes(data[at : at + 2], "little")
             its.data[start + at : start + at + 2] = (old & ~mask | new & mask).to_bytes(2, "little")
         return b""
+
+    def _directory(self, body: bytes) -> bytes:
+        """File 0, by words: a read with two address fields."""
+        if len(body) not in {4, 6} or (len(body) == 6) != (body[3:4] == b"\xff"):
+            raise _Refused(_ILLEGAL)
+        size, number, kind = body[:3]
+        word = int.from_bytes(body[4:6], "little") if len(body) == 6 else body[3]
+        if self.no_directory or (number, kind) != (0, self.processor.layout[0]):
+            raise _Refused(_NO_ADDRESS)
+        files = {number: (its.code, len(its.data)) for number, its in self.files.items()}
+        data = directory(self.processor, files)[2 * word :]
+        if size > _MOST or size > len(data):
+            raise _Refused(_NO_ADDRESS)
+        return data[:size]
 
 
 @contextlib.asynccontextmanager

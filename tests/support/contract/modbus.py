@@ -1,14 +1,20 @@
-"""The Modbus driver, over TCP."""
+"""The Modbus driver, over TCP and over TLS."""
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import struct
+import tempfile
 from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from support.contract.case import DriverCase
 from support.contract.plc import PACE, SimulatedPlc, number_of
 from support.contract.proxy import Framing
+from support.modbus_lines import Certificates
 
 from sources.simulators.spec import DeviceSpec, ModbusAddress, PointSpec
 from sources.spec import TagSpec
@@ -44,9 +50,9 @@ class ModbusPlc(SimulatedPlc):
     names = tuple(name for name in _PLACES if name.startswith("T"))
     writable = tuple(name for name in _PLACES if name.startswith("W"))
 
-    def __init__(self, base: int = 0) -> None:
+    def __init__(self, base: int = 0, **more: Any) -> None:
         points = tuple(_point(name, base) for name in _PLACES)
-        super().__init__(DeviceSpec(name="Telling", points=points), base)
+        super().__init__(DeviceSpec(name="Telling", points=points, **more), base)
 
     async def show(self, values: Mapping[str, int]) -> None:
         """See Plc."""
@@ -112,3 +118,26 @@ class ModbusCase(DriverCase):
         data = frame[9:]
         kept = data[: len(data) // 4 * 2]
         return frame[:4] + struct.pack(">HBBB", len(kept) + 3, frame[6], frame[7], len(kept)) + kept
+
+
+class ModbusTlsCase(ModbusCase):
+    """Over TLS, whose records are what a proxy sees: what they carry is sealed."""
+
+    framing: ClassVar[Framing] = Framing(5, lambda header: 5 + int.from_bytes(header[3:5], "big"))
+
+    @cached_property
+    def _files(self) -> Certificates:
+        folder = Path(tempfile.mkdtemp(prefix="isthmus-tls-"))
+        atexit.register(shutil.rmtree, folder)
+        return Certificates(folder / "pki")
+
+    def plc(self, base: int = 0) -> ModbusPlc:
+        """See DriverCase."""
+        certificate, key = map(str, self._files.device)
+        return ModbusPlc(base, transport="tls", ca=str(self._files.ca), certificate=certificate, key=key)
+
+    def settings(self, host: str, port: int, timeout: str) -> dict[str, Any]:
+        """See DriverCase."""
+        certificate, key = map(str, self._files.ours)
+        sealed = {"transport": "tls", "ca": str(self._files.ca), "certificate": certificate, "key": key}
+        return super().settings(host, port, timeout) | sealed

@@ -158,8 +158,8 @@ async def test_an_element_beyond_its_file_costs_no_other(caplog: pytest.LogCaptu
                 assert scan.listener.value(well) == 299
         told = [record.getMessage() for record in caplog.records]
         assert sorted(told) == [
-            "PLC: N7:200 cannot be read: PCCC status 50 (no such address); BadConfigurationError",
-            "PLC: N99:0 cannot be read: PCCC status 50 (no such address); BadConfigurationError",
+            f"PLC: {name} cannot be read: PCCC status 50 (no such address), as {why}; BadConfigurationError"
+            for name, why in (("N7:200", "N7 has 200 elements"), ("N99:0", "there is no file N99"))
         ]
 
 
