@@ -27,7 +27,8 @@ def browse(  # noqa: PLR0913  # a command has the options it has
     device: Annotated[
         str,
         typer.Argument(
-            metavar="DEVICE", help="modbus://HOST:502?unit=1, eip://HOST/1,0 or opc.tcp://HOST:4840."
+            metavar="DEVICE",
+            help="modbus://HOST:502?unit=1, eip://HOST/1,0, slc://HOST or opc.tcp://HOST:4840.",
         ),
     ],
     *,
@@ -81,6 +82,9 @@ def _print(inventory: Inventory, found: Discovery, pattern: str | None) -> None:
             rows.add_row(span.table, str(span.first), str(span.last), str(span.count))
         out.print(rows)
         return
+    if found.files and pattern is None:
+        _print_files(inventory, found)
+        return
     rows = table("Tag", "Type", "Values", "Description")
     for single in inventory.singles:
         rows.add_row(single.leaf.address, _type(single.leaf), "1", single.leaf.description)
@@ -91,6 +95,19 @@ def _print(inventory: Inventory, found: Discovery, pattern: str | None) -> None:
     out.print(rows)
     for left in inventory.left_out:
         out.print(f"left out: {left.label}: {left.reason}", soft_wrap=True)
+    typer.echo(f"{inventory.values} values", err=True)
+
+
+def _print_files(inventory: Inventory, found: Discovery) -> None:
+    """The data files of an SLC: its tags are their elements, all alike."""
+    out = console()
+    left = {each.label: each.reason for each in inventory.left_out}
+    rows = table("File", "Elements", "Addresses")
+    for file in found.files:
+        last = max(file.elements - 1, 0)
+        addresses = left.get(file.name) or f"{file.name}:0 to {file.name}:{last}"
+        rows.add_row(file.name, str(file.elements), addresses)
+    out.print(rows)
     typer.echo(f"{inventory.values} values", err=True)
 
 

@@ -13,6 +13,9 @@ from sources.errors import SourceError
 from sources.ethernetip import identify as eip
 from sources.ethernetip.config import LogixSettings
 from sources.ethernetip.forecast import forecast as logix_forecast
+from sources.ethernetip.slc.config import SlcSettings
+from sources.ethernetip.slc.driver import SlcSource
+from sources.ethernetip.slc.forecast import forecast as slc_forecast
 from sources.forecast import Forecast, Pace
 from sources.modbus.config import ModbusSettings
 from sources.modbus.forecast import forecast as modbus_forecast
@@ -143,6 +146,8 @@ async def _forecast(entry: SourceEntry, *, connect: bool) -> Forecast | None:
     settings = entry.settings
     if isinstance(settings, ModbusSettings):
         return modbus_forecast(settings, entry.tags)
+    if isinstance(settings, SlcSettings):
+        return await _slc_forecast(entry, settings, connect=connect)
     if not isinstance(settings, LogixSettings):
         return None
     table = None
@@ -154,3 +159,15 @@ async def _forecast(entry: SourceEntry, *, connect: bool) -> Forecast | None:
         except SourceError as error:
             raise ToolError(f"{entry.name}: {error}") from None
     return logix_forecast(settings, entry.tags, table)
+
+
+async def _slc_forecast(entry: SourceEntry, settings: SlcSettings, *, connect: bool) -> Forecast:
+    directory = None
+    if connect:
+        source = SlcSource(entry.name, settings, ())
+        try:
+            async with source.connect():
+                directory = source.known.survey.directory
+        except SourceError as error:
+            raise ToolError(f"{entry.name}: {error}") from None
+    return slc_forecast(entry.tags, directory)
