@@ -15,6 +15,7 @@ from support.contract.logix import LogixPlc
 from support.contract.modbus import ModbusPlc
 from support.contract.plc import SimulatedPlc
 from support.contract.proxy import Spoil
+from support.contract.slc import SlcPlc
 from support.soak.plant import Device
 
 Fault: TypeAlias = Callable[[Device, random.Random], AbstractAsyncContextManager[None]]
@@ -99,6 +100,15 @@ async def _download(device: Device, dice: random.Random) -> AsyncIterator[None]:
     yield
 
 
+@asynccontextmanager
+async def _other_program(device: Device, dice: random.Random) -> AsyncIterator[None]:
+    """Another program in an SLC, with other elements in a file that nobody reads, and then the one before."""
+    assert isinstance(device.plc, SlcPlc)
+    await device.plc.download(dice.randrange(1, 1000), B3=dice.randrange(1, 100))
+    yield
+    await device.plc.download(dice.randrange(1000, 2000))
+
+
 def _payload(device: Device) -> Callable[[bytes], bytes | None]:
     case = device.case
     return lambda frame: case.payload(frame) if case.carries_values(frame) else None
@@ -143,11 +153,16 @@ LOGIX: dict[str, Fault] = {
     "cut by the device": _ordered({"cut": 30}),
     "small connections": _ordered({"refuse_large": True}, {"drop": True}),
 }
+SLC: dict[str, Fault] = {
+    "another program": _other_program,
+    "cut by the device": _ordered({"cut": 30}),
+    "foreign transactions": _ordered({"transaction_shift": 1}),
+}
 
 
 def of(device: Device) -> dict[str, Fault]:
     """The faults a device may have."""
-    its = {"modbus": MODBUS, "logix": LOGIX}.get(device.case.kind, {})
+    its = {"modbus": MODBUS, "logix": LOGIX, "slc": SLC}.get(device.case.kind, {})
     return ANY | its
 
 

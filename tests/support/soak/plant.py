@@ -12,6 +12,7 @@ from support.contract.logix import LogixCase
 from support.contract.modbus import ModbusCase
 from support.contract.plc import DEVICE, Plc
 from support.contract.proxy import FrameProxy, frame_proxy
+from support.contract.slc import SlcCase
 from support.scanning import NORMAL
 
 URI = "urn:soak:plant"
@@ -19,6 +20,7 @@ CASES: tuple[tuple[str, DriverCase], ...] = (
     ("Modbus", ModbusCase()),
     ("Logix", LogixCase()),
     ("Pipelined", ModbusCase(pipeline=4, connections=2)),
+    ("Slc", SlcCase()),
 )
 
 _HEAD = """\
@@ -52,8 +54,8 @@ class Device:
 
 
 def property_of(tag: str) -> str:
-    """A tag's property: names of properties have no dots and brackets."""
-    return tag.replace(".", "_").replace("[", "_").replace("]", "")
+    """A tag's property: names of properties have no dots, colons and brackets."""
+    return tag.replace(".", "_").replace(":", "_").replace("[", "_").replace("]", "")
 
 
 @asynccontextmanager
