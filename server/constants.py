@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from server.datadir import DataDirectory, DataDirectoryError
-from server.plant.convert import ConversionError, fit
+from server.plant.convert import ConversionError, fit_whole
 from server.plant.model import Property
 from server.plant.values import ValueStore
 from sources.tag import Value
@@ -46,7 +46,7 @@ class KeptConstants:
             if prop.binding is not None or prop.type.write is None or prop.key not in self._values:
                 continue
             try:
-                found[prop.key] = fit(self._values[prop.key], prop.type.type)
+                found[prop.key] = fit_whole(self._values[prop.key], prop.type.type, prop.type.length)
             except ConversionError as error:
                 log.warning("%s: kept value dropped, the configuration's is used: %s", prop.key, error)
         return found

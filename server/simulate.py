@@ -7,12 +7,12 @@ import dataclasses
 import ipaddress
 import logging
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
 from server.config import Configuration, SourceEntry
-from server.plant.convert import Linear, Lookup
+from server.plant.convert import Elements, Linear, Lookup
 from server.plant.model import Plant, Property
 from server.process import ChildProcess
 from sources.simulators.logix.derive import spec_from_paths
@@ -110,20 +110,28 @@ async def _start(
 
 
 def device_spec(plant: Plant, entry: SourceEntry, *, any_port: bool = False) -> DeviceSpec | LogixSpec:
-    """What the simulator of one source is to be: a point for every tag."""
+    """What the simulator of one source is to be: a point for every tag, or for every element of an array."""
     settings: Any = entry.settings
     properties = {p.key: p for p in plant.properties()}
     read = [properties[tag.name] for tag in entry.tags]
     port = settings.port if _is_loopback(settings.host) and not any_port else 0
     if entry.driver.kind == "logix":
-        points = [TagPoint(**_behaviour(prop), address=_tag_address(prop)) for prop in read]
+        points = [
+            TagPoint(**_behaviour(prop, index), address=_tag_address(prop))
+            for prop in read
+            for index in _elements(prop)
+        ]
         return spec_from_paths(entry.name, (), points=points, host=_LOOPBACK, port=port)
     return DeviceSpec(
         name=entry.name,
         host=_LOOPBACK,
         port=port,
         unit=settings.unit,
-        points=tuple(PointSpec(**_behaviour(prop), address=_modbus_address(prop)) for prop in read),
+        points=tuple(
+            PointSpec(**_behaviour(prop, index), address=_modbus_address(prop, index))
+            for prop in read
+            for index in _elements(prop)
+        ),
     )
 
 
@@ -134,17 +142,23 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _behaviour(prop: Property) -> dict[str, Any]:
-    """What a simulator is told of a property, wherever it lies in the device."""
+def _elements(prop: Property) -> Iterable[int | None]:
+    """The indices of an array; of a scalar none."""
+    return (None,) if prop.type.length is None else range(prop.type.length)
+
+
+def _behaviour(prop: Property, index: int | None) -> dict[str, Any]:
+    """What a simulator is told of a property or an element, wherever it lies in the device."""
     kind = prop.type
     conversion = prop.binding.conversion if prop.binding else None
+    conversion = conversion.each if isinstance(conversion, Elements) else conversion
     linear = conversion if isinstance(conversion, Linear) else None
     lookup = conversion if isinstance(conversion, Lookup) else None
     # What may be written is what an operator would choose, so the limits say more than the range.
     limits = (kind.write.limits if kind.write else None) or kind.range
     return {
         "machine": prop.equipment,
-        "name": prop.name,
+        "name": prop.name if index is None else f"{prop.name}[{index}]",
         "writable": kind.write is not None,
         "kind": "counter" if kind.kind == "counter" else "",
         "low": limits.low if limits else None,
@@ -162,14 +176,17 @@ def _address(prop: Property) -> Any:
     return prop.binding.tag.address
 
 
-def _modbus_address(prop: Property) -> ModbusAddress:
+def _modbus_address(prop: Property, index: int | None) -> ModbusAddress:
     address = _address(prop)
+    offset, bit = address.start + (index or 0) * address.each, address.bit
+    if bit is not None:
+        offset, bit = address.start + (bit + (index or 0)) // 16, (bit + (index or 0)) % 16
     name = address.encoding.name
     encoding = f"{name}({address.length})" if address.encoding.is_text else name
     return ModbusAddress(
         table=address.table.name,
-        offset=address.start,
-        bit=address.bit,
+        offset=offset,
+        bit=bit,
         encoding=encoding,
         words=address.order.name,
     )

@@ -12,7 +12,7 @@ from typing import Any, Never, Protocol
 
 from sources.batch import Batch, Emit
 from sources.quality import Quality
-from sources.tag import Tag, Value
+from sources.tag import Tag, Written
 
 
 class Session(Protocol):
@@ -30,8 +30,10 @@ class Session(Protocol):
         """Read these tags now, past the scan. Raises ConnectionLost."""
         ...
 
-    async def write(self, pairs: Sequence[tuple[Tag[Any], Value]]) -> list[Quality]:
+    async def write(self, pairs: Sequence[tuple[Tag[Any], Written]]) -> list[Quality]:
         """Write once, in order; one quality per pair. Never repeated: writes move machines.
+
+        Of a `Part` no other elements are written, or nothing is and it is BadWriteNotSupported.
 
         Raises ConnectionLost when the outcome of any pair is unknown.
         """

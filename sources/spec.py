@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sources.errors import AddressError
 from sources.tag import ScanClass, ValueType
 
 
@@ -13,7 +14,8 @@ class TagSpec:
 
     ``encoding`` is the device's own type (``as: int16``), or None: the driver then takes
     the one that belongs to ``natural``, the type of the property. ``words`` is the word
-    order of this tag, or None for the source's. A driver refuses with AddressError what
+    order of this tag, or None for the source's. ``length`` is that of an array, whose first
+    element the address names, or None for a scalar. A driver refuses with AddressError what
     it has no use for.
     """
 
@@ -24,3 +26,12 @@ class TagSpec:
     encoding: str | None = None
     words: str | None = None
     writable: bool = False
+    length: int | None = None
+
+
+def refuse_array(spec: TagSpec, what: str) -> None:
+    """Raises AddressError where an array is asked for; ``what`` reads none."""
+    if spec.length is not None:
+        raise AddressError(
+            f"{spec.address!r}: {what} reads no arrays; give each element a property of its own"
+        )

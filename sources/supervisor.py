@@ -37,7 +37,7 @@ from sources.source import Session, Source
 from sources.staleness import Block, Blocks
 from sources.statistics import HasStatistics, Pace, ScanFigures
 from sources.status import SourceState, SourceStatus
-from sources.tag import ScanClass, Stale, Tag, Value
+from sources.tag import ScanClass, Stale, Tag, Written
 
 __all__ = ["SourceState", "SourceStatus", "Supervisor", "Verdict", "judge"]
 
@@ -229,7 +229,7 @@ class Supervisor:
         self._blocks.refreshed(tags)
         return batch
 
-    async def write(self, pairs: Sequence[tuple[Tag[Any], Value]]) -> list[Quality]:
+    async def write(self, pairs: Sequence[tuple[Tag[Any], Written]]) -> list[Quality]:
         """Write once. Raises Unreachable where there is no connection, ConnectionLost as Session does."""
         return await self._live().write(pairs)
 

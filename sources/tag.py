@@ -6,8 +6,31 @@ import enum
 from dataclasses import dataclass
 from typing import Final, Generic, TypeAlias, TypeVar
 
-Value: TypeAlias = bool | int | float | str | None
-"""A scalar as a driver hands it up: plain Python, typed by its tag; None means no value."""
+Scalar: TypeAlias = bool | int | float | str
+"""One value, or an element of an array: plain Python."""
+
+Value: TypeAlias = Scalar | tuple[Scalar, ...] | None
+"""What a driver hands up, typed by its tag: a scalar, or an array as a tuple; None means no value."""
+
+
+def same(old: Value, new: Value) -> bool:
+    """Equal in type and value, where NaN equals NaN and True is not 1.
+
+    The elements of an array are taken to be of one type.
+    """
+    if type(old) is not type(new):
+        return False
+    if old == new or (old != old and new != new):  # noqa: PLR0124
+        return True
+    if not isinstance(old, tuple) or not isinstance(new, tuple):
+        return False
+    return len(old) == len(new) and all(map(same, old, new))
+
+
+ANY_LENGTH: Final = 0
+"""The length of an array that may have any number of elements, as ArrayDimensions have it."""
+MAX_LENGTH: Final = 10_000
+"""Elements an array of fixed length may have."""
 
 AddressT_co = TypeVar("AddressT_co", covariant=True)
 
@@ -80,11 +103,33 @@ class ScanClass:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """Elements of an array that are to be written alone: ``values`` from the index ``first`` on."""
+
+    first: int
+    values: tuple[Scalar, ...]
+
+    @property
+    def end(self) -> int:
+        """The first index behind it."""
+        return self.first + len(self.values)
+
+    def within(self, whole: tuple[Scalar, ...]) -> tuple[Scalar, ...]:
+        """The array with these elements in their place."""
+        return (*whole[: self.first], *self.values, *whole[self.end :])
+
+
+Written: TypeAlias = Value | Part
+"""What is written: a whole value, or a part of an array."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tag(Generic[AddressT_co]):
     """One value of one device.
 
     ``name`` is unique within its source; ``type`` is that of the values the driver hands
-    up and takes for writing: the device's own, before any scaling.
+    up and takes for writing: the device's own, before any scaling. ``length`` is None for a
+    scalar, else how many elements of that type its array has, or ANY_LENGTH.
     """
 
     name: str
@@ -92,3 +137,4 @@ class Tag(Generic[AddressT_co]):
     type: ValueType
     scan: ScanClass
     writable: bool = False
+    length: int | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from pydantic import BaseModel
 
@@ -15,7 +15,7 @@ from server.config.properties import Declared, Vocabulary
 from server.config.repeat import Template, TemplateError, Variables, shown
 from server.config.report import Report
 from server.config.tree import Loc
-from server.plant.convert import Cast, Conversion, Linear, Lookup
+from server.plant.convert import Cast, Elements, Linear, Lookup, ScalarConversion
 from server.plant.model import Binding
 from sources.errors import AddressError
 from sources.registry import Driver
@@ -156,6 +156,7 @@ class BindingPlan:
             encoding=self._stanza.encoding,
             words=self._stanza.words,
             writable=declared.type.write is not None,
+            length=declared.type.length,
         )
         try:
             tag = source.driver.tag(spec, source.settings)
@@ -194,11 +195,13 @@ class BindingPlan:
         """Shared by all repetitions whose tags have the same type."""
         found = self._conversions.get(raw)
         if found is None and raw not in self._conversions:
-            found = self._convert(raw, declared, suffix)
+            found = each = self._convert(raw, declared, suffix)
+            if declared.type.length is not None and each is not _FAILED:
+                found = Elements(raw, declared.type.length, cast("ScalarConversion | None", each))
             self._conversions[raw] = found
         return found
 
-    def _convert(self, raw: ValueType, declared: Declared, suffix: str) -> Conversion | object | None:
+    def _convert(self, raw: ValueType, declared: Declared, suffix: str) -> ScalarConversion | object | None:
         stanza, kind = self._stanza, declared.type.type
         if stanza.lut is not None:
             return self._lookup(stanza.lut, raw, suffix)

@@ -15,7 +15,7 @@ from server.config.errors import closest, did_you_mean, listed
 from server.config.fields import NAME, NAME_HINT
 from server.config.interlocks import Interlocks
 from server.config.models import EquipmentStanza, ImportRights, OwnPropertyStanza
-from server.config.properties import DEFAULT_SCAN, Declared, Vocabulary, declare, misfit
+from server.config.properties import DEFAULT_SCAN, Declared, Vocabulary, declare, misfit, typed
 from server.config.repeat import MAX_PROPERTIES, Repetition, Template, TemplateError, Variables, shown
 from server.config.tree import Loc
 from server.plant.model import DEFAULT_WRITERS, Equipment, EquipmentLevel, Import, Property, Role
@@ -453,7 +453,7 @@ class EquipmentPlan:
         wrong = misfit(value, made) if row.declared.sound else None
         if wrong is not None:
             self._once("value", ("properties", made.name, "value"), wrong[0], variables, wrong[1])
-        return float(value) if isinstance(value, int) and not made.type.is_integer else value
+        return typed(value, made.type) if wrong is None else value
 
 
 def check_count(stanzas: Mapping[str, EquipmentStanza], scope: Scope) -> bool:

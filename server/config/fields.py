@@ -21,7 +21,7 @@ from server.config.repeat import Repetition, parse_repetition
 from server.config.scalars import integer
 from server.plant.convert import Lookup
 from server.plant.model import Range
-from sources.tag import INTEGER_LIMITS, Value, ValueType
+from sources.tag import ANY_LENGTH, INTEGER_LIMITS, MAX_LENGTH, Value, ValueType
 
 NAME: Final = "[A-Za-z][A-Za-z0-9_-]{0,62}"
 KEY: Final = "[A-Za-z0-9][A-Za-z0-9_-]{0,62}"
@@ -232,14 +232,35 @@ Members = Annotated[
 def _constant(value: object) -> Value:
     if isinstance(value, bool | int | float | str):
         return value
-    raise ValueError("a value is a number, a text, true or false")
+    if isinstance(value, list) and all(isinstance(one, bool | int | float | str) for one in value):
+        return tuple(value)
+    raise ValueError("a value is a number, a text, true or false, or a list of such for an array")
 
 
+_SCALAR: Final = {"type": ["number", "string", "boolean"]}
 Constant = Annotated[
     Value,
     PlainValidator(_constant),
-    WithJsonSchema({"type": ["number", "string", "boolean"]}),
+    WithJsonSchema({"anyOf": [_SCALAR, {"type": "array", "items": _SCALAR}]}),
 ]
+
+
+def _array(value: object) -> int:
+    if value == "any":
+        return ANY_LENGTH
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_LENGTH:
+        return value
+    raise ValueError(
+        f"{value} is no length of an array; write a number of elements, 1 to {MAX_LENGTH}, or any"
+    )
+
+
+ArrayLength = Annotated[
+    int,
+    PlainValidator(_array),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1, "maximum": MAX_LENGTH}, {"const": "any"}]}),
+]
+"""Elements of an array; ANY_LENGTH for ``any``."""
 
 For = Annotated[
     Repetition,

@@ -159,6 +159,8 @@ def _below(base: str, path: str) -> str:
 def _value(clause: Clause, made: PropertyType) -> Value:
     """The literal as a value of the property. Raises ValueError with a text for people."""
     literal, kind = clause.literal, made.type
+    if made.length is not None:
+        raise ValueError(f"{made.name} is an array, and an interlock compares single values")
     if clause.comparison.orders and (made.enumeration is not None or not kind.is_number):
         what = "an enumeration" if made.enumeration is not None else article(kind.name)
         raise ValueError(f"{made.name} is {what}, which has no order; {_UNORDERED}")

@@ -16,6 +16,7 @@ from server.audit.settings import AuditSettings
 from server.config.clauses import Clauses
 from server.config.fields import (
     HEADED,
+    ArrayLength,
     Constant,
     For,
     Gain,
@@ -187,6 +188,11 @@ class PropertyStanza(Stanza):
 
     type: TypeName | None = Field(
         None, description="Data type of the served value. Default Double, or Int32 where `enum` is given."
+    )
+    array: ArrayLength | None = Field(
+        None,
+        description="An array of so many elements of that type, in place of one value; any: as many as "
+        "the device has.",
     )
     unit: str | None = Field(None, description="UNECE code (CEL, P1, H87) or a name from `units`.")
     range: Limits | None = Field(

@@ -16,13 +16,13 @@ from server.config.tree import Loc
 from server.config.units import Units
 from server.config.validate import Damage
 from server.plant.model import DEFAULT_WRITERS, Enumeration, PropertyType, Range, Role, WriteRule
-from sources.tag import INTEGER_LIMITS, ScanClass, Value, ValueType
+from sources.tag import ANY_LENGTH, INTEGER_LIMITS, ScanClass, Value, ValueType
 
 DEFAULT_SCAN: Final = "normal"
 RESERVED: Final = frozenset({"EquipmentLevel"})
 """Members an equipment has of its own (OPC 10030 §9.2)."""
 
-_FIXED: Final = ("type", "enum", "kind")
+_FIXED: Final = ("type", "array", "enum", "kind")
 """What a refinement may not change: clients of the base would meet another kind of value."""
 
 _WRITE_KEYS: Final = {"limits": "write_limits", "roles": "writers"}
@@ -95,7 +95,7 @@ class _Declaration:
         self._base = base
         self._words = words
         self._report = words.report
-        doubtful = any(words.damage.at((*loc, key)) for key in ("type", "enum"))
+        doubtful = any(words.damage.at((*loc, key)) for key in ("type", "array", "enum"))
         self._sound = (base is None or base.sound) and not doubtful
         self._given = {
             key: getattr(stanza, key)
@@ -141,6 +141,7 @@ class _Declaration:
             enumeration=enumeration,
             kind=self._stated.get("kind", ""),
             write=self._write_rule(),
+            length=self._stated.get("array"),
         )
         value = self._value(made) if self._sound else None
         by = owner if owner is not None else self._base.declared_by if self._base else None
@@ -188,11 +189,13 @@ class _Declaration:
         for key in _FIXED:
             if key not in self._given:
                 continue
-            before = {"type": base.type.type.name, "kind": base.type.kind}.get(key, base.stated.get(key))
+            its = {"type": base.type.type.name, "kind": base.type.kind, "array": base.type.length}
+            before = its.get(key, base.stated.get(key))
             if self._given[key] != before and base.sound:
                 origin = base.declared_by or "its class"
                 message = (
-                    f"{self._name} comes from {origin}, and {key} may not change: it is {before or 'not set'}"
+                    f"{self._name} comes from {origin}, and {key} may not change: "
+                    f"it is {_stated(key, before)}"
                 )
                 self._complain(key, message, "take the key out, or use another name")
                 self._sound = False
@@ -270,11 +273,40 @@ class _Declaration:
             # An inherited value that no longer fits does so because of the range given here.
             self._complain("value" if given else "range", *wrong)
             return None
-        return float(value) if made.type in {ValueType.Float, ValueType.Double} else value
+        return typed(value, made.type)
+
+
+def _stated(key: str, value: object) -> object:
+    """A key's value as it is written, where it is."""
+    if key == "array" and value == ANY_LENGTH:
+        return "any"
+    return value or "not set"
+
+
+def typed(value: Value, kind: ValueType) -> Value:
+    """A constant that fits, as the plant holds it: whole numbers of a Float or Double are floats."""
+    if kind not in {ValueType.Float, ValueType.Double}:
+        return value
+    if isinstance(value, tuple):
+        return tuple(map(float, value))
+    return float(value) if isinstance(value, int | float) else value
 
 
 def misfit(value: Value, made: PropertyType) -> tuple[str, str] | None:
     """Why a constant is none of this property's values (message and hint), or None where it is one."""
+    if made.length is None:
+        if isinstance(value, tuple):
+            return "this is a list, and the property is one value", "write one, or add array: to the property"
+        return _misfit(value, made)
+    if not isinstance(value, tuple):
+        return "the property is an array", f"write a list: [{_quoted(value)}]"
+    if len(value) != made.length != ANY_LENGTH:
+        return f"this list has {len(value)} entries, and the array has {made.length} elements", ""
+    found = [wrong for element in value if (wrong := _misfit(element, made)) is not None]
+    return found[0] if found else None
+
+
+def _misfit(value: Value, made: PropertyType) -> tuple[str, str] | None:
     kind = made.type
     if made.enumeration is not None:
         return _no_member(value, made.enumeration)

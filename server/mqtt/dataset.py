@@ -86,7 +86,8 @@ class DataSet:
             "FieldFlags": 0,
             "BuiltInType": builtin,
             "DataType": _enum_id(self.types_uri, kind.enumeration) if kind.enumeration else f"i={builtin}",
-            "ValueRank": -1,
+            "ValueRank": -1 if kind.length is None else 1,
+            **({} if kind.length is None else {"ArrayDimensions": [kind.length]}),
             "MaxStringLength": 0,
             "DataSetFieldId": str(uuid5(_FIELD_IDS, node_id)),
             "Properties": [
@@ -110,10 +111,11 @@ def _dataset(
 ) -> DataSet:
     def shared(prop: Property) -> Encoder:
         enumeration = prop.type.enumeration
-        key = enumeration.name if enumeration else prop.type.type
+        array = prop.type.length is not None
+        key = enumeration.name if enumeration else prop.type.type, array
         found = encoders.get(key)
         if found is None:
-            found = encoders[key] = encoder(prop.type.type, enumeration)
+            found = encoders[key] = encoder(prop.type.type, enumeration, array=array)
         return found
 
     return DataSet(

@@ -44,8 +44,11 @@ Encoder: TypeAlias = Callable[[Any], object]
 """A value of one type, never None, to what JSON holds."""
 
 
-def encoder(kind: ValueType, enumeration: Enumeration | None = None) -> Encoder:
-    """The Verbose encoding of one property's values."""
+def encoder(kind: ValueType, enumeration: Enumeration | None = None, *, array: bool = False) -> Encoder:
+    """The Verbose encoding of one property's values; an array's elements in a JSON array."""
+    if array:
+        each = encoder(kind, enumeration)
+        return list if each is _as_is else lambda values: [each(value) for value in values]
     if enumeration is not None:
         names = {number: f"{name}_{number}" for number, name in enumeration.members.items()}
         return lambda value: names.get(value) or str(value)

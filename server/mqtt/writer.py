@@ -11,7 +11,7 @@ from server.mqtt.state import WriterIdentity
 from server.plant.values import Point
 from sources.clock import to_iso
 from sources.quality import Quality
-from sources.tag import Value
+from sources.tag import Value, same
 
 _SEQUENCE_END: Final = 1 << 32
 
@@ -117,9 +117,7 @@ class DataSetWriter:
         last, point = self._last[index], self.points[index]
         if last is None or last[1] != point.status:
             return True
-        before, value = last[0], point.value
-        # A NaN differs from itself, but a NaN after a NaN is no change.
-        return before != value and not (before != before and value != value)  # noqa: PLR0124 (see above)
+        return not same(last[0], point.value)
 
     def _payload(self, indices: Sequence[int]) -> Json:
         payload: Json = {}

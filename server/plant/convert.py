@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias, cast
 
-from sources.tag import INTEGER_LIMITS, Value, ValueType
+from sources.tag import ANY_LENGTH, INTEGER_LIMITS, Part, Scalar, Value, ValueType, Written
 
 
 class ConversionError(ValueError):
@@ -32,7 +32,7 @@ def _number(value: Value) -> int | float:
     return value
 
 
-def fit(value: Value, kind: ValueType) -> Value:
+def fit(value: Value, kind: ValueType) -> Scalar:
     """The value as plain Python of that type. Raises ConversionError where it does not fit.
 
     A float becomes an integer by rounding half to even, never by cutting; NaN and the
@@ -55,15 +55,29 @@ def fit(value: Value, kind: ValueType) -> Value:
     return number
 
 
-def _fit_no_number(value: Value, kind: ValueType) -> Value:
+def fit_whole(value: object, kind: ValueType, length: int | None) -> Value:
+    """As `fit`, or of a list or tuple every element where ``length`` says that it is an array."""
+    if length is None:
+        if isinstance(value, list | tuple):
+            raise ConversionError(f"{value!r} is an array")
+        return fit(cast("Value", value), kind)
+    if not isinstance(value, list | tuple):
+        raise ConversionError(f"{value!r} is no array")
+    if len(value) != length != ANY_LENGTH:
+        raise ConversionError(f"an array of {len(value)} elements, not of {length}")
+    return tuple([fit(element, kind) for element in value])
+
+
+def _fit_no_number(value: Scalar | tuple[Scalar, ...], kind: ValueType) -> Scalar:
     if kind is ValueType.Boolean:
-        if isinstance(value, str):
+        if isinstance(value, str | tuple):
             raise ConversionError(f"{value!r} is not a Boolean")
         return bool(value)
-    fits = isinstance(value, str) if kind is ValueType.String else isinstance(value, int)
-    if not fits or isinstance(value, bool):
-        raise ConversionError(f"{value!r} is not a {kind.name}")
-    return value
+    if isinstance(value, str) and kind is ValueType.String:
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and kind is ValueType.DateTime:
+        return value
+    raise ConversionError(f"{value!r} is not a {kind.name}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +95,11 @@ class Cast:
             return self.raw_type is ValueType.Float and self.type is ValueType.Double
         return served[0] <= raw[0] and raw[1] <= served[1]
 
-    def to_engineering(self, raw: Value) -> Value:
+    def to_engineering(self, raw: Value) -> Scalar:
         """See Conversion."""
         return fit(raw, self.type)
 
-    def to_raw(self, value: Value) -> Value:
+    def to_raw(self, value: Value) -> Scalar:
         """See Conversion."""
         return fit(value, self.raw_type)
 
@@ -109,11 +123,11 @@ class Linear:
         gain = (eu[1] - eu[0]) / (raw[1] - raw[0])
         return cls(raw_type, type_, gain, eu[0] - raw[0] * gain)
 
-    def to_engineering(self, raw: Value) -> Value:
+    def to_engineering(self, raw: Value) -> Scalar:
         """See Conversion."""
         return fit(_number(raw) * self.gain + self.offset, self.type)
 
-    def to_raw(self, value: Value) -> Value:
+    def to_raw(self, value: Value) -> Scalar:
         """See Conversion."""
         return fit((_number(value) - self.offset) / self.gain, self.raw_type)
 
@@ -133,11 +147,11 @@ class Lookup:
             inverse.setdefault(served, raw)
         return cls(dict(table), inverse)
 
-    def to_engineering(self, raw: Value) -> Value:
+    def to_engineering(self, raw: Value) -> Scalar:
         """See Conversion."""
         return self._look(self.table, raw, "the lookup table has no entry for")
 
-    def to_raw(self, value: Value) -> Value:
+    def to_raw(self, value: Value) -> Scalar:
         """See Conversion."""
         return self._look(self.inverse, value, "the lookup table yields nothing like")
 
@@ -149,3 +163,52 @@ class Lookup:
         if found is None:
             raise ConversionError(f"{complaint} {value!r}")
         return found
+
+
+ScalarConversion: TypeAlias = Cast | Linear | Lookup
+
+
+@dataclass(frozen=True, slots=True)
+class Elements:
+    """The conversion of an array: of each of its elements by ``each``, or none where that is None.
+
+    ``length`` is how many there have to be, ANY_LENGTH for as many as there are; ``raw_type`` is
+    the type of the tag's elements.
+    """
+
+    raw_type: ValueType
+    length: int
+    each: ScalarConversion | None = None
+
+    def to_engineering(self, raw: Value) -> Value:
+        """See Conversion."""
+        if not isinstance(raw, tuple):
+            raise ConversionError(f"{raw!r} is no array")
+        if len(raw) != self.length != ANY_LENGTH:
+            raise ConversionError(f"an array of {len(raw)} elements, not of {self.length}")
+        each = self.each
+        if each is None or (isinstance(each, Cast) and each.widens):
+            return raw
+        return tuple(map(each.to_engineering, raw))
+
+    def to_raw(self, value: Value) -> Value:
+        """See Conversion."""
+        if not isinstance(value, tuple):
+            raise ConversionError(f"{value!r} is no array")
+        return tuple(map(self._to_raw, value))
+
+    def part_to_raw(self, part: Part) -> Part:
+        """As `to_raw`, of a part of the array."""
+        return Part(part.first, tuple(map(self._to_raw, part.values)))
+
+    def _to_raw(self, element: Scalar) -> Scalar:
+        return fit(element if self.each is None else self.each.to_raw(element), self.raw_type)
+
+
+def raw_of(value: Written, conversion: Conversion | None, kind: ValueType) -> Written:
+    """What to write to a tag of that type. Raises ConversionError where there is nothing."""
+    if isinstance(conversion, Elements):
+        return conversion.part_to_raw(value) if isinstance(value, Part) else conversion.to_raw(value)
+    if isinstance(value, Part):
+        raise ConversionError("a scalar has no parts")
+    return fit(value if conversion is None else conversion.to_raw(value), kind)

@@ -13,13 +13,13 @@ from operator import attrgetter
 from typing import Any, Final
 
 from server.plant.model import Binding, Equipment, EquipmentClass, Plant, Property, PropertyType
-from sources.tag import Tag, Value
+from sources.tag import Tag, same
 
 _rest = attrgetter(
     *(each.name for each in fields(Property) if each.name not in {"type", "binding", "constant"})
 )
 """What a property has beside its type, its binding and its constant value."""
-_OF_TYPE: Final = ("type", "description", "unit", "range", "enumeration", "kind", "write")
+_OF_TYPE: Final = ("type", "length", "description", "unit", "range", "enumeration", "kind", "write")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class _Reconciliation:
             and kind is old.type
             and binding is old.binding
             and _rest(new) == _rest(old)
-            and _same(old.constant, new.constant)
+            and same(old.constant, new.constant)
         ):
             return old
         return replace(new, type=kind, binding=binding)
@@ -125,11 +125,6 @@ def _kept(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
 
 def _identical(some: tuple[Property, ...], others: tuple[Property, ...]) -> bool:
     return len(some) == len(others) and all(map(lambda a, b: a is b, some, others))
-
-
-def _same(old: Value, new: Value) -> bool:
-    """Equal in type and value: True is not 1."""
-    return type(old) is type(new) and (old == new or (old != old and new != new))  # noqa: PLR0124 - NaN is NaN
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,19 +173,20 @@ def _properties(plant: Plant, other: Plant) -> Iterator[tuple[str, Property]]:
 
 def _keeps(old: Property, new: Property) -> bool:
     """Whether a value of the old property is one of the new, as it stands."""
-    if old.type.type is not new.type.type:
+    if old.type.type is not new.type.type or old.type.length != new.type.length:
         return False
     before, after = old.binding, new.binding
     if before is None or after is None:
         # What clients wrote counts only as long as they may write.
         alike = (old.type.write is None) is (new.type.write is None)
-        return before is after and alike and _same(old.constant, new.constant)
+        return before is after and alike and same(old.constant, new.constant)
     return (
         before.source == after.source
         and before.enabled == after.enabled
         and before.conversion == after.conversion
         and before.tag.address == after.tag.address
         and before.tag.type is after.tag.type
+        and before.tag.length == after.tag.length
     )
 
 
@@ -210,7 +206,7 @@ def aspects(old: Property, new: Property) -> list[str]:
             "enabled": (before.enabled, after.enabled),
         }
         found += [name for name, (was, now) in pairs.items() if was != now]
-    elif not _same(old.constant, new.constant):
+    elif not same(old.constant, new.constant):
         found.append("value")
     if old.pinned_id != new.pinned_id:
         found.append("id")

@@ -121,6 +121,8 @@ class PropertyType:
     kind: str = ""
     """``counter`` for a value that only rises, else empty."""
     write: WriteRule | None = None
+    length: int | None = None
+    """None for a scalar; else the property is an array of so many elements of ``type``, or of ANY_LENGTH."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from math import isnan
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
@@ -22,9 +21,12 @@ from sources.quality import (
     Quality,
     is_bad,
 )
-from sources.tag import Tag, Value, ValueType
+from sources.tag import Tag, Value, ValueType, same
 
 log = logging.getLogger(__name__)
+
+ARRAY: Final = 0x80
+"""What the number of a type has beside it for an array of it, as in a Variant (OPC 10000-6 §5.2.2.16)."""
 
 _UNSET: Final = object()
 _NOBODYS: Final = Property("", PropertyType("", ValueType.Int32))
@@ -76,8 +78,8 @@ class Point:
     def __init__(self, prop: Property, time: int, block: ScanBlock | None = None) -> None:
         """``block`` is one for points that were never read; a constant has its own."""
         self.property = prop
-        self.kind: int = prop.type.type.value
-        """The number of its ValueType."""
+        self.kind: int = _kind(prop.type)
+        """The number of its ValueType; of an array with `ARRAY`."""
         self.block = block or ScanBlock(time)
         self.conversion = _conversion(prop)
         self.raw: object = _UNSET
@@ -182,7 +184,7 @@ class ValueStore:
         """Make a point that of another state of its property; whether it holds something else by that."""
         self._forget_tag(point)
         point.property = change.new
-        point.kind = change.new.type.type.value
+        point.kind = _kind(change.new.type)
         point.conversion = _conversion(change.new)
         binding = change.new.binding
         if change.keeps:
@@ -345,7 +347,7 @@ class ValueStore:
 
     @staticmethod
     def _store(point: Point, value: Value, quality: Quality, time: int) -> bool:
-        if point.status == quality and _same(point.value, value):
+        if point.status == quality and same(point.value, value):
             return False
         point.value, point.status, point.source_time, point.head = value, quality, time, None
         return True
@@ -356,14 +358,11 @@ class ValueStore:
                 listener(changed)
 
 
+def _kind(kind: PropertyType) -> int:
+    return kind.type.value if kind.length is None else kind.type.value | ARRAY
+
+
 def _conversion(prop: Property) -> Conversion | None:
     """What makes its raw values served ones; None where they are that already."""
     conversion = prop.binding.conversion if prop.binding else None
     return None if isinstance(conversion, Cast) and conversion.widens else conversion
-
-
-def _same(old: Value, new: Value) -> bool:
-    """Equal in type and value, where NaN equals NaN and True is not 1."""
-    if type(old) is not type(new):
-        return False
-    return old == new or (isinstance(old, float) and isinstance(new, float) and isnan(old) and isnan(new))

@@ -19,7 +19,7 @@ from pydantic import AfterValidator, Field
 from sources.errors import AddressError
 from sources.ethernetip.route import parse_route
 from sources.settings import Duration, Host, SettingsModel
-from sources.spec import TagSpec
+from sources.spec import TagSpec, refuse_array
 from sources.tag import Tag, ValueType
 
 ENCAPSULATION_PORT: Final = 44818
@@ -172,6 +172,7 @@ _FORMS: Final = (
 def parse_tag(spec: TagSpec, settings: LogixSettings) -> Tag[LogixAddress]:
     """The tag a binding means. Raises AddressError, its text saying what would be right."""
     del settings  # nothing in them bears on an address
+    refuse_array(spec, "this driver")
     segments, bit = _parse_address(spec.address)
     if spec.words is not None:
         raise AddressError("words: a Logix controller has one order of bytes; leave words out")

@@ -27,11 +27,12 @@ from sources.quality import (
     BAD_NOT_CONNECTED,
     BAD_NOT_WRITABLE,
     BAD_RESOURCE_UNAVAILABLE,
+    BAD_WRITE_NOT_SUPPORTED,
     GOOD,
     Quality,
 )
 from sources.statistics import ScanStatistics
-from sources.tag import Tag, Value
+from sources.tag import Part, Tag, Value, Written
 from sources.turns import Busy
 
 log = logging.getLogger(__name__)
@@ -158,7 +159,7 @@ class LogixSession:
         found.update(zip(map(id, packet.tags), zip(answer.values, each, strict=True), strict=True))
         return answer.received
 
-    async def write(self, pairs: Sequence[tuple[Tag[Any], Value]]) -> list[Quality]:
+    async def write(self, pairs: Sequence[tuple[Tag[Any], Written]]) -> list[Quality]:
         """See Session; goes before the next packet of the scan.
 
         What could not be sent is BadNotConnected, or BadResourceUnavailable where too many
@@ -167,7 +168,12 @@ class LogixSession:
         bindings = [self._plan.bindings_of(tag) for tag, _ in pairs]
         qualities: list[Quality] = [_refusal(tag, own) for (tag, _), own in zip(pairs, bindings, strict=True)]
         numbers = [number for number, quality in enumerate(qualities) if quality == GOOD]
-        commands: list[Command] = [(*bindings[n].located((pairs[n][0],))[0], pairs[n][1]) for n in numbers]
+        commands: list[Command] = []
+        for number in numbers:
+            tag, value = pairs[number]
+            if isinstance(value, Part):
+                return [BAD_WRITE_NOT_SUPPORTED] * len(pairs)
+            commands.append((*bindings[number].located((tag,))[0], value))
         if not commands:
             return qualities
         try:

@@ -7,6 +7,7 @@ their request: function, length, and the place a write echoes. No I/O.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import Final
 
 from sources.modbus.tables import Table
@@ -92,9 +93,13 @@ def write_coil(unit: int, address: int, value: bool) -> Request:
     return Request(unit, WRITE_COIL, struct.pack(">HH", address, 0xFF00 if value else 0))
 
 
-def write_coils(unit: int, address: int, value: bool) -> Request:
-    """FC 15 for one coil, where a device has no FC 5."""
-    return Request(unit, WRITE_COILS, struct.pack(">HHBB", address, 1, 1, value))
+def write_coils(unit: int, address: int, values: Sequence[bool]) -> Request:
+    """FC 15: several coils at once, or one where a device has no FC 5."""
+    count = len(values)
+    size = (count + 7) // 8
+    bits = sum(1 << index for index, value in enumerate(values) if value)
+    body = struct.pack(">HHB", address, count, size) + bits.to_bytes(size, "little")
+    return Request(unit, WRITE_COILS, body)
 
 
 def write_register(unit: int, address: int, data: bytes) -> Request:

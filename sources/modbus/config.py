@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zoneinfo
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -16,11 +16,12 @@ from sources.modbus.encodings import Encoding, Shape, WordOrder, natural_shape, 
 from sources.modbus.tables import ADDRESSES, Addressing, Span, Table, parse_address, parse_range, show
 from sources.settings import Duration, Host, SecretReference, SettingsModel
 from sources.spec import TagSpec
-from sources.tag import Tag
+from sources.tag import ANY_LENGTH, Tag
 
 MAX_READ_REGISTERS: Final = 125
 MAX_READ_BITS: Final = 2000
 MAX_WRITE_REGISTERS: Final = 123
+MAX_WRITE_BITS: Final = 1968
 MAX_WRITE_AND_READ_REGISTERS: Final = 121
 
 
@@ -164,6 +165,8 @@ class ModbusAddress:
     ``start`` counts from 0; ``count`` is in registers, or in bits for coils and discrete
     inputs. ``bit`` is set for one bit of a register, ``length`` (bytes) for text. ``zone`` is
     that of the device's calendar. ``text`` is the address as the configuration writes it.
+    ``elements`` is set for an array: so many values of the encoding one behind the other, or so
+    many bits from ``bit`` on, through registers from the lowest up, in each the least significant first.
     """
 
     table: Table
@@ -175,6 +178,7 @@ class ModbusAddress:
     length: int = 0
     zone: tzinfo = UTC
     text: str = field(default="", compare=False)
+    elements: int | None = None
 
     @property
     def end(self) -> int:
@@ -185,16 +189,34 @@ class ModbusAddress:
         """As the configuration writes it: ``holding:10.3``, ``holding:0 as float32``."""
         bit = "" if self.bit is None else f".{self.bit}"
         text = self.text or f"{self.table.name}:{self.start}{bit}"
+        several = "" if self.elements is None else f"[{self.elements}]"
         if self.encoding is Encoding.bool:
-            return text
-        return f"{text} as {Shape(self.encoding, self.length)}"
+            return text + several
+        return f"{text} as {Shape(self.encoding, self.length)}{several}"
+
+    @property
+    def each(self) -> int:
+        """How many registers one value takes, or one element of an array."""
+        return self.count if self.elements is None else self.encoding.registers(self.length)
+
+    def part(self, first: int, elements: int) -> ModbusAddress:
+        """Where these elements of the array lie. Not for bits of registers."""
+        return replace(
+            self, start=self.start + first * self.each, count=elements * self.each, elements=elements, text=""
+        )
 
 
 def parse_tag(spec: TagSpec, settings: ModbusSettings) -> Tag[ModbusAddress]:
     """The tag a binding means. Raises AddressError, its text saying what would be right."""
     table, start, bit = parse_address(spec.address, settings.addressing)
     shape = _parse_shape(spec, table, bit)
-    count = shape.encoding.registers(shape.length)
+    if spec.length == ANY_LENGTH:
+        raise AddressError(
+            f"{spec.address!r} has a place for every element: say how many there are, as in array: 8"
+        )
+    count = (spec.length or 1) * shape.encoding.registers(shape.length)
+    if bit is not None and spec.length is not None:
+        count = (bit + spec.length + 15) // 16
     address = ModbusAddress(
         table,
         start,
@@ -205,9 +227,10 @@ def parse_tag(spec: TagSpec, settings: ModbusSettings) -> Tag[ModbusAddress]:
         shape.length,
         UTC if settings.timezone == "UTC" else zoneinfo.ZoneInfo(settings.timezone),
         spec.address,
+        spec.length,
     )
     _check_extent(spec, address, settings)
-    return Tag(spec.name, address, shape.encoding.type, spec.scan, spec.writable)
+    return Tag(spec.name, address, shape.encoding.type, spec.scan, spec.writable, spec.length)
 
 
 def _parse_shape(spec: TagSpec, table: Table, bit: int | None) -> Shape:
@@ -237,15 +260,18 @@ def _parse_order(spec: TagSpec, settings: ModbusSettings, table: Table) -> WordO
 
 
 def _check_extent(spec: TagSpec, address: ModbusAddress, settings: ModbusSettings) -> None:
+    unit = "bits" if address.table.is_bits else "registers"
     if address.end > ADDRESSES:
         raise AddressError(
-            f"{address} takes {address.count} registers and so runs past "
+            f"{address} takes {address.count} {unit} and so runs past "
             f"{show(address.table, ADDRESSES - 1, settings.addressing)}, the last address"
         )
-    if not address.table.is_bits and address.count > settings.max_registers:
+    key = "max_bits" if address.table.is_bits else "max_registers"
+    if address.count > (most := getattr(settings, key)):
+        never = "a value is never split" if address.elements is None else "an array is never split"
         raise AddressError(
-            f"{address} takes {address.count} registers; one request reads {settings.max_registers} of this "
-            "device (max_registers) and a value is never split"
+            f"{address} takes {address.count} {unit}; one request reads {most} of this "
+            f"device ({key}) and {never}"
         )
     for span in settings.forbidden_spans:
         if span.table is address.table and address.start < span.high and span.low < address.end:
@@ -259,6 +285,12 @@ def _check_extent(spec: TagSpec, address: ModbusAddress, settings: ModbusSetting
             f"{spec.address!r}: the {address.table.name} table cannot be written; use its {other} if the "
             "device has one, or take access: rw away"
         )
+    if address.elements is not None and address.bit is not None:
+        raise AddressError(
+            f"{address}: bits of registers are written one at a time; take access: rw away, or make each "
+            "a property of its own"
+        )
     most = MAX_WRITE_AND_READ_REGISTERS if settings.write_with == "fc23" else MAX_WRITE_REGISTERS
+    most = MAX_WRITE_BITS if address.table.is_bits else most
     if address.count > most:
-        raise AddressError(f"{address} takes {address.count} registers; one request writes at most {most}")
+        raise AddressError(f"{address} takes {address.count} {unit}; one request writes at most {most}")

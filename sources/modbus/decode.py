@@ -1,7 +1,8 @@
 """Register and bit tables to values, and back. Pure: bytes in, values out.
 
 A `Layout` is compiled once per block: numbers come out of the reply's raw bytes by one
-`struct.unpack` per byte order, bits by a mask on a byte, the rest by a slice and its format.
+`struct.unpack` per byte order, bits by a mask on a byte, the rest by a slice and its format, which
+for an array gives a tuple.
 With the bytes of each register swapped, BADC is ABCD and CDAB is DCBA, that is big and little endian: four
 orders from two formats.
 """
@@ -10,14 +11,15 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeAlias
+from itertools import chain
+from typing import Any, Final, TypeAlias
 
 from sources.modbus.config import ModbusAddress
 from sources.modbus.encodings import LETTERS, Encoding, WordOrder
 from sources.modbus.formats import Unencodable, format_of
 from sources.modbus.tables import Table
 from sources.quality import BAD_DECODING_ERROR, BAD_OUT_OF_RANGE, BAD_TYPE_MISMATCH, GOOD, Quality
-from sources.tag import INTEGER_LIMITS, Tag, Value
+from sources.tag import INTEGER_LIMITS, Scalar, Tag, Value
 
 ModbusTag: TypeAlias = Tag[ModbusAddress]
 _Unpack: TypeAlias = Callable[[bytes], tuple[Any, ...]]
@@ -61,21 +63,21 @@ class Layout:
         others: list[ModbusTag] = []
         for tag in sorted(tags, key=lambda tag: (tag.address.start, tag.address.count)):
             kind = tag.address.encoding
+            if tag.address.elements is not None:
+                others.append(tag)
+                continue
             (bits if kind is Encoding.bool else numbers if kind.is_plain else others).append(tag)
         self._formats: list[tuple[_Unpack, bool]] = []
         ordered = _compile(numbers, start, self.size, self._formats)
         self._bits = [_bit_place(tag.address, start) for tag in bits]
-        self._others = [
-            (slice(first := 2 * (tag.address.start - start), first + 2 * tag.address.count), *_other(tag))
-            for tag in others
-        ]
+        self._others = [_other(tag.address, start) for tag in others]
         self.tags: tuple[ModbusTag, ...] = (*ordered, *bits, *others)
 
     def decode(self, data: bytes) -> tuple[Sequence[Value], Quality | list[Quality]]:
         """Values in the order of ``tags`` from exactly ``size`` bytes, and one quality or one each.
 
-        A text that is not UTF-8, or a date that is none, is None with BadDecodingError; a
-        number of whatever bits, NaN and infinity too, is a value.
+        A text that is not UTF-8, or a date that is none, is None with BadDecodingError, and so is
+        an array with such an element; a number of whatever bits, NaN and infinity too, is a value.
         """
         formats, bits = self._formats, self._bits
         if len(formats) == 1 and not formats[0][1] and not bits and not self._others:
@@ -91,8 +93,8 @@ class Layout:
         if not self._others:
             return values, GOOD
         qualities: list[Quality] = [GOOD] * len(values)
-        for place, arrange, decode in self._others:
-            value = decode(arrange(data[place]))
+        for place, decode in self._others:
+            value = decode(data[place])
             values.append(value)
             qualities.append(GOOD if value is not None else BAD_DECODING_ERROR)
         return values, qualities
@@ -146,10 +148,56 @@ def _bit_place(address: ModbusAddress, start: int) -> tuple[int, int]:
     return 2 * offset + (low_byte_last ^ address.order.swaps_bytes), 1 << address.bit % 8
 
 
-def _other(tag: ModbusTag) -> tuple[Callable[[bytes], bytes], Callable[[bytes], Value]]:
-    """How the bytes are arranged for a format, and the format's reading."""
-    address = tag.address
-    return arrangement(address), format_of(address.encoding, address.length, address.zone).decode
+_BITS: Final = [tuple(byte >> bit & 1 != 0 for bit in range(8)) for byte in range(256)]
+"""The bits of every byte, the least significant first."""
+
+
+def _other(address: ModbusAddress, start: int) -> tuple[slice, Callable[[bytes], Value]]:
+    """The bytes of the reply that hold what is no plain scalar, and their reading."""
+    offset = address.start - start
+    if address.table.is_bits:
+        count = address.elements or 1
+        return slice(offset // 8, (offset + count + 7) // 8), _bits(offset % 8, count, swap=False)
+    place = slice(2 * offset, 2 * (offset + address.count))
+    if address.bit is not None:
+        swap = not address.order.swaps_bytes
+        return place, _bits(address.bit, address.elements or 1, swap=swap)
+    if address.elements is None:
+        return place, _one(address)
+    if address.encoding.is_plain:
+        return place, _numbers(address, address.elements)
+    return place, _several(_one(address), 2 * address.each)
+
+
+def _one(address: ModbusAddress) -> Callable[[bytes], Value]:
+    """A value that is no plain number: its bytes arranged, and read by its format."""
+    arrange, decode = arrangement(address), format_of(address.encoding, address.length, address.zone).decode
+    return lambda raw: decode(arrange(raw))
+
+
+def _numbers(address: ModbusAddress, count: int) -> Callable[[bytes], Value]:
+    unpack = struct.Struct(f"{_endian(address.order)}{count}{LETTERS[address.encoding]}").unpack
+    return (lambda raw: unpack(swap_bytes(raw))) if _is_swapped(address.order) else unpack
+
+
+def _bits(first: int, count: int, *, swap: bool) -> Callable[[bytes], Value]:
+    """So many bits, from that one on, of bytes in the order of their bits once they are swapped."""
+
+    def decode(raw: bytes) -> Value:
+        every = tuple(chain.from_iterable(map(_BITS.__getitem__, swap_bytes(raw) if swap else raw)))
+        return every[first : first + count]
+
+    return decode
+
+
+def _several(one: Callable[[bytes], Value], size: int) -> Callable[[bytes], Value]:
+    """An array of what takes so many bytes each; none where an element is none."""
+
+    def decode(raw: bytes) -> Value:
+        values = [one(raw[at : at + size]) for at in range(0, len(raw), size)]
+        return None if None in values else tuple(values)  # type: ignore[arg-type]  # none is None
+
+    return decode
 
 
 def arrangement(address: ModbusAddress) -> Callable[[bytes], bytes]:
@@ -171,6 +219,21 @@ def encode(tag: ModbusTag, value: Value) -> bytes:
 
     Not for bits: `to_bool` says what to write there. Text is UTF-8, filled up with NULs.
     """
+    address = tag.address
+    if address.elements is not None:
+        return b"".join([_encode_one(tag, element) for element in elements_of(tag, value)])
+    return _encode_one(tag, value)
+
+
+def elements_of(tag: ModbusTag, value: Value) -> tuple[Scalar, ...]:
+    """The elements to write to an array. Raises Unencodable for anything but as many as it has."""
+    if not isinstance(value, tuple) or len(value) != tag.address.elements:
+        wanted = f"an array of {tag.address.elements} elements"
+        raise Unencodable(f"{tag.name}: {value!r} is not {wanted}", BAD_TYPE_MISMATCH)
+    return value
+
+
+def _encode_one(tag: ModbusTag, value: Value) -> bytes:
     address = tag.address
     if address.encoding.is_plain:
         raw = _encode_number(tag, value)

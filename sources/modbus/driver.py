@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, Final, Never
 
 from sources import clock
@@ -13,7 +14,7 @@ from sources.errors import ConnectionLost
 from sources.insight import PlannedBlock, Traffic
 from sources.modbus import codec
 from sources.modbus.config import ModbusSettings
-from sources.modbus.decode import Layout, ModbusTag, encode, register_mask, to_bool
+from sources.modbus.decode import Layout, ModbusTag, elements_of, encode, register_mask, to_bool
 from sources.modbus.device import Device, Missing
 from sources.modbus.encodings import Encoding
 from sources.modbus.exchange import NoReply, NotSent
@@ -33,7 +34,7 @@ from sources.quality import (
     Quality,
 )
 from sources.statistics import ScanStatistics
-from sources.tag import Tag, Value
+from sources.tag import Part, Tag, Value, Written
 from sources.turns import Busy
 
 log = logging.getLogger(__name__)
@@ -101,6 +102,14 @@ class ModbusSource:
             yield ModbusSession(device, unit)
 
 
+def _whole(tag: ModbusTag, value: Written) -> tuple[ModbusTag, Value]:
+    """A part of an array as the whole of a tag that has these elements alone."""
+    if not isinstance(value, Part):
+        return tag, value
+    count = len(value.values)
+    return replace(tag, address=tag.address.part(value.first, count), length=count), value.values
+
+
 def _question(device: Device) -> codec.Request | None:
     """What a device can be asked to see whether it is there: one of its own points."""
     for tag in device.tags:
@@ -161,19 +170,24 @@ class ModbusSession:
             for tag, value, quality in zip(layout.tags, values, each, strict=True):
                 found[id(tag)] = value, quality
 
-    async def write(self, pairs: Sequence[tuple[Tag[Any], Value]]) -> list[Quality]:
+    async def write(self, pairs: Sequence[tuple[Tag[Any], Written]]) -> list[Quality]:
         """See Session; goes before the next block of the scan.
 
         What could not be sent is BadNotConnected, or BadResourceUnavailable where too many
         commands wait already: then the device has not seen it.
         """
-        return [await self._write(tag, value) for tag, value in pairs]
+        return [await self._write(*_whole(tag, value)) for tag, value in pairs]
 
     async def _write(self, tag: ModbusTag, value: Value) -> Quality:
         if not tag.writable or not tag.address.table.is_writable:
             return BAD_NOT_WRITABLE
         try:
             if tag.address.encoding is Encoding.bool:
+                if tag.address.elements is not None:
+                    bits = [to_bool(tag, element) for element in elements_of(tag, value)]
+                    coils = codec.write_coils(self._unit, tag.address.start, bits)
+                    async with self._line.slots.command():
+                        return await self._send(tag, coils)
                 bit = to_bool(tag, value)
                 carry_out = self._write_coil if tag.address.table.is_bits else self._write_bit
                 async with self._line.slots.command():
@@ -195,7 +209,7 @@ class ModbusSession:
 
     async def _write_coil(self, tag: ModbusTag, value: bool) -> Quality:
         unit, address = self._unit, tag.address.start
-        first, second = codec.write_coil(unit, address, value), codec.write_coils(unit, address, value)
+        first, second = codec.write_coil(unit, address, value), codec.write_coils(unit, address, [value])
         return await self._send_either(tag, first, second)
 
     async def _write_registers(self, tag: ModbusTag, data: bytes) -> Quality:

@@ -31,12 +31,13 @@ from sources.quality import (
     BAD_NOT_WRITABLE,
     BAD_RESOURCE_UNAVAILABLE,
     BAD_TYPE_MISMATCH,
+    BAD_WRITE_NOT_SUPPORTED,
     GOOD,
     Quality,
     is_bad,
 )
 from sources.statistics import ScanStatistics
-from sources.tag import Tag, Value
+from sources.tag import Part, Tag, Value, Written
 
 log = logging.getLogger(__name__)
 audit = logging.getLogger("isthmus.audit")
@@ -204,13 +205,15 @@ class OpcUaSession:
                 subscription, place = found
                 subscription.read(place, now, device.settings.sampling)
 
-    async def write(self, pairs: Sequence[tuple[Tag[Any], Value]]) -> list[Quality]:
+    async def write(self, pairs: Sequence[tuple[Tag[Any], Written]]) -> list[Quality]:
         """See Session. What could not be sent is BadNotConnected; the device's own codes pass untouched."""
         return [await self._write(tag, value) for tag, value in pairs]
 
-    async def _write(self, tag: OpcUaTag, value: Value) -> Quality:
+    async def _write(self, tag: OpcUaTag, value: Written) -> Quality:
         if not tag.writable:
             return BAD_NOT_WRITABLE
+        if isinstance(value, Part):
+            return BAD_WRITE_NOT_SUPPORTED
         try:
             (node,) = await self._nodes((tag,))
             if node is None:

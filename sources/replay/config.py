@@ -15,7 +15,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from sources.settings import SettingsModel
-from sources.spec import TagSpec
+from sources.spec import TagSpec, refuse_array
 from sources.tag import Tag, ValueType
 
 
@@ -76,6 +76,7 @@ _TYPES: Final[Mapping[str, ValueType]] = {
 def parse_tag(spec: TagSpec, settings: ReplaySettings) -> Tag[ReplayAddress]:
     """The tag a binding means. Whether the recording has it shows when it is opened."""
     del settings  # nothing in them bears on an address
+    refuse_array(spec, "this driver")
     encoding = None if spec.encoding is None else re.sub(r"\(.*", "", spec.encoding)
     kind = spec.natural if encoding is None else _TYPES.get(encoding, spec.natural)
     return Tag(spec.name, ReplayAddress(spec.address, spec.encoding), kind, spec.scan, spec.writable)

@@ -24,7 +24,7 @@ from sources.quality import (
 )
 from sources.replay.config import ReplayAddress, ReplaySettings
 from sources.replay.recording import MAX_BLOCKS, Frame, Reader, RecordedTag, RecordedTags, RecordingError
-from sources.tag import INTEGER_LIMITS, Tag, Value, ValueType
+from sources.tag import INTEGER_LIMITS, Tag, Value, ValueType, Written
 
 log = logging.getLogger(__name__)
 
@@ -192,7 +192,7 @@ class ReplaySession:
             now,
         )
 
-    async def write(self, pairs: Sequence[tuple[Tag[Any], Value]]) -> list[Quality]:
+    async def write(self, pairs: Sequence[tuple[Tag[Any], Written]]) -> list[Quality]:
         """See Session: there is no device to write to."""
         return [BAD_NOT_WRITABLE] * len(pairs)
 

@@ -32,7 +32,7 @@ from sources.quality import (
     is_good,
 )
 from sources.supervisor import SourceState, Supervisor, judge
-from sources.tag import ScanClass, Stale, Tag, Value
+from sources.tag import ScanClass, Stale, Tag
 
 UNCERTAIN = UNCERTAIN_NO_COMMUNICATION_LAST_USABLE_VALUE
 
@@ -92,7 +92,7 @@ class Scripted:
     async def read(self, tags: Sequence[Tag[Any]]) -> Batch:
         return Batch(tuple(tags), [1] * len(tags), GOOD, None, 0)
 
-    async def write(self, pairs: Sequence[tuple[Tag[Any], Value]]) -> list[Quality]:
+    async def write(self, pairs: Sequence[tuple[Tag[Any], Any]]) -> list[Quality]:
         return [GOOD] * len(pairs)
 
     def retag(self, tags: Sequence[Tag[Any]]) -> None:

@@ -16,7 +16,7 @@ def settings(port: int = 502, **more: Any) -> ModbusSettings:
     return ModbusSettings.model_validate({"driver": "modbus", "host": "127.0.0.1", "port": port} | more)
 
 
-def tag(
+def tag(  # noqa: PLR0913 - what a binding may say
     address: str,
     encoding: str | None = None,
     scan: ScanClass = FAST,
@@ -26,7 +26,8 @@ def tag(
     natural: ValueType = ValueType.UInt16,
     name: str | None = None,
     of: ModbusSettings | None = None,
+    length: int | None = None,
 ) -> Tag[ModbusAddress]:
     """A tag; its name is its address unless given."""
-    spec = TagSpec(name or address, address, natural, scan, encoding, words, writable)
+    spec = TagSpec(name or address, address, natural, scan, encoding, words, writable, length)
     return parse_tag(spec, of or settings())

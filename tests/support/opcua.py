@@ -61,7 +61,7 @@ class MemoryDevice:
     async def read(self, tags: Sequence[Tag[Any]]) -> Batch:
         return Batch(tuple(tags), [self.held[_short(tag)] for tag in tags], GOOD, None, now())
 
-    async def write(self, pairs: Sequence[tuple[Tag[Any], Value]]) -> list[Quality]:
+    async def write(self, pairs: Sequence[tuple[Tag[Any], Any]]) -> list[Quality]:
         await asyncio.sleep(self.delay)
         if self.answer == GOOD:
             self.held.update({_short(tag): value for tag, value in pairs})

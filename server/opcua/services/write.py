@@ -38,7 +38,7 @@ from server.plant.commands.trail import brief
 from server.plant.values import Point
 from sources.clock import from_datetime
 from sources.quality import is_bad
-from sources.tag import ValueType
+from sources.tag import Part, ValueType
 
 audit = logging.getLogger("isthmus.audit")
 
@@ -146,12 +146,12 @@ class Writing:
         try:
             found = self._check(access, node, wanted)
             if isinstance(point, Point):
-                content = self._content(found, point.value, wanted)
+                value = self._to_plant(found, point, wanted)
                 moment = wanted.Value.SourceTimestamp
                 return await self._commands.write(
                     caller,
                     point.property.key,
-                    _value(content.Value),
+                    value,
                     None if moment is None else from_datetime(moment),
                     queued=queued,
                     wanted=awaited,
@@ -165,10 +165,25 @@ class Writing:
                 session.unauthorized += 1
             if isinstance(point, Point):
                 given = wanted.Value.Value
-                value = given.Value if given is not None else None
-                return await self._commands.refuse(caller, point.property.key, value, code)
+                asked = given.Value if given is not None else None
+                return await self._commands.refuse(caller, point.property.key, asked, code)
         _tell(session, wanted, status_name(code))
         return code
+
+    def _to_plant(self, node: Node, point: Point, wanted: ua.WriteValue) -> Any:
+        """What a property is to hold; of an array that is written in part, the part. Raises ServiceFault."""
+        if not wanted.IndexRange or point.property.type.length is None:
+            return _value(self._content(node, point.value, wanted).Value)
+        content = self._given(node, wanted)
+        spans = ranges.parse(wanted.IndexRange)
+        if len(spans) > 1:
+            raise ServiceFault(StatusCodes.BadIndexRangeNoData, "more dimensions than there are")
+        if not self._types.fits_element(node, content):
+            raise ServiceFault(StatusCodes.BadTypeMismatch)
+        first, last = spans[0]
+        if not isinstance(content.Value, list) or len(content.Value) != last - first + 1:
+            raise ServiceFault(StatusCodes.BadIndexRangeDataMismatch, f"not {last - first + 1} elements")
+        return Part(first, _value(content.Value))
 
     async def _to_device(
         self, caller: Caller, node: Node, imported: ImportedValue, wanted: ua.WriteValue
@@ -223,11 +238,7 @@ class Writing:
 
     def _content(self, node: Node, held: Any, wanted: ua.WriteValue) -> ua.Variant:
         """The whole value to write, of the right type and rank. Raises ServiceFault."""
-        given = wanted.Value
-        _check_extras(given, _level(node))
-        content = given.Value
-        if content is None or content.Value is None:
-            raise ServiceFault(StatusCodes.BadTypeMismatch, "a null value")
+        content = self._given(node, wanted)
         if wanted.IndexRange:
             spans = ranges.parse(wanted.IndexRange)
             if value_rank(node) == SCALAR and int(content.VariantType.value) not in _WITH_PARTS:
@@ -239,6 +250,15 @@ class Writing:
             return structs.variant_of(ranges.replace(held, spans, content.Value), content)
         if not self._types.fits(node, content):
             raise ServiceFault(StatusCodes.BadTypeMismatch)
+        return content
+
+    def _given(self, node: Node, wanted: ua.WriteValue) -> ua.Variant:
+        """What a client sent, where it is a value and nothing beside it that cannot be written."""
+        given = wanted.Value
+        _check_extras(given, _level(node))
+        content = given.Value
+        if content is None or content.Value is None:
+            raise ServiceFault(StatusCodes.BadTypeMismatch, "a null value")
         return cast("ua.Variant", content)
 
 
@@ -251,7 +271,9 @@ def _held(imported: ImportedValue) -> Any:
 
 
 def _value(content: Any) -> Any:
-    """A DateTime in ticks, as the plant has it."""
+    """A DateTime in ticks and an array as a tuple, as the plant has them."""
+    if isinstance(content, list):
+        return tuple(map(_value, content))
     return from_datetime(content) if isinstance(content, datetime) else content
 
 

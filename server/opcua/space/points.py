@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Mapping
-from typing import Final
+from functools import lru_cache
+from typing import Any, Final
 
 from server.opcua.space.value import HAS_SERVER, HAS_SOURCE, HAS_STATUS, HAS_VALUE, head
-from server.opcua.wire.writer import string, ticks
-from server.plant.values import Point, ScanBlock
+from server.opcua.wire.writer import string, ticks, variant_array
+from server.plant.values import ARRAY, Point, ScanBlock
 from sources.quality import is_bad
 from sources.tag import Value, ValueType
 
@@ -54,13 +55,15 @@ def encode_head(point: Point) -> bytes:
             pass
         else:
             return made
-    variant = b"" if is_bad(point.status) or value is None else encode_value(ValueType(kind), value)
+    variant = b"" if is_bad(point.status) or value is None else encode_value(ValueType(kind & ~ARRAY), value)
     made = point.head = head(variant, point.status, point.source_time)
     return made
 
 
 def encode_value(kind: ValueType, value: Value) -> bytes:
     """A Variant of a value. What is too large for a Float is infinite there (IEEE 754)."""
+    if isinstance(value, tuple):
+        return _encode_array(kind, value)
     plain = _VARIANT.get(kind)
     if plain is not None:
         return plain(kind.value, value)
@@ -70,6 +73,23 @@ def encode_value(kind: ValueType, value: Value) -> bytes:
         except OverflowError:
             return _FLOAT.pack(kind.value, math.copysign(math.inf, value))
     return bytes((kind.value,)) + string(str(value))
+
+
+@lru_cache(maxsize=256)
+def _array(kind: ValueType, length: int) -> Callable[..., bytes]:
+    """Packs the type, the length and the elements of an array of one size each."""
+    form = (_FORMATS | {ValueType.Float: "f"})[kind]
+    return struct.Struct(f"<Bi{length}{form}").pack
+
+
+def _encode_array(kind: ValueType, values: tuple[Any, ...]) -> bytes:
+    """A one-dimensional Variant."""
+    if kind is ValueType.String:
+        return variant_array(kind.value, [string(str(value)) for value in values])
+    try:
+        return _array(kind, len(values))(kind.value | ARRAY, len(values), *values)
+    except OverflowError:  # of a Float
+        return variant_array(kind.value, [encode_value(kind, value)[1:] for value in values])
 
 
 def stamp(block: ScanBlock) -> bytes:

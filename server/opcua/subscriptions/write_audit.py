@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from server.opcua.services.readvalue import VALUE
 from server.opcua.space.points import encode_value
@@ -10,9 +10,10 @@ from server.opcua.subscriptions.events import Event, path
 from server.opcua.types import ObjectIds
 from server.opcua.wire.nodeid import key, numeric
 from server.opcua.wire.writer import NULL_VARIANT, string, ticks, uint32, variant
-from server.plant.commands import Attempt, Outcome, Result, fits_type
+from server.plant.commands import Attempt, Outcome, Result, elements, fits_type
 from sources.clock import now
 from sources.quality import quality_name
+from sources.tag import Part
 
 if TYPE_CHECKING:
     from server.opcua.space.space import Space
@@ -64,7 +65,7 @@ class WriteAudit:
             _ENTRY: variant(_STRING, string(caller.entry or None)),
             _USER: variant(_STRING, string(caller.user)),
             _ATTRIBUTE_ID: _ATTRIBUTE,
-            _RANGE: _NO_TEXT,
+            _RANGE: _range(attempt.asked),
             _NEW: _value(attempt.asked, prop),
             _OLD: _value(attempt.old, prop),
         }
@@ -76,8 +77,16 @@ class WriteAudit:
         )
 
 
-def _value(value: object, prop: Property) -> bytes:
-    """A value of the property; null for anything else a client may have sent."""
-    if value is None or not fits_type(value, prop.type.type):
+def _value(value: Any, prop: Property) -> bytes:
+    """A value of the property, or a part of one; null for anything else a client may have sent."""
+    if value is None or not all(fits_type(one, prop.type.type) for one in elements(value)):
         return NULL_VARIANT
-    return encode_value(prop.type.type, value)
+    return encode_value(prop.type.type, value.values if isinstance(value, Part) else value)
+
+
+def _range(asked: object) -> bytes:
+    """The IndexRange of a part (OPC 10000-4 §7.27), null for a whole value."""
+    if not isinstance(asked, Part):
+        return _NO_TEXT
+    last = asked.end - 1
+    return variant(_STRING, string(str(last) if last == asked.first else f"{asked.first}:{last}"))

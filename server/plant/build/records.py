@@ -141,7 +141,9 @@ def property_nodes(  # noqa: PLR0913 - each is one attribute of the node
             *_rule(mandatory),
         ],
         data_type=data_type,
-        value=None if value is None else Variant(builtin, value),
+        value_rank=-1 if kind.length is None else 1,
+        array_dimensions=() if kind.length is None else (kind.length,),
+        value=_constant(builtin, value),
         access_level=READ_WRITE if kind.write and reference != HAS_ISA95_CLASS_PROPERTY else READ,
         minimum_sampling_interval=sampling,
     )
@@ -153,6 +155,12 @@ def property_nodes(  # noqa: PLR0913 - each is one attribute of the node
     for child in children:
         child.references += _rule(mandatory)
     return [record, *children]
+
+
+def _constant(kind: BuiltinType, value: Value) -> Variant | None:
+    if value is None:
+        return None
+    return Variant(kind, value, is_array=isinstance(value, tuple))
 
 
 def _rule(mandatory: bool) -> Iterable[Reference]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import Any
 
 from server.plant.model import Property, Role
 from server.plant.values import Point
 from sources.quality import Quality
-from sources.tag import Value
+from sources.tag import Part, Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,13 @@ class Result:
     outcome: Outcome
     reason: str = ""
     held: Value = None
+
+
+def elements(value: object) -> tuple[Any, ...]:
+    """The elements of an array or a part of one; of a scalar itself."""
+    if isinstance(value, Part):
+        return value.values
+    return value if isinstance(value, tuple) else (value,)
 
 
 def refused(quality: Quality, reason: str = "") -> Result:

@@ -15,13 +15,14 @@ from server.plant.commands.queue import DeviceQueue, Full
 from server.plant.commands.readback import judge
 from server.plant.commands.rules import Rules
 from server.plant.commands.trail import Listener, Recorder, Trail
-from server.plant.convert import ConversionError, fit
+from server.plant.convert import ConversionError, raw_of
 from server.plant.model import Binding, Property, PropertyType
 from server.plant.values import Point, ValueStore
 from sources.batch import Batch
 from sources.clock import now
 from sources.errors import ConnectionLost, Unreachable
 from sources.quality import (
+    BAD_INDEX_RANGE_NO_DATA,
     BAD_INTERNAL_ERROR,
     BAD_NODE_ID_UNKNOWN,
     BAD_NOT_CONNECTED,
@@ -35,7 +36,7 @@ from sources.quality import (
     is_bad,
     is_good,
 )
-from sources.tag import Tag, Value
+from sources.tag import Part, Tag, Value, Written
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class Device(Protocol):
         """Raises ConnectionLost, or Unreachable where there is no connection."""
         ...
 
-    async def write(self, pairs: Sequence[tuple[Tag[Any], Value]]) -> list[Quality]:
+    async def write(self, pairs: Sequence[tuple[Tag[Any], Written]]) -> list[Quality]:
         """Raises ConnectionLost when the outcome is unknown, Unreachable when nothing was sent."""
         ...
 
@@ -101,13 +102,15 @@ class Commands:
         self,
         caller: Caller,
         key: str,
-        value: Value,
+        value: Written,
         source_time: int | None = None,
         *,
         queued: Callable[[], None] | None = None,
         wanted: Callable[[], bool] | None = None,
     ) -> Quality:
-        """Write a property's value, in engineering units. Never raises for what a client or device can cause.
+        """Write a property's value, or a part of its array, in engineering units.
+
+        Never raises for what a client or device can cause.
 
         ``source_time`` (ticks) is when the client says the value was so; it becomes the
         point's source time, unless it lies in the future.
@@ -127,9 +130,11 @@ class Commands:
         if refusal is not None:
             return await self._end(attempt, refusal)
         rule, binding = prop.type.write, prop.binding
+        # A part of an array leaves what is to become of the others to the writes before it.
+        alone = rule is not None and rule.latest_wins and not isinstance(value, Part)
         queue = self._queues.setdefault(binding.source if binding is not None else "", DeviceQueue())
         try:
-            place = queue.join(key, latest_wins=rule is not None and rule.latest_wins)
+            place = queue.join(key, latest_wins=alone)
         except Full as full:
             return await self._end(attempt, refused(BAD_RESOURCE_UNAVAILABLE, str(full)))
         if queued is not None:
@@ -195,7 +200,9 @@ class Commands:
         await self._trail.end(attempt, result, asked)
         return result.quality
 
-    async def _take_turn(self, attempt: Attempt, value: Value, time: int | None) -> tuple[Result, int | None]:
+    async def _take_turn(
+        self, attempt: Attempt, value: Written, time: int | None
+    ) -> tuple[Result, int | None]:
         """Write it, if it may be now; how that ended, and the number of the record that it was asked."""
         refusal = self._forbidden(attempt, value)
         if refusal is not None:
@@ -226,7 +233,7 @@ class Commands:
             self._look_out(attempt, asked)
         return result, asked
 
-    def _forbidden(self, attempt: Attempt, value: Value) -> Result | None:
+    def _forbidden(self, attempt: Attempt, value: Written) -> Result | None:
         """What forbids it now; among that, that the property is no more what it was asked for."""
         if self._is_gone(attempt):
             return refused(BAD_NODE_ID_UNKNOWN, "the property was removed or changed meanwhile")
@@ -236,7 +243,7 @@ class Commands:
         point, prop = attempt.point, attempt.property
         return self._store.points.get(prop.key) is not point or point.property is not prop
 
-    async def _carry_out(self, attempt: Attempt, value: Value, time: int | None) -> Result:
+    async def _carry_out(self, attempt: Attempt, value: Written, time: int | None) -> Result:
         prop = attempt.property
         rule, binding = prop.type.write, prop.binding
         if binding is None or rule is None:
@@ -245,8 +252,7 @@ class Commands:
         if device is None:
             return refused(BAD_NOT_CONNECTED)
         try:
-            convert = binding.conversion
-            raw = fit(value if convert is None else convert.to_raw(value), binding.tag.type)
+            raw = raw_of(value, binding.conversion, binding.tag.type)
         except ConversionError as error:
             return refused(BAD_OUT_OF_RANGE, str(error))
         try:
@@ -261,9 +267,14 @@ class Commands:
             return Result(quality, Outcome.Done)
         return await self._read_back(device, prop.type, binding, attempt, raw, quality, time)
 
-    async def _hold(self, attempt: Attempt, value: Value, time: int | None) -> Result:
+    async def _hold(self, attempt: Attempt, value: Written, time: int | None) -> Result:
         """A constant. Kept first: a value that was acknowledged survives whatever comes next."""
         prop = attempt.property
+        if isinstance(value, Part):
+            held = attempt.point.value
+            if not isinstance(held, tuple) or value.end > len(held):
+                return refused(BAD_INDEX_RANGE_NO_DATA, "the array has no such elements")
+            value = value.within(held)
         try:
             await self._keep(prop.key, value)
         except OSError as error:
@@ -280,7 +291,7 @@ class Commands:
         kind: PropertyType,
         binding: Binding,
         attempt: Attempt,
-        raw: Value,
+        raw: Written,
         quality: Quality,
         time: int | None,
     ) -> Result:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
-from server.plant.commands.attempt import Outcome, Result
+from server.plant.commands.attempt import Outcome, Result, elements
 from server.plant.convert import ConversionError
 from server.plant.model import Binding, PropertyType
 from sources.quality import BAD_DEVICE_FAILURE, GOOD_CLAMPED, Quality
-from sources.tag import Value, ValueType
+from sources.tag import Part, Value, ValueType, Written
 
 _FLOATS: Final = frozenset({ValueType.Float, ValueType.Double})
 
 
 def judge(
-    kind: PropertyType, binding: Binding, old: Value, asked: Value, raw: Value, held: Value, quality: Quality
+    kind: PropertyType, binding: Binding, old: Value, asked: Any, raw: Written, held: Value, quality: Quality
 ) -> Result:
     """``raw`` was written for ``asked``, ``held`` was read; ``quality`` is the device's answer to the write.
+
+    An array is what its worst element is; of a part of one no other element is looked at.
 
     Done where it holds what was written, or what the tolerance allows. GoodClamped where a
     number stopped on its way from the ``old`` value (OPC 10000-4 §7.39), else
@@ -25,12 +28,34 @@ def judge(
     """
     served = _served(binding, held)
     tolerance = kind.write.tolerance if kind.write is not None else None
-    if _same(held, raw, binding.tag.type) or _near(served, asked, tolerance):
+    first = raw.first if isinstance(raw, Part) else 0
+    count = len(elements(raw))
+    differing: list[tuple[Any, Any, Any]] = [
+        (before, shown, wanted)
+        for before, wanted, written, there, shown in zip(
+            _some(old, first, count),
+            elements(asked),
+            elements(raw),
+            _some(held, first, count),
+            _some(served, first, count),
+            strict=True,
+        )
+        if not _same(there, written, binding.tag.type) and not _near(shown, wanted, tolerance)
+    ]
+    if not differing and isinstance(held, tuple) and not isinstance(raw, Part) and len(held) != count:
+        return Result(BAD_DEVICE_FAILURE, Outcome.Failed, f"the device holds {len(held)} elements", served)
+    if not differing:
         return Result(quality, Outcome.Done, held=served)
     ordered = binding.tag.type.is_number and kind.enumeration is None
-    if ordered and _between(old, served, asked):
+    if ordered and all(_between(*each) for each in differing):
         return Result(GOOD_CLAMPED, Outcome.Done, "the device clamped it", served)
     return Result(BAD_DEVICE_FAILURE, Outcome.Failed, "the device holds another value", served)
+
+
+def _some(value: Value, first: int, count: int) -> Sequence[Any]:
+    """So many elements of what was read or known, None for those that are not there."""
+    found = elements(value)[first : first + count]
+    return (*found, *[None] * (count - len(found)))
 
 
 def _served(binding: Binding, held: Value) -> Value:

@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Final, TypeGuard
 
-from server.plant.commands.attempt import Caller, Result, refused
-from server.plant.model import Property
+from server.plant.commands.attempt import Caller, Result, elements, refused
+from server.plant.model import Property, PropertyType
 from server.plant.values import Point
 from sources.quality import (
+    BAD_INDEX_RANGE_NO_DATA,
     BAD_INVALID_STATE,
     BAD_NOT_WRITABLE,
     BAD_OUT_OF_RANGE,
@@ -19,10 +20,11 @@ from sources.quality import (
     BAD_TOO_MANY_OPERATIONS,
     BAD_TYPE_MISMATCH,
     BAD_USER_ACCESS_DENIED,
+    BAD_WRITE_NOT_SUPPORTED,
     is_good,
     quality_name,
 )
-from sources.tag import INTEGER_LIMITS, Value, ValueType
+from sources.tag import ANY_LENGTH, INTEGER_LIMITS, Part, Scalar, ValueType, Written
 
 MAX_TEXT: Final = 4096
 """Characters a written String may have."""
@@ -47,29 +49,29 @@ class Rules:
         rule = prop.type.write
         return self._enabled and rule is not None and not rule.roles.isdisjoint(caller.roles)
 
-    def of_request(self, caller: Caller, prop: Property, value: Value) -> Result | None:
+    def of_request(self, caller: Caller, prop: Property, value: Written) -> Result | None:
         """What is wrong with the request itself, whenever it is carried out; None where nothing is."""
         rule = prop.type.write
         if rule is None or not self._enabled:
             return refused(BAD_NOT_WRITABLE)
         if rule.roles.isdisjoint(caller.roles):
             return refused(BAD_USER_ACCESS_DENIED)
-        if not fits_type(value, prop.type.type):
-            return refused(BAD_TYPE_MISMATCH)
-        if prop.type.enumeration is not None and value not in prop.type.enumeration.members:
-            return refused(BAD_OUT_OF_RANGE, f"no state of {prop.type.enumeration.name}")
-        if isinstance(value, float) and not math.isfinite(value):
-            return refused(BAD_OUT_OF_RANGE, "no finite number")
-        if isinstance(value, str) and len(value) > MAX_TEXT:
-            return refused(BAD_OUT_OF_RANGE, f"longer than {MAX_TEXT} characters")
-        limits = rule.limits or prop.type.range
-        if limits is not None and isinstance(value, int | float) and not limits.low <= value <= limits.high:
-            return refused(BAD_OUT_OF_RANGE, f"outside [{limits.low:g}, {limits.high:g}]")
+        misfit = _misshapen(value, prop.type.length)
+        if misfit is not None:
+            return misfit
+        first = value.first if isinstance(value, Part) else 0
+        for index, element in enumerate(elements(value), first):
+            if not fits_type(element, prop.type.type):
+                return refused(BAD_TYPE_MISMATCH)
+            reason = _outside(element, prop.type)
+            if reason:
+                where = "" if prop.type.length is None else f"[{index}]: "
+                return refused(BAD_OUT_OF_RANGE, where + reason)
         if prop.binding is not None and not prop.binding.enabled:
             return refused(BAD_OUT_OF_SERVICE)
         return None
 
-    def of_moment(self, point: Point, value: Value) -> Result | None:
+    def of_moment(self, point: Point, value: Written) -> Result | None:
         """What forbids it at this moment: an interlock, too large a step, too many writes."""
         return self._interlocked(point.property) or _too_far(point, value) or self._too_often(point.property)
 
@@ -107,16 +109,54 @@ class Rules:
         return None
 
 
-def _too_far(point: Point, value: Value) -> Result | None:
+def _misshapen(value: Written, length: int | None) -> Result | None:
+    """What is wrong with a value's shape: a property that is an array takes one of its length, or a part."""
+    if isinstance(value, Part):
+        if length is None:
+            return refused(BAD_WRITE_NOT_SUPPORTED, "a scalar has no parts")
+        if value.end > length != ANY_LENGTH:
+            return refused(BAD_INDEX_RANGE_NO_DATA, f"the array has {length} elements")
+        return None
+    if isinstance(value, tuple) is not (length is not None):
+        return refused(BAD_TYPE_MISMATCH, "a scalar" if length is not None else "an array")
+    if isinstance(value, tuple) and length is not None and len(value) != length != ANY_LENGTH:
+        return refused(BAD_TYPE_MISMATCH, f"{len(value)} elements, and the array has {length}")
+    return None
+
+
+def _outside(value: Scalar, kind: PropertyType) -> str:
+    """Why a scalar or an element is none of the property's values; empty where it is one."""
+    if kind.enumeration is not None and value not in kind.enumeration.members:
+        return f"no state of {kind.enumeration.name}"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "no finite number"
+    if isinstance(value, str) and len(value) > MAX_TEXT:
+        return f"longer than {MAX_TEXT} characters"
+    limits = (kind.write.limits if kind.write is not None else None) or kind.range
+    if limits is not None and isinstance(value, int | float) and not limits.low <= value <= limits.high:
+        return f"outside [{limits.low:g}, {limits.high:g}]"
+    return ""
+
+
+def _too_far(point: Point, value: Written) -> Result | None:
     rule = point.property.type.write
     if rule is None or rule.max_step is None:
         return None
-    if not is_good(point.status) or not isinstance(point.value, int | float) or math.isnan(point.value):
+    first = value.first if isinstance(value, Part) else 0
+    asked = elements(value)
+    held = elements(point.value)[first : first + len(asked)]
+    if not is_good(point.status) or len(held) < len(asked) or not all(map(_is_measure, held)):
         what = f"no step can be measured: its value is {quality_name(point.status)}"
         return refused(BAD_INVALID_STATE, what)
-    if isinstance(value, int | float) and abs(value - point.value) > rule.max_step:
-        return refused(BAD_OUT_OF_RANGE, f"more than {rule.max_step:g} away from {point.value!r}")
+    for old, new in zip(held, asked, strict=True):
+        if isinstance(new, int | float) and isinstance(old, int | float) and abs(new - old) > rule.max_step:
+            return refused(BAD_OUT_OF_RANGE, f"more than {rule.max_step:g} away from {old!r}")
     return None
+
+
+def _is_measure(value: object) -> bool:
+    """Whether a step can be measured from it."""
+    return isinstance(value, int | float) and not math.isnan(value)
 
 
 def fits_type(value: object, kind: ValueType) -> TypeGuard[bool | int | float | str]:

@@ -12,9 +12,13 @@ from server.plant.commands.attempt import Attempt, Outcome, Result
 from server.plant.commands.rules import MAX_TEXT
 from server.plant.model import Role
 from sources.quality import Quality, quality_name
+from sources.tag import Part
 
 _SHOWN: Final = 64
 """Characters of a longer text that are shown."""
+
+_ELEMENTS: Final = 1024
+"""Elements of the longest array that is recorded in full."""
 
 _EVENT: Final = "write"
 
@@ -186,6 +190,10 @@ def brief(value: object) -> object:
     """The whole value where it could be written, else its beginning."""
     if value is None or isinstance(value, bool | int | float):
         return value
+    if isinstance(value, Part):
+        return {"first": value.first, "values": brief(value.values)}
+    if isinstance(value, tuple) and len(value) <= _ELEMENTS:
+        return [brief(element) for element in value]
     if isinstance(value, str):
         return value if len(value) <= MAX_TEXT else f"{value[:_SHOWN]}... of {len(value)} characters"
     return _SHORT.repr(value)

@@ -17,7 +17,7 @@ from sources.errors import AddressError
 from sources.ethernetip.config import ENCAPSULATION_PORT, Encoding
 from sources.ethernetip.route import parse_route
 from sources.settings import Duration, Host, SettingsModel
-from sources.spec import TagSpec
+from sources.spec import TagSpec, refuse_array
 from sources.tag import Tag
 
 
@@ -102,6 +102,7 @@ _FORMS: Final = (
 def parse_tag(spec: TagSpec, settings: SlcSettings) -> Tag[SlcAddress]:
     """The tag a binding means. Raises AddressError, its text saying what would be right."""
     del settings  # nothing in them bears on an address
+    refuse_array(spec, "this driver")
     if spec.words is not None:
         raise AddressError("words: an SLC has one order of bytes; leave words out")
     file, number, element, word, bit = _place(spec.address)

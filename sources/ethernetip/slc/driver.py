@@ -34,6 +34,7 @@ from sources.quality import (
     BAD_NOT_WRITABLE,
     BAD_RESOURCE_UNAVAILABLE,
     BAD_TIMEOUT,
+    BAD_WRITE_NOT_SUPPORTED,
     GOOD,
     Quality,
     quality_name,
@@ -41,7 +42,7 @@ from sources.quality import (
 from sources.resolve import Resolver
 from sources.schedule import Schedule, phase
 from sources.statistics import ScanStatistics
-from sources.tag import ScanClass, Tag, Value
+from sources.tag import Part, ScanClass, Tag, Value, Written
 from sources.turns import Busy, Turns
 
 log = logging.getLogger(__name__)
@@ -436,7 +437,7 @@ class SlcSession:
 
     # -- writing
 
-    async def write(self, pairs: Sequence[tuple[Tag[Any], Value]]) -> list[Quality]:
+    async def write(self, pairs: Sequence[tuple[Tag[Any], Written]]) -> list[Quality]:
         """See Session; goes before the next block of the scan.
 
         What could not be sent is BadNotConnected, or BadResourceUnavailable where too many
@@ -454,9 +455,11 @@ class SlcSession:
             qualities += [BAD_NOT_CONNECTED] * (len(pairs) - len(qualities))
         return qualities
 
-    async def _write(self, tag: SlcTag, value: Value) -> Quality:
+    async def _write(self, tag: SlcTag, value: Written) -> Quality:
         if not tag.writable:
             return BAD_NOT_WRITABLE
+        if isinstance(value, Part):
+            return BAD_WRITE_NOT_SUPPORTED
         try:
             request, data = encode(tag, value)
             self._check_file(tag)

@@ -70,7 +70,7 @@ class SlowToClose:
     async def read(self, tags: Sequence[Tag[Any]]) -> Batch:
         return Batch(tuple(tags), [1] * len(tags), GOOD, None, 0)
 
-    async def write(self, pairs: Sequence[tuple[Tag[Any], Value]]) -> list[Quality]:
+    async def write(self, pairs: Sequence[tuple[Tag[Any], Any]]) -> list[Quality]:
         return [GOOD] * len(pairs)
 
     def retag(self, tags: Sequence[Tag[Any]]) -> None:

@@ -46,7 +46,7 @@ class Memory:
         self.read_error: Exception | None = None
         self.holds: Value = None
 
-    async def write(self, pairs: Sequence[tuple[Tag[Any], Value]]) -> list[Quality]:
+    async def write(self, pairs: Sequence[tuple[Tag[Any], Any]]) -> list[Quality]:
         for tag, value in pairs:
             self.writes.append((tag.name.rpartition(".")[2], value))
             if self.write_error is not None:

@@ -14,7 +14,7 @@ from sources.batch import Batch
 from sources.clock import now
 from sources.errors import ConnectionLost, Unreachable
 from sources.quality import BAD_COMMUNICATION_ERROR, BAD_NOT_CONNECTED, GOOD, Quality
-from sources.tag import Tag, Value
+from sources.tag import Tag
 
 
 class Device:
@@ -32,7 +32,7 @@ class Device:
             raise self.error
         return Batch(tuple(tags), [7.0 for _ in tags], GOOD, None, now())
 
-    async def write(self, pairs: Sequence[tuple[Tag[Any], Value]]) -> list[Quality]:
+    async def write(self, pairs: Sequence[tuple[Tag[Any], Any]]) -> list[Quality]:
         raise AssertionError(pairs)
 
 

@@ -81,7 +81,7 @@ class Device:
         self.open = asyncio.Event()
         self.open.set()
 
-    async def write(self, pairs: Sequence[tuple[Tag[Any], Value]]) -> list[Quality]:
+    async def write(self, pairs: Sequence[tuple[Tag[Any], Any]]) -> list[Quality]:
         ((tag, value),) = pairs
         self.writes.append((tag.name.rpartition(".")[2], value))
         await self.open.wait()

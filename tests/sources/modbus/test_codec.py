@@ -33,7 +33,7 @@ def _reply(request: codec.Request, body: str, function: int | None = None) -> by
         (codec.write_coil(1, 9, value=True), 5, "0009 ff00"),
         (codec.write_coil(1, 9, value=False), 5, "0009 0000"),
         (codec.write_register(1, 9, b"\1\2"), 6, "0009 0102"),
-        (codec.write_coils(1, 9, value=True), 15, "0009 0001 01 01"),
+        (codec.write_coils(1, 9, [True]), 15, "0009 0001 01 01"),
         (codec.write_registers(1, 9, b"\1\2\3\4"), 16, "0009 0002 04 0102 0304"),
         (codec.mask_write(1, 9, 0x0008, value=True), 22, "0009 fff7 0008"),
         (codec.mask_write(1, 9, 0x0008, value=False), 22, "0009 fff7 0000"),

@@ -51,7 +51,7 @@ class Device:
     async def read(self, tags: Sequence[Tag[Any]]) -> Batch:
         return Batch(tuple(tags), [self.held[tag.name] for tag in tags], GOOD, None, now())
 
-    async def write(self, pairs: Sequence[tuple[Tag[Any], Value]]) -> list[Quality]:
+    async def write(self, pairs: Sequence[tuple[Tag[Any], Any]]) -> list[Quality]:
         for tag, value in pairs:
             if value in self.slow:
                 await self.go.wait()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 import struct
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from asyncua import ua
@@ -50,7 +50,7 @@ def test_whatever_the_store_holds_can_be_sent(kind: ValueType, data: st.DataObje
         assert (
             math.isnan(held)
             or math.isinf(held)
-            or math.isclose(held, float(value or 0), rel_tol=1e-6, abs_tol=1e-38)
+            or math.isclose(held, float(cast("float", value) or 0), rel_tol=1e-6, abs_tol=1e-38)
         )
     elif kind is ValueType.DateTime:
         assert from_datetime(held) == value
