@@ -117,7 +117,7 @@ def device_spec(plant: Plant, entry: SourceEntry, *, any_port: bool = False) -> 
     port = settings.port if _is_loopback(settings.host) and not any_port else 0
     if entry.driver.kind == "logix":
         points = [
-            TagPoint(**_behaviour(prop, index), address=_tag_address(prop))
+            TagPoint(**_behaviour(prop, index), address=_tag_address(prop, index))
             for prop in read
             for index in _elements(prop)
         ]
@@ -192,6 +192,6 @@ def _modbus_address(prop: Property, index: int | None) -> ModbusAddress:
     )
 
 
-def _tag_address(prop: Property) -> TagAddress:
-    address = _address(prop)
+def _tag_address(prop: Property, index: int | None) -> TagAddress:
+    address = _address(prop) if index is None else _address(prop).element(index)
     return TagAddress(tag=str(address), type=address.encoding.name.upper())

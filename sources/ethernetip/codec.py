@@ -86,23 +86,29 @@ def read_fragment(path: bytes, elements: int, offset: int) -> bytes:
     return bytes((READ_TAG_FRAGMENTED,)) + path + _U16.pack(elements) + _U32.pack(offset)
 
 
-def write(path: bytes, type_code: bytes, data: bytes) -> bytes:
-    """Write one element. ``type_code`` is as in a reply: two bytes, or `STRUCTURE` and the handle."""
-    return bytes((WRITE_TAG,)) + path + type_code + b"\x01\0" + data
+def write(path: bytes, type_code: bytes, data: bytes, elements: int = 1) -> bytes:
+    """Write so many elements. ``type_code`` is as in a reply: two bytes, or `STRUCTURE` and the handle."""
+    return bytes((WRITE_TAG,)) + path + type_code + _U16.pack(elements) + data
 
 
-def write_fragment(path: bytes, type_code: bytes, offset: int, data: bytes) -> bytes:
-    """Write a part of one element, ``offset`` bytes in."""
-    return bytes((WRITE_TAG_FRAGMENTED,)) + path + type_code + b"\x01\0" + _U32.pack(offset) + data
+def write_fragment(path: bytes, type_code: bytes, offset: int, data: bytes, elements: int = 1) -> bytes:
+    """Write a part of these elements, ``offset`` bytes in."""
+    head = bytes((WRITE_TAG_FRAGMENTED,)) + path + type_code
+    return head + _U16.pack(elements) + _U32.pack(offset) + data
 
 
 def write_bit(path: bytes, size: int, bit: int, *, to: bool) -> bytes:
-    """Set or clear one bit of an integer of ``size`` bytes; the controller leaves the others alone.
+    """Set or clear one bit of an integer of ``size`` bytes; the controller leaves the others alone."""
+    return write_bits(path, size, 1 << bit, 1 << bit if to else 0)
+
+
+def write_bits(path: bytes, size: int, mask: int, value: int) -> bytes:
+    """Give the bits of a mask that value; the controller leaves the others alone.
 
     It computes ``(value | or_mask) & and_mask``; both masks have the integer's size.
     """
-    one, every = 1 << bit, (1 << 8 * size) - 1
-    or_mask, and_mask = (one, every) if to else (0, every & ~one)
+    every = (1 << 8 * size) - 1
+    or_mask, and_mask = value & mask, every & ~(mask & ~value)
     masks = or_mask.to_bytes(size, "little") + and_mask.to_bytes(size, "little")
     return bytes((READ_MODIFY_WRITE,)) + path + _U16.pack(size) + masks
 

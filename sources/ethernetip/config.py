@@ -11,7 +11,7 @@ import difflib
 import enum
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field
@@ -19,8 +19,8 @@ from pydantic import AfterValidator, Field
 from sources.errors import AddressError
 from sources.ethernetip.route import parse_route
 from sources.settings import Duration, Host, SettingsModel
-from sources.spec import TagSpec, refuse_array
-from sources.tag import Tag, ValueType
+from sources.spec import TagSpec
+from sources.tag import ANY_LENGTH, Tag, ValueType
 
 ENCAPSULATION_PORT: Final = 44818
 MAX_DIMENSIONS: Final = 3
@@ -139,12 +139,14 @@ class Segment:
 class LogixAddress:
     """Where a tag's value lies: names from the outermost in, and a bit where one is meant.
 
-    The first segment of a program tag is the program: ``Program:Packer``.
+    The first segment of a program tag is the program: ``Program:Packer``. With ``elements`` it is
+    an array of so many, from the one on that the last segment's index names.
     """
 
     segments: tuple[Segment, ...]
     encoding: Encoding
     bit: int | None = None
+    elements: int | None = None
 
     @property
     def program(self) -> str | None:
@@ -152,10 +154,24 @@ class LogixAddress:
         name = self.segments[0].name
         return name[len(_PROGRAM) :] if name.startswith(_PROGRAM) else None
 
+    def element(self, index: int) -> LogixAddress:
+        """One of the elements."""
+        return replace(self, segments=shifted(self.segments, index), elements=None)
+
     def __str__(self) -> str:
-        """As the configuration writes it: ``Program:Packer.Counts[2]``, ``Flags.5``."""
+        """As the configuration writes it: ``Program:Packer.Counts[2]``, ``Flags.5``; ``Counts[0..7]``."""
         text = ".".join(map(str, self.segments))
+        if self.elements is not None:
+            (first,) = self.segments[-1].indexes
+            return f"{text.rpartition('[')[0]}[{first}..{first + self.elements - 1}]"
         return text if self.bit is None else f"{text}.{self.bit}"
+
+
+def shifted(segments: tuple[Segment, ...], by: int) -> tuple[Segment, ...]:
+    """The path to an element of a list that lies so many behind the one it leads to."""
+    *before, last = segments
+    (index,) = last.indexes
+    return (*before, Segment(last.name, (index + by,)))
 
 
 _PROGRAM: Final = "Program:"
@@ -172,12 +188,33 @@ _FORMS: Final = (
 def parse_tag(spec: TagSpec, settings: LogixSettings) -> Tag[LogixAddress]:
     """The tag a binding means. Raises AddressError, its text saying what would be right."""
     del settings  # nothing in them bears on an address
-    refuse_array(spec, "this driver")
     segments, bit = _parse_address(spec.address)
+    if spec.length is not None:
+        segments = _first_element(spec, segments, bit)
     if spec.words is not None:
         raise AddressError("words: a Logix controller has one order of bytes; leave words out")
     encoding = _parse_encoding(spec, bit)
-    return Tag(spec.name, LogixAddress(segments, encoding, bit), encoding.type, spec.scan, spec.writable)
+    address = LogixAddress(segments, encoding, bit, spec.length)
+    return Tag(spec.name, address, encoding.type, spec.scan, spec.writable, spec.length)
+
+
+def _first_element(spec: TagSpec, segments: tuple[Segment, ...], bit: int | None) -> tuple[Segment, ...]:
+    """The path to the first element of an array: number 0 where the address has no index."""
+    last = segments[-1]
+    if spec.length == ANY_LENGTH:
+        raise AddressError(
+            f"{spec.address!r}: an array of the controller has a length; write it, as array: 8"
+        )
+    if bit is not None:
+        raise AddressError(
+            f"{spec.address!r} is one bit, and the property is an array; read the integer, "
+            "or an array of BOOL"
+        )
+    if len(last.indexes) > 1:
+        raise AddressError(
+            f"{spec.address!r}: an array property is of one dimension; give each row and element a property"
+        )
+    return segments if last.indexes else (*segments[:-1], Segment(last.name, (0,)))
 
 
 def _parse_address(text: str) -> tuple[tuple[Segment, ...], int | None]:
@@ -209,8 +246,8 @@ def _refuse_foreign(text: str) -> None:
     if "{" in text or re.search(r"\[\s*\d+\s*(\.\.|:)\s*\d+\s*\]", text):
         name = re.split(r"[\[{]", text, maxsplit=1)[0]
         raise AddressError(
-            f"{text!r} is several values, and a binding is one; bind each element, as {name}[0] "
-            "(neighbours are read in one request)"
+            f"{text!r} is several values; write {name}[0], and array: with their number beside the "
+            "property's type"
         )
     if _DATA_FILE.fullmatch(text):
         raise AddressError(f"{text!r} is an address of an SLC or PLC-5; a Logix tag has a name, as Speed")

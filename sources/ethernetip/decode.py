@@ -1,7 +1,7 @@
 """Bytes of a controller's memory to values, and back. Pure. All numbers are little endian.
 
 A `Layout` is compiled once per read: numbers come out of the reply by one `struct.unpack`,
-bits by a mask on a byte, text by a slice.
+bits by a mask on a byte, text by a slice, an array by one more `struct.unpack`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from sources.bits import bits
 from sources.ethernetip.codec import STRUCTURE
 from sources.ethernetip.config import Encoding, LogixAddress
 from sources.ethernetip.symbols import BOOL, Atomic, Structure
@@ -31,16 +32,18 @@ class Leaf(NamedTuple):
     """Where one value stands in the bytes of a read.
 
     With ``bit`` it is that bit of the value of ``type`` at ``offset``, or, for a BOOL,
-    counted from the lowest bit of the byte there. A BOOL without one is a whole byte.
+    counted from the lowest bit of the byte there. A BOOL without one is a whole byte. With
+    ``elements`` it is an array of so many values, or of so many bits from that one on.
     """
 
     offset: int
     type: Atomic | Structure
     bit: int | None = None
+    elements: int | None = None
 
     @property
     def end(self) -> int:
-        """The first byte behind it."""
+        """The first byte behind it; behind the first of an array."""
         return self.offset + self.type.size
 
 
@@ -61,19 +64,24 @@ class Layout:
     def __init__(self, size: int, fields: Sequence[tuple[LogixTag, Leaf]]) -> None:
         self.size = size
         self.fields = tuple(fields)
-        bits: list[tuple[LogixTag, Leaf]] = []
+        single: list[tuple[LogixTag, Leaf]] = []
         texts: list[tuple[LogixTag, Leaf]] = []
         numbers: list[tuple[LogixTag, Leaf]] = []
+        arrays: list[tuple[LogixTag, Leaf]] = []
         for field in fields:
             leaf = field[1]
+            if leaf.elements is not None and isinstance(leaf.type, Atomic):
+                arrays.append(field)
+                continue
             kind = texts if isinstance(leaf.type, Structure) else numbers
-            (bits if leaf.bit is not None or leaf.type is BOOL else kind).append(field)
+            (single if leaf.bit is not None or leaf.type is BOOL else kind).append(field)
         numbers.sort(key=lambda field: field[1].offset)
         self._formats: list[Callable[[bytes], tuple[Any, ...]]] = []
         ordered = self._compile(numbers)
-        self._bits = [_mask(leaf) for _, leaf in bits]
+        self._bits = [_mask(leaf) for _, leaf in single]
+        self._arrays = [_array(leaf) for _, leaf in arrays]
         self._texts = [leaf for _, leaf in texts]
-        self.tags: tuple[LogixTag, ...] = tuple(tag for tag, _ in (*ordered, *bits, *texts))
+        self.tags: tuple[LogixTag, ...] = tuple(tag for tag, _ in (*ordered, *single, *arrays, *texts))
 
     def _compile(self, rest: list[tuple[LogixTag, Leaf]]) -> list[tuple[LogixTag, Leaf]]:
         """Make formats that cover all numbers; return them in the order the formats yield them.
@@ -104,11 +112,13 @@ class Layout:
             values += unpack(data)
         if self._bits:
             values += [data[byte] & mask != 0 for byte, mask in self._bits]
+        if self._arrays:
+            values += [read(data) for read in self._arrays]
         if not self._texts:
             return values, GOOD
         qualities: list[Quality] = [GOOD] * len(values)
         for leaf in self._texts:
-            text = _text(data[leaf.offset : leaf.end], leaf.type)
+            text = _texts(data, leaf)
             values.append(text)
             qualities.append(BAD_DECODING_ERROR if text is None else GOOD)
         return values, qualities
@@ -119,6 +129,32 @@ def _mask(leaf: Leaf) -> tuple[int, int]:
     if leaf.bit is None:
         return leaf.offset, 0xFF
     return leaf.offset + leaf.bit // 8, 1 << leaf.bit % 8
+
+
+def _array(leaf: Leaf) -> Callable[[bytes], Value]:
+    """Takes an array of numbers or of BOOLs out of the data."""
+    count, at = leaf.elements or 0, leaf.offset
+    if leaf.bit is not None:
+        first = leaf.bit
+        return lambda data: bits(data[at : at + (first + count + 31) // 32 * 4], first, count)
+    if leaf.type is BOOL:
+        return lambda data: tuple(byte != 0 for byte in data[at : at + count])
+    form = struct.Struct(f"<{count}{leaf.type.format if isinstance(leaf.type, Atomic) else ''}")
+    return lambda data: form.unpack_from(data, at)
+
+
+def _texts(data: bytes, leaf: Leaf) -> Value:
+    """A text, or an array of them; None where one of them is none."""
+    if leaf.elements is None:
+        return _text(data[leaf.offset : leaf.end], leaf.type)
+    size = leaf.type.size
+    found: list[str] = []
+    for at in range(leaf.offset, leaf.offset + leaf.elements * size, size):
+        text = _text(data[at : at + size], leaf.type)
+        if text is None:
+            return None
+        found.append(text)
+    return tuple(found)
 
 
 def _text(raw: bytes, kind: Atomic | Structure) -> str | None:
@@ -148,8 +184,10 @@ def split_type(data: bytes) -> tuple[bytes, bytes]:
 def encode(tag: LogixTag, kind: Atomic | Structure, value: Value) -> bytes:
     """The bytes of one value of that type. Raises Unencodable.
 
-    Not for bits: `to_bool` says what to write there.
+    Not for bits: `to_bool` says what to write there. Of an array, the bytes of all its elements.
     """
+    if isinstance(value, tuple):
+        return b"".join([encode(tag, kind, element) for element in value])
     if isinstance(kind, Structure):
         return _encode_text(tag, kind, value)
     if kind is BOOL:

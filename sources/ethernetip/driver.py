@@ -20,6 +20,7 @@ from sources.ethernetip.line import Line, NothingSent, Survey, connect
 from sources.ethernetip.plan import Limits, Packet
 from sources.ethernetip.planned import Plan
 from sources.ethernetip.scan import Scan
+from sources.ethernetip.symbols import Place
 from sources.ethernetip.writing import Command
 from sources.insight import PlannedBlock, Traffic
 from sources.quality import (
@@ -27,7 +28,6 @@ from sources.quality import (
     BAD_NOT_CONNECTED,
     BAD_NOT_WRITABLE,
     BAD_RESOURCE_UNAVAILABLE,
-    BAD_WRITE_NOT_SUPPORTED,
     GOOD,
     Quality,
 )
@@ -120,6 +120,13 @@ async def _begin(device: Device, line: Line) -> LogixSession:
     return LogixSession(device, line, made)
 
 
+def _command(tag: LogixTag, place: Place, value: Written) -> Command:
+    """A part of an array as the whole of these elements alone."""
+    if isinstance(value, Part):
+        return tag, place.part(value.first, len(value.values)), value.values
+    return tag, place, value
+
+
 class LogixSession:
     """See `sources.source.Session`."""
 
@@ -168,12 +175,7 @@ class LogixSession:
         bindings = [self._plan.bindings_of(tag) for tag, _ in pairs]
         qualities: list[Quality] = [_refusal(tag, own) for (tag, _), own in zip(pairs, bindings, strict=True)]
         numbers = [number for number, quality in enumerate(qualities) if quality == GOOD]
-        commands: list[Command] = []
-        for number in numbers:
-            tag, value = pairs[number]
-            if isinstance(value, Part):
-                return [BAD_WRITE_NOT_SUPPORTED] * len(pairs)
-            commands.append((*bindings[number].located((tag,))[0], value))
+        commands = [_command(*bindings[n].located((pairs[n][0],))[0], pairs[n][1]) for n in numbers]
         if not commands:
             return qualities
         try:

@@ -2,7 +2,8 @@
 
 Within a structure or an array the values wanted are read together, as one whole structure
 or one run of elements, where they make up enough of it; else each by its own name. What
-is read then shares packets by multiple service requests.
+is read then shares packets by multiple service requests. A tag that is an array is a read
+of its own, one service.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Limits(NamedTuple):
 class Read:
     """One read service: ``elements`` elements of ``type`` from ``segments`` on, and the values wanted of it.
 
-    A type of None is one that the reply will tell, of one element; there is no layout then.
+    A type of None is one that the reply will tell; there is no layout then.
     ``whole`` says that its values have names of their own and could be read by these, and
     ``guarded`` that where they stand in it is not told by the reply's own type: another
     program may have the same type of the same name, its members in other places.
@@ -68,8 +69,9 @@ class Read:
         object.__setattr__(self, "path", codec.symbolic_path(self.segments))
 
     def typed(self, kind: Type) -> Read:
-        """The same of a type that is known now: that of one value, as a reply named it."""
-        layout = Layout(kind.size, tuple((tag, Leaf(0, kind, place.bit)) for tag, place in self.places))
+        """The same of a type that is known now: that of one value or element, as a reply named it."""
+        fields = tuple((tag, Leaf(0, kind, place.bit, place.count)) for tag, place in self.places)
+        layout = Layout(self.elements * kind.size, fields)
         return replace(self, type=kind, layout=layout)
 
     def __str__(self) -> str:
@@ -90,7 +92,7 @@ class Read:
     def size(self) -> int:
         """Bytes of the values it brings; of an unknown type, of the largest to be expected."""
         if self.type is None and any(tag.address.encoding is Encoding.string for tag, _ in self.places):
-            return _TEXT
+            return self.elements * _TEXT
         return self.elements * _size(self.type)
 
     @property
@@ -153,23 +155,32 @@ class Packet:
         return first if len(self.reads) == 1 else f"{first} and {len(self.reads) - 1} more"
 
 
-def plan(located: Iterable[Located], limits: Limits, alone: Collection[str] = ()) -> list[Packet]:
+def plan(located: Collection[Located], limits: Limits, alone: Collection[str] = ()) -> list[Packet]:
     """Packets that read every tag once, by scan class.
 
     ``alone`` names tags that are read by their own names only: a whole that holds them was
     refused.
     """
     classes: dict[ScanClass, list[Located]] = defaultdict(list)
+    arrays: dict[ScanClass, list[Located]] = defaultdict(list)
     for tag, place in located:
-        classes[tag.scan].append((tag, place))
+        (classes if place.count is None else arrays)[tag.scan].append((tag, place))
     packets: list[Packet] = []
-    for scan, members in classes.items():
+    for scan in {tag.scan: None for tag, _ in located}:
+        members = classes[scan]
         single = [item for item in members if item[0].name in alone]
         others = [item for item in members if item[0].name not in alone]
         reads = [read for root in _roots(others) for read in _Cheapest(limits).reads(root)]
         reads += [read for root in _roots(single) for read in _singly(root)]
+        reads += [_list(tag, place) for tag, place in arrays[scan]]
         packets += _pack(scan, reads, limits)
     return packets
+
+
+def _list(tag: LogixTag, place: Place) -> Read:
+    """A tag that is an array, by its own name."""
+    read = Read(place.segments, place.elements, None, ((tag, place),), None, whole=False)
+    return read if place.type is None else read.typed(place.type)
 
 
 def singly(read: Read, scan: ScanClass, limits: Limits) -> list[Packet]:

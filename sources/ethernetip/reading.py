@@ -138,7 +138,7 @@ class _Inspection:
         for read, reply in zip(packet.reads, replies, strict=True):
             if read.layout is None:
                 code, data = split_type(reply.data)
-                kind = type_named(code, len(data))
+                kind = type_named(code, len(data) // read.elements)
                 if kind is None:
                     return None
                 typed.append(read.typed(kind))
@@ -196,7 +196,11 @@ class _Inspection:
             parts.append(data)
             if reply.status == status.SUCCESS:
                 return reply._replace(data=code + b"".join(parts))
-            if not data or its != code or offset > (_MOST if read.layout is None else read.size + 1):
+            if (
+                not data
+                or its != code
+                or offset > (max(_MOST, read.size) if read.layout is None else read.size + 1)
+            ):
                 raise link.broken(f"a fragmented read of {read} does not come to an end")
 
     async def _take(self, read: Read, reply: Reply) -> None:
@@ -272,15 +276,17 @@ class _Inspection:
 
     def _decode_unknown(self, read: Read, code: bytes, data: bytes) -> None:
         """Decode by the type the reply names, tag by tag: each has its own idea of what it should be."""
-        kind = type_named(code, len(data))
+        kind = type_named(code, len(data) // read.elements)
         for tag, place in read.places:
-            fits = kind is not None and _fits(data, kind.size) and matches(tag, kind, place.bit)
+            size = 0 if kind is None else read.elements * kind.size
+            fits = kind is not None and _fits(data, size) and matches(tag, kind, place.bit)
             if not fits or kind is None:
                 self._found[id(tag)] = None, BAD_TYPE_MISMATCH
                 reason = f"it is of type {_called(kind, code)}, which is no {tag.address.encoding.value}"
                 self._failures.append(Failure(str(tag.address), (tag,), BAD_TYPE_MISMATCH, reason))
                 continue
-            self._add(Layout(kind.size, ((tag, Leaf(0, kind, place.bit)),)), data[: kind.size])
+            leaf = Leaf(0, kind, place.bit, place.count)
+            self._add(Layout(size, ((tag, leaf),)), data[:size])
 
 
 def _fits(data: bytes, size: int) -> bool:

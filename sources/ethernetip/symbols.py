@@ -8,10 +8,10 @@ from __future__ import annotations
 import difflib
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
-from sources.ethernetip.config import Encoding, LogixAddress, Segment
+from sources.ethernetip.config import Encoding, LogixAddress, Segment, shifted
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,8 @@ class Place:
 
     ``type`` is what stands there and ``bit`` the bit meant of it, of an integer or of the
     DWORD that holds an element of an array of BOOL. ``symbol`` is None, and so are the
-    types, where the controller's tags are not known.
+    types, where the controller's tags are not known. ``count`` is how many elements are meant,
+    from that one on, or None where it is one value.
     """
 
     segments: tuple[Segment, ...]
@@ -161,6 +162,19 @@ class Place:
     steps: tuple[Step, ...] = ()
     type: Type | None = None
     bit: int | None = None
+    count: int | None = None
+
+    @property
+    def elements(self) -> int:
+        """How many elements of the controller hold it: for BOOLs DWORDs."""
+        if self.count is None:
+            return 1
+        return self.count if self.bit is None else (self.bit + self.count + 31) // 32
+
+    def part(self, first: int, count: int) -> Place:
+        """Where so many of its elements lie."""
+        words, bit = (first, None) if self.bit is None else divmod(self.bit + first, 32)
+        return replace(self, segments=shifted(self.segments, words), bit=bit, count=count)
 
 
 class SymbolTable:
@@ -284,7 +298,8 @@ class _Walk:
             if index is not None:
                 self._steps.append(index)
         bit = self._check_type()
-        return Place(tuple(segments), self._symbol, tuple(self._steps), self._type, bit)
+        count = self._address.elements
+        return Place(tuple(segments), self._symbol, tuple(self._steps), self._type, bit, count)
 
     def _enter(self, segment: Segment, *, first: bool) -> tuple[int, ...]:
         """Step into the value that a name means; its dimensions."""
@@ -308,6 +323,9 @@ class _Walk:
     def _index(self, segment: Segment, dimensions: tuple[int, ...]) -> int | None:
         """The element meant, counted through all dimensions: the last index runs fastest."""
         bools = self._type is DWORD
+        wanted = self._address.elements if segment is self._address.segments[-1] else None
+        if wanted is not None:
+            return self._first(segment, wanted, tuple(32 * n if bools else n for n in dimensions))
         if not dimensions:
             if segment.indexes:
                 plain = str(Segment(segment.name))
@@ -324,6 +342,19 @@ class _Walk:
                 raise BindingError(f"{self._text} is beyond the array, whose last element is {elements - 1}")
             index = index * elements + step
         return index
+
+    def _first(self, segment: Segment, wanted: int, dimensions: tuple[int, ...]) -> int:
+        """The first element of an array that all lies within that of the controller."""
+        size = ",".join(map(str, dimensions))
+        if len(dimensions) != 1:
+            what = f"an array [{size}] of {len(dimensions)} dimensions" if dimensions else "not an array"
+            raise BindingError(f"{segment.name} is {what}; the property is an array of one dimension")
+        (first,) = segment.indexes
+        if first + wanted > dimensions[0]:
+            raise BindingError(
+                f"{self._text} and the {wanted - 1} elements behind it reach beyond the array [{size}]"
+            )
+        return first
 
     def _check_type(self) -> int | None:
         """The bit meant of what stands here, if any. Raises BindingError for another type than configured."""
@@ -370,8 +401,8 @@ def unlocated(address: LogixAddress) -> Place:
 
     An index at the end of a BOOL can only mean an array of BOOL, which stands in DWORDs.
     """
-    last = address.segments[-1]
+    last, count = address.segments[-1], address.elements
     if address.encoding is Encoding.bool and address.bit is None and len(last.indexes) == 1:
         word, bit = divmod(last.indexes[0], 32)
-        return Place((*address.segments[:-1], Segment(last.name, (word,))), bit=bit)
-    return Place(address.segments, bit=address.bit)
+        return Place((*address.segments[:-1], Segment(last.name, (word,))), bit=bit, count=count)
+    return Place(address.segments, bit=address.bit, count=count)

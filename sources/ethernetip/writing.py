@@ -6,14 +6,15 @@ instead.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, TypeAlias
 
 from sources.ethernetip import codec, status
+from sources.ethernetip.config import shifted
 from sources.ethernetip.decode import LogixTag, Unencodable, encode, split_type, to_bool, type_code
 from sources.ethernetip.plan import Limits
 from sources.ethernetip.reading import Exchange, matches, type_named
-from sources.ethernetip.symbols import Place, Structure, Type
+from sources.ethernetip.symbols import Atomic, Place, Structure, Type
 from sources.quality import BAD_COMMUNICATION_ERROR, BAD_TYPE_MISMATCH, Quality
 from sources.tag import Value
 
@@ -24,6 +25,7 @@ STRING_CAPACITY: Final = 82
 _PADDING: Final = 3
 """The most bytes that a string's size is rounded up by."""
 _SEQUENCE: Final = 2
+_WORD: Final = 4
 
 
 class Refusal(Exception):
@@ -57,7 +59,7 @@ async def write_all(link: Exchange, commands: Sequence[Command], limits: Limits)
             answers += await _send(link, waiting)
             waiting = []
         if len(parts) > 1:
-            answers.append(await _send_parts(link, parts))
+            answers.append(await _send_parts(link, parts, limits))
         else:
             waiting += parts
     return answers + await _send(link, waiting)
@@ -89,8 +91,10 @@ async def _send(link: Exchange, requests: Sequence[bytes]) -> list[Refusal | Non
     return [_outcome(reply)] * len(requests)
 
 
-async def _send_parts(link: Exchange, parts: Sequence[bytes]) -> Refusal | None:
-    """Send one value that is larger than a packet; the first refusal ends it."""
+async def _send_parts(link: Exchange, parts: Sequence[bytes], limits: Limits) -> Refusal | None:
+    """Send one value that takes several services, in one packet where it fits; the first refusal ends it."""
+    if _fits(parts, limits):
+        return next((refusal for refusal in await _send(link, parts) if refusal is not None), None)
     for part in parts:
         refusal = _outcome(await link.exchange(part))
         if refusal is not None:
@@ -114,21 +118,40 @@ async def _requests(link: Exchange, command: Command, limits: Limits) -> list[by
     tag, place, value = command
     path = codec.symbolic_path(place.segments)
     kind = place.type or await _learn(link, tag, place, path)
+    if (place.count is not None) is not isinstance(value, tuple) or (
+        isinstance(value, tuple) and len(value) != place.count
+    ):
+        wanted = "one value" if place.count is None else f"an array of {place.count} elements"
+        raise Unencodable(f"{tag.name}: {value!r} is not {wanted}", BAD_TYPE_MISMATCH)
     if place.bit is not None:
+        changes = [to_bool(tag, element) for element in (value if isinstance(value, tuple) else (value,))]
         if place.type is not None:
             # Alone of all writes this one does not name the type: look whether it still is that.
             await _check_type(link, tag, kind, path)
-        return [codec.write_bit(path, kind.size, place.bit, to=to_bool(tag, value))]
-    code, data = type_code(kind), encode(tag, kind, value)
-    whole = codec.write(path, code, data)
+        return list(_bit_writes(place, kind, changes))
+    code, data, count = type_code(kind), encode(tag, kind, value), place.elements
+    whole = codec.write(path, code, data, count)
     if len(whole) + _SEQUENCE <= limits.size:
         return [whole]
-    # Parts end on a word, as the controller asks of structures.
-    room = (limits.size - _SEQUENCE - len(codec.write_fragment(path, code, 0, b""))) // 4 * 4
+    # Parts end on a word, as the controller asks of structures, and behind an element.
+    grain = max(_WORD, kind.size) if isinstance(kind, Atomic) else _WORD
+    room = (limits.size - _SEQUENCE - len(codec.write_fragment(path, code, 0, b""))) // grain * grain
     return [
-        codec.write_fragment(path, code, offset, data[offset : offset + room])
+        codec.write_fragment(path, code, offset, data[offset : offset + room], count)
         for offset in range(0, len(data), room)
     ]
+
+
+def _bit_writes(place: Place, kind: Type, changes: Sequence[bool]) -> Iterator[bytes]:
+    """A service for each integer that some of the bits stand in, from the place's own bit on."""
+    first, width = place.bit or 0, 8 * kind.size
+    values = sum(1 << first + index for index, bit in enumerate(changes) if bit)
+    masks = (1 << len(changes)) - 1 << first
+    for word in range((first + len(changes) + width - 1) // width):
+        segments = place.segments if word == 0 else shifted(place.segments, word)
+        every = (1 << width) - 1
+        mask, value = masks >> word * width & every, values >> word * width & every
+        yield codec.write_bits(codec.symbolic_path(segments), kind.size, mask, value)
 
 
 async def _check_type(link: Exchange, tag: LogixTag, kind: Type, path: bytes) -> None:

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Sequence
-from itertools import chain
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
+from sources.bits import bits
 from sources.modbus.config import ModbusAddress
 from sources.modbus.encodings import LETTERS, Encoding, WordOrder
 from sources.modbus.formats import Unencodable, format_of
@@ -59,19 +59,19 @@ class Layout:
     def __init__(self, table: Table, start: int, count: int, tags: Iterable[ModbusTag]) -> None:
         self.size = reply_size(table, count)
         numbers: list[ModbusTag] = []
-        bits: list[ModbusTag] = []
+        single: list[ModbusTag] = []
         others: list[ModbusTag] = []
         for tag in sorted(tags, key=lambda tag: (tag.address.start, tag.address.count)):
             kind = tag.address.encoding
             if tag.address.elements is not None:
                 others.append(tag)
                 continue
-            (bits if kind is Encoding.bool else numbers if kind.is_plain else others).append(tag)
+            (single if kind is Encoding.bool else numbers if kind.is_plain else others).append(tag)
         self._formats: list[tuple[_Unpack, bool]] = []
         ordered = _compile(numbers, start, self.size, self._formats)
-        self._bits = [_bit_place(tag.address, start) for tag in bits]
+        self._bits = [_bit_place(tag.address, start) for tag in single]
         self._others = [_other(tag.address, start) for tag in others]
-        self.tags: tuple[ModbusTag, ...] = (*ordered, *bits, *others)
+        self.tags: tuple[ModbusTag, ...] = (*ordered, *single, *others)
 
     def decode(self, data: bytes) -> tuple[Sequence[Value], Quality | list[Quality]]:
         """Values in the order of ``tags`` from exactly ``size`` bytes, and one quality or one each.
@@ -79,8 +79,8 @@ class Layout:
         A text that is not UTF-8, or a date that is none, is None with BadDecodingError, and so is
         an array with such an element; a number of whatever bits, NaN and infinity too, is a value.
         """
-        formats, bits = self._formats, self._bits
-        if len(formats) == 1 and not formats[0][1] and not bits and not self._others:
+        formats, places = self._formats, self._bits
+        if len(formats) == 1 and not formats[0][1] and not places and not self._others:
             return formats[0][0](data), GOOD
         values: list[Value] = []
         swapped = b""
@@ -88,8 +88,8 @@ class Layout:
             if swap:
                 swapped = swapped or swap_bytes(data)
             values += unpack(swapped if swap else data)
-        if bits:
-            values += [data[byte] & mask != 0 for byte, mask in bits]
+        if places:
+            values += [data[byte] & mask != 0 for byte, mask in places]
         if not self._others:
             return values, GOOD
         qualities: list[Quality] = [GOOD] * len(values)
@@ -148,10 +148,6 @@ def _bit_place(address: ModbusAddress, start: int) -> tuple[int, int]:
     return 2 * offset + (low_byte_last ^ address.order.swaps_bytes), 1 << address.bit % 8
 
 
-_BITS: Final = [tuple(byte >> bit & 1 != 0 for bit in range(8)) for byte in range(256)]
-"""The bits of every byte, the least significant first."""
-
-
 def _other(address: ModbusAddress, start: int) -> tuple[slice, Callable[[bytes], Value]]:
     """The bytes of the reply that hold what is no plain scalar, and their reading."""
     offset = address.start - start
@@ -182,12 +178,7 @@ def _numbers(address: ModbusAddress, count: int) -> Callable[[bytes], Value]:
 
 def _bits(first: int, count: int, *, swap: bool) -> Callable[[bytes], Value]:
     """So many bits, from that one on, of bytes in the order of their bits once they are swapped."""
-
-    def decode(raw: bytes) -> Value:
-        every = tuple(chain.from_iterable(map(_BITS.__getitem__, swap_bytes(raw) if swap else raw)))
-        return every[first : first + count]
-
-    return decode
+    return lambda raw: bits(swap_bytes(raw) if swap else raw, first, count)
 
 
 def _several(one: Callable[[bytes], Value], size: int) -> Callable[[bytes], Value]:

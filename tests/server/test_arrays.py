@@ -29,6 +29,7 @@ scan: {{normal: 100ms}}
 enums: {{valve: {{0: Closed, 1: Open}}}}
 sources:
   modbus: {{driver: modbus, host: 127.0.0.1, port: {modbus}}}
+  logix: {{driver: logix, host: 127.0.0.1, port: {logix}}}
 classes:
   Oven:
     level: WorkUnit
@@ -48,6 +49,14 @@ equipment:
       Counts: {{addr: "holding:110", as: int32, words: CDAB}}
       Lamps: "coil:3"
       Valves: {{addr: "input:7", as: uint16, lut: {{0: 1, 5: 0}}}}
+  Acme/logix:
+    class: Oven
+    source: logix
+    map:
+      Temps: {{addr: "Temps[2]", as: int, gain: 0.1}}
+      Counts: "Program:Main.Line.Counts"
+      Lamps: "Lamps[30]"
+      Valves: {{addr: "Line[1].Valves", as: sint, lut: {{0: 1, 5: 0}}}}
 """
 
 
@@ -112,7 +121,7 @@ async def rig(folder: Path) -> AsyncIterator[Rig]:
     assert added.returncode == 0, added.stderr
     async with AsyncExitStack() as stack:
         broker = stack.enter_context(Mosquitto(folder / "broker"))
-        ports = {"modbus": 502}
+        ports = {"modbus": 502, "logix": 44818}
         file.write_text(PLANT.format(broker=broker.url, **ports), encoding="utf-8")
         config = load(file)
         plcs = {}
@@ -228,5 +237,5 @@ async def test_an_array_is_one_value_at_both_ends(tmp_path: Path) -> None:
             await shown(it, machine)
             await told(it, machine)
             await written(it, machine)
-        await settle(it, "modbus", Valves=[0, 1])
-        await it.published("modbus.Valves", ["Closed_0", "Open_1"])
+            await settle(it, machine, Valves=[0, 1])
+            await it.published(f"{machine}.Valves", ["Closed_0", "Open_1"])

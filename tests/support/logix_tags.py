@@ -29,9 +29,10 @@ def tag(
     writable: bool = False,
     natural: ValueType = ValueType.Int32,
     name: str | None = None,
+    length: int | None = None,
 ) -> Tag[LogixAddress]:
     """A tag; its name is its address unless given."""
-    spec = TagSpec(name or address, address, natural, scan, encoding, words, writable)
+    spec = TagSpec(name or address, address, natural, scan, encoding, words, writable, length)
     return parse_tag(spec, settings())
 
 

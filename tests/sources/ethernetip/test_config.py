@@ -105,9 +105,9 @@ def test_the_program_is_known() -> None:
     [
         ("", "is missing"),
         ("  ", "is missing"),
-        ("Arr{10}", "bind each element, as Arr[0]"),
-        ("Arr[0..9]", "bind each element, as Arr[0]"),
-        ("Arr[0:9]", "bind each element, as Arr[0]"),
+        ("Arr{10}", "write Arr[0], and array: with their number"),
+        ("Arr[0..9]", "write Arr[0], and array: with their number"),
+        ("Arr[0:9]", "write Arr[0], and array: with their number"),
         ("N7:0", "an SLC or PLC-5"),
         ("B3:0/1", "an SLC or PLC-5"),
         ("F8:12.ACC", "an SLC or PLC-5"),

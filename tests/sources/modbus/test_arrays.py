@@ -105,7 +105,7 @@ def test_what_is_no_such_array_is_not_written(value: Value) -> None:
         ("holding:65535", "int16", 2, False, "runs past holding:65535"),
         ("holding:0", "int16", 124, True, "one request writes at most 123"),
         ("holding:0.3", None, 4, True, "bits of registers are written one at a time"),
-        ("holding:0", "int16", 0, False, "say how many there are, as in type: UInt16"),
+        ("holding:0", "int16", 0, False, "say how many there are, as in array: 8"),
     ],
 )
 def test_an_array_that_no_request_takes_whole_is_an_error(
