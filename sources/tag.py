@@ -114,6 +114,12 @@ class Part:
         """The first index behind it."""
         return self.first + len(self.values)
 
+    @property
+    def index_range(self) -> str:
+        """As a NumericRange (OPC 10000-4 §7.27): ``2`` or ``2:5``."""
+        last = self.end - 1
+        return str(last) if last == self.first else f"{self.first}:{last}"
+
     def within(self, whole: tuple[Scalar, ...]) -> tuple[Scalar, ...]:
         """The array with these elements in their place."""
         return (*whole[: self.first], *self.values, *whole[self.end :])

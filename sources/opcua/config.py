@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 from sources.errors import AddressError
 from sources.opcua.address import OpcUaAddress, parse_address
 from sources.settings import Duration, SecretReference, SettingsModel, parse_host
-from sources.spec import TagSpec, refuse_array
+from sources.spec import TagSpec
 from sources.tag import Tag, ValueType
 
 DEFAULT_PORT: Final = 4840
@@ -152,11 +152,10 @@ def parse_tag(spec: TagSpec, _: DownstreamSettings) -> OpcUaTag:
     """A tag of what a binding says. Raises AddressError with advice."""
     if spec.words is not None:
         raise AddressError("words: an OPC UA server sends values, not registers; take it out")
-    refuse_array(spec, "this driver")
     kind = spec.natural
     if spec.encoding is not None:
         found = _TYPES.get(spec.encoding)
         if found is None:
             raise AddressError(f"as: {spec.encoding} is no type; there are {', '.join(_TYPES)}")
         kind = found
-    return Tag(spec.name, parse_address(spec.address), kind, spec.scan, spec.writable)
+    return Tag(spec.name, parse_address(spec.address), kind, spec.scan, spec.writable, spec.length)

@@ -16,7 +16,7 @@ from sources.opcua import wire
 from sources.opcua.channel import FORWARDED, ServiceError
 from sources.opcua.config import DownstreamSettings, OpcUaTag
 from sources.opcua.connection import Connection, connect
-from sources.opcua.fit import fit, to_device
+from sources.opcua.fit import fit_tag, to_device
 from sources.opcua.importing import Importing
 from sources.opcua.imports import CallResult, Mirror, Wanted
 from sources.opcua.kept import Device
@@ -31,7 +31,6 @@ from sources.quality import (
     BAD_NOT_WRITABLE,
     BAD_RESOURCE_UNAVAILABLE,
     BAD_TYPE_MISMATCH,
-    BAD_WRITE_NOT_SUPPORTED,
     GOOD,
     Quality,
     is_bad,
@@ -212,8 +211,6 @@ class OpcUaSession:
     async def _write(self, tag: OpcUaTag, value: Written) -> Quality:
         if not tag.writable:
             return BAD_NOT_WRITABLE
-        if isinstance(value, Part):
-            return BAD_WRITE_NOT_SUPPORTED
         try:
             (node,) = await self._nodes((tag,))
             if node is None:
@@ -221,13 +218,14 @@ class OpcUaSession:
             kind = await self._kind(tag, node)
         except ConnectionLost:
             return BAD_NOT_CONNECTED  # of the looking: nothing was written
-        variant = to_device(value, kind)
+        part = value if isinstance(value, Part) else None
+        variant = to_device(value.values if isinstance(value, Part) else value, kind)
         if variant is None:
             log.info("%s: %r is no value for %s", self._device.name, value, tag.address)
             return BAD_TYPE_MISMATCH
         outcome = "unknown"
         try:
-            quality = await self._forward(node, variant, tag.name)
+            quality = await self._forward(node, variant, tag.name, part)
             outcome = status_name(quality)
         finally:
             self._tell(tag, outcome)
@@ -251,11 +249,19 @@ class OpcUaSession:
             },
         )
 
-    async def _forward(self, node: Any, variant: Any, what: str) -> Quality:
-        """Write a Variant to a node, once. Raises ConnectionLost where nobody knows what was done."""
+    async def _forward(self, node: Any, variant: Any, what: str, part: Part | None = None) -> Quality:
+        """Write a Variant to a node, or to a part of it, once.
+
+        Raises ConnectionLost where nobody knows what was done.
+        """
         request = ua.WriteRequest()
         request.Parameters.NodesToWrite = [
-            ua.WriteValue(NodeId=node, AttributeId=ua.AttributeIds.Value, Value=ua.DataValue(Value=variant))
+            ua.WriteValue(
+                NodeId=node,
+                AttributeId=ua.AttributeIds.Value,
+                IndexRange=None if part is None else part.index_range,
+                Value=ua.DataValue(Value=variant),
+            )
         ]
         channel = self._connection.channel
         try:
@@ -309,5 +315,5 @@ def _taken(raw: wire.Raw, tag: OpcUaTag) -> tuple[Value, Quality, int]:
     if is_bad(raw.status) or not raw.variant:
         return None, raw.status, raw.time
     kind, received, _ = wire.variant(raw.variant, 0)
-    value, quality = fit(kind, received, tag.type)
+    value, quality = fit_tag(kind, received, tag)
     return value, quality if quality != GOOD else raw.status, raw.time

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Any, Final, cast
 
 from sources import clock
 from sources.opcua import wire
 from sources.opcua.stack import ua
 from sources.quality import BAD_OUT_OF_RANGE, BAD_TYPE_MISMATCH, GOOD, Quality
-from sources.tag import INTEGER_LIMITS, Value, ValueType
+from sources.tag import ANY_LENGTH, INTEGER_LIMITS, Scalar, Tag, Value, ValueType
 
 _BOOLEAN, _FLOAT, _DOUBLE, _STRING = 1, 10, 11, 12
 _INTEGERS: Final = frozenset(wire.INTEGERS)
@@ -44,8 +44,49 @@ def fit(kind: int, value: Value | bytes, wanted: ValueType) -> tuple[Value, Qual
     return None, BAD_TYPE_MISMATCH
 
 
+def fit_tag(kind: int, value: Value | bytes, tag: Tag[Any]) -> tuple[Value, Quality]:
+    """As `fit`; of a tag that is an array every element, as many as it has."""
+    if tag.length is None:
+        return fit(kind, value, tag.type)
+    if kind == wire.NOTHING:
+        return None, GOOD
+    if not kind & wire.ARRAY or not isinstance(value, bytes):
+        return None, BAD_TYPE_MISMATCH
+    element, found = wire.elements(value)
+    if found is None or (tag.length != ANY_LENGTH and len(found) != tag.length):
+        return None, BAD_TYPE_MISMATCH
+    if element == tag.type.value and element not in {wire.DATE_TIME, _STRING}:
+        return cast("Value", tuple(found)), GOOD
+    fitted: list[Scalar] = []
+    for one in found:
+        its, quality = fit(element, one, tag.type)
+        if quality != GOOD:
+            return None, quality
+        # A null text within an array is one of no characters: the array would have no value else.
+        fitted.append(cast("Scalar", "" if its is None else its))
+    return tuple(fitted), GOOD
+
+
 def to_device(value: Value, kind: int) -> object | None:
-    """The stack's Variant of a value for a node of that built-in type; None where it cannot be one."""
+    """The stack's Variant of a value for a node of that built-in type; None where it cannot be one.
+
+    An array is one of elements of that type, whether or not the node's own says that it is one.
+    """
+    if isinstance(value, tuple):
+        element = kind & ~wire.ARRAY
+        items = [_to_device(one, element) for one in value]
+        if None in items:
+            return None
+        array: object = ua.Variant(items, ua.VariantType(element), is_array=True)
+        return array
+    fitted = _to_device(value, kind)
+    if fitted is None:
+        return None
+    made: object = ua.Variant(fitted, ua.VariantType(kind))
+    return made
+
+
+def _to_device(value: Value, kind: int) -> object | None:
     if kind == _BOOLEAN and isinstance(value, bool):
         fitted: object = value
     elif kind in _INTEGERS and isinstance(value, int) and not isinstance(value, bool):
@@ -65,5 +106,4 @@ def to_device(value: Value, kind: int) -> object | None:
         fitted = ua.LocalizedText(value)
     else:
         return None
-    made: object = ua.Variant(fitted, ua.VariantType(kind))
-    return made
+    return fitted

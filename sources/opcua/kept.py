@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from sources.insight import Traffic
 from sources.opcua import wire
@@ -17,6 +17,9 @@ from sources.opcua.security import Surroundings
 from sources.resolve import Resolver
 from sources.statistics import ScanStatistics
 from sources.tag import ScanClass
+
+_EVERY: Final = -1
+"""In the place of a type, no value's: whatever comes has to be fitted."""
 
 
 @dataclass(slots=True)
@@ -34,7 +37,7 @@ class Subscription:
     keepalive: float
     tags: tuple[OpcUaTag, ...] = ()
     expected: tuple[int, ...] = ()
-    """Each tag's type."""
+    """Each tag's type, as a value has it that needs no fitting; of an array no type there is."""
     kinds: list[int] = field(default_factory=list)
     """The type the device was last seen to send."""
     sequence: int = 0
@@ -72,7 +75,7 @@ class Subscription:
         """Watch these as well; their places."""
         before = len(self.tags)
         self.tags = (*self.tags, *tags)
-        self.expected = (*self.expected, *(tag.type.value for tag in tags))
+        self.expected = (*self.expected, *(tag.type.value if tag.length is None else _EVERY for tag in tags))
         self.kinds += [wire.NOTHING] * len(tags)
         self.items += [0] * len(tags)
         return range(before, len(self.tags))

@@ -11,11 +11,12 @@ from sources import clock
 from sources.batch import Batch
 from sources.opcua import wire
 from sources.opcua.beside import beside_if_long
-from sources.opcua.fit import fit
+from sources.opcua.fit import fit_tag
 from sources.opcua.kept import Subscription
 from sources.opcua.live import Live
 from sources.opcua.stack import ua
 from sources.quality import GOOD, Quality, is_bad, quality_name
+from sources.tag import Tag
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ class Values:
                 known[handle] = kind
             elif not is_bad(statuses[index]):
                 known[handle] = kind or known[handle]
-                values[index], quality = fit(kind, values[index], tags[handle].type)
+                values[index], quality = fit_tag(kind, values[index], tags[handle])
                 if quality != GOOD:
                     statuses[index] = quality
                     self._odd(subscription, handle, kind, quality)
@@ -108,7 +109,7 @@ class Values:
             self._live.device.name,
             tag.name,
             kind_name(kind),
-            tag.type.name,
+            wanted_name(tag),
             quality_name(quality),
         )
 
@@ -144,6 +145,13 @@ def runs(handles: Sequence[int]) -> list[tuple[int, int]]:
         seen.add(handle)
     found.append((start, len(handles)))
     return found
+
+
+def wanted_name(tag: Tag[Any]) -> str:
+    """``Int32``, ``Int32[8]``, ``an array of Int32``."""
+    if tag.length is None:
+        return tag.type.name
+    return f"{tag.type.name}[{tag.length}]" if tag.length else f"an array of {tag.type.name}"
 
 
 def kind_name(kind: int) -> str:

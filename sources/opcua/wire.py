@@ -480,6 +480,30 @@ def text_of(encoded: bytes) -> str | None:
     return encoded[at + 4 : _skip_string(encoded, at)].decode("utf-8", "replace")
 
 
+def elements(encoded: bytes) -> tuple[int, Sequence[Value | bytes] | None]:
+    """Kind and elements of a Variant that is an array; None of one of several dimensions.
+
+    Each is as `variant` has it. Raises Malformed, struct.error, IndexError.
+    """
+    kind, at = encoded[0] & 0x3F, 5
+    count = max(_i32(encoded, 1)[0], 0)
+    form = _FORMATS.get(kind)
+    found: Sequence[Value | bytes]
+    if form is not None:
+        _fits(encoded, at, _SIZES[kind] * count)
+        found = struct.unpack_from(f"<{count}{form}", encoded, at)
+        at += _SIZES[kind] * count
+    else:
+        parts: list[Value | bytes] = []
+        for _ in range(count):
+            end = skip(encoded, at, kind)
+            parts.append(variant(bytes((kind,)) + encoded[at:end], 0)[1])
+            at = end
+        found = parts
+    several = encoded[0] & 0x40 and _i32(encoded, at)[0] > 1
+    return kind, None if several else found
+
+
 # --- Values as they are, for nodes that are passed on
 
 

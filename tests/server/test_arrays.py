@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
+from support import pki
 from support.auditing import last
-from support.isthmus import Process, isthmus, running
+from support.isthmus import isthmus, running
 from support.mosquitto import Mosquitto
 from support.mqtt_observer import Observer, observe
 from support.net import until
 from support.simulator import RunningSimulator, running_simulator
 from support.uaclient import Client, ua
 
+from certs.own import load_or_make
+from certs.store import TrustList
 from server.config import load
 from server.simulate import device_spec
 
 USER, PASSWORD = "anna", "correct horse"
+CLASSES: Final = """\
+classes:
+  Oven:
+    level: WorkUnit
+    properties:
+      Temps: {type: Float, array: 4, unit: CEL, range: [0, 300],
+        write: {limits: [0, 250], verify: {within: 0.05}}}
+      Counts: {type: Int32, array: 3, access: rw}
+      Lamps: {type: Boolean, array: 10}
+      Valves: {enum: valve, array: 2}
+"""
 PLANT: Final = """\
 model: 1
 namespaces: {{plant: "urn:acme:plant", types: "urn:acme:types"}}
@@ -30,15 +46,7 @@ enums: {{valve: {{0: Closed, 1: Open}}}}
 sources:
   modbus: {{driver: modbus, host: 127.0.0.1, port: {modbus}}}
   logix: {{driver: logix, host: 127.0.0.1, port: {logix}}}
-classes:
-  Oven:
-    level: WorkUnit
-    properties:
-      Temps: {{type: Float, array: 4, unit: CEL, range: [0, 300],
-        write: {{limits: [0, 250], verify: {{within: 0.05}}}}}}
-      Counts: {{type: Int32, array: 3, access: rw}}
-      Lamps: {{type: Boolean, array: 10}}
-      Valves: {{enum: valve, array: 2}}
+{classes}
 equipment:
   Acme: {{level: Enterprise}}
   Acme/modbus:
@@ -58,20 +66,42 @@ equipment:
       Lamps: "Lamps[30]"
       Valves: {{addr: "Line[1].Valves", as: sint, lut: {{0: 1, 5: 0}}}}
 """
+UPPER: Final = """\
+model: 1
+namespaces: {{plant: "urn:acme:plant", types: "urn:acme:types"}}
+opcua: {{port: 0, listen: [127.0.0.1], allow_none: true, writable: true}}
+mqtt: {{broker: "{broker}", publisher_id: upper, publishing_interval: 100ms}}
+scan: {{normal: 100ms}}
+enums: {{valve: {{0: Closed, 1: Open}}}}
+sources:
+  lower: {{driver: opcua, url: "{lower}", user: anna, password: "env:LOWER_PASSWORD"}}
+{classes}
+equipment:
+  Acme: {{level: Enterprise}}
+  Acme/upstream:
+    class: Oven
+    source: lower
+    prefix: "nsu=urn:acme:plant;s=Acme/modbus."
+    map: {{Temps: Temps, Counts: Counts, Lamps: Lamps, Valves: Valves}}
+"""
 
 
 @dataclass
-class Rig:
-    plcs: dict[str, RunningSimulator]
-    process: Process
+class Machine:
+    """A machine of a server, the device that its values come from, and what is heard of it."""
+
+    name: str
+    plc: RunningSimulator
+    there: str
+    """What the simulator calls it."""
     client: Any
     index: int
     seen: Observer
     data: Path
-    told: dict[str, list[Any]] = field(default_factory=dict)
+    told: list[Any] = field(default_factory=list)
 
     def node(self, name: str) -> Any:
-        return self.client.get_node(ua.NodeId(f"Acme/{name}", self.index))
+        return self.client.get_node(ua.NodeId(f"Acme/{self.name}.{name}", self.index))
 
     async def read(self, name: str, index_range: str | None = None) -> Any:
         """The value, or the name of the StatusCode where there is none."""
@@ -92,150 +122,175 @@ class Rig:
         async def there() -> bool:
             return bool(await self.read(name) == value)
 
-        await until(there, within=60, what=f"{name} {value}")
+        await until(there, within=60, what=f"{self.name}.{name} {value}")
 
     async def published(self, name: str, value: Any) -> None:
         """Wait until a message has that value of a property."""
-        machine, _, short = name.rpartition(".")
 
         def there() -> bool:
-            frames = [
-                message.part
-                for kind in ("ua-keyframe", "ua-deltaframe")
-                for message in self.seen.of(kind, machine)
-            ]
-            return any(frame["Payload"].get(short, {}).get("Value") == value for frame in frames)
+            kinds = ("ua-keyframe", "ua-deltaframe")
+            frames = [message.part for kind in kinds for message in self.seen.of(kind, self.name)]
+            return any(frame["Payload"].get(name, {}).get("Value") == value for frame in frames)
 
-        await until(there, within=60, what=f"{name} {value} by MQTT")
+        await until(there, within=60, what=f"{self.name}.{name} {value} by MQTT")
 
-    def datachange_notification(self, node: Any, value: Any, _: Any) -> None:
-        self.told.setdefault(str(node.nodeid.Identifier).removeprefix("Acme/"), []).append(value)
+    async def set(self, name: str, index: int, value: Any) -> None:
+        """Freeze an element of the device; None lets go."""
+        await self.plc.set(f"{name}[{index}]", value, self.there)
+
+    async def holds(self, name: str, count: int) -> list[Any]:
+        """The elements of the device."""
+        return [await self.plc.get(f"{name}[{index}]", self.there) for index in range(count)]
+
+    async def settle(self, **values: list[Any]) -> None:
+        """Have the device hold these values, an element each, and wait for them."""
+        for name, array in values.items():
+            for index, value in enumerate(array):
+                await self.set(name, index, value)
+        for name, array in values.items():
+            await self.comes_to(name, array)
+
+    def datachange_notification(self, _node: Any, value: Any, _data: Any) -> None:
+        self.told.append(value)
+
+
+async def shown(it: Machine) -> None:
+    """Attributes, values, parts of values, and what MQTT tells of them."""
+    attributes = {
+        "Temps": ([4], ua.ObjectIds.Float),
+        "Counts": ([3], ua.ObjectIds.Int32),
+        "Lamps": ([10], ua.ObjectIds.Boolean),
+    }
+    for name, (dimensions, kind) in attributes.items():
+        node = it.node(name)
+        assert await node.read_value_rank() == 1
+        assert await node.read_array_dimensions() == dimensions
+        assert (await node.read_data_type()).Identifier == kind
+    lamps = [True, False, True, False, False, False, False, True, True, False]
+    await it.settle(Temps=[10.0, 20.0, 30.0, 40.0], Counts=[-1, 70_000, 3], Lamps=lamps)
+    assert await it.read("Counts", "1") == [70_000]
+    assert await it.read("Temps", "1:2") == [20.0, 30.0]
+    assert await it.read("Temps", "3:9") == [40.0]
+    assert await it.read("Temps", "4:9") == "BadIndexRangeNoData"
+    await it.published("Counts", [-1, 70_000, 3])
+    await it.published("Temps", [10.0, 20.0, 30.0, 40.0])
+    await it.published("Lamps", lamps)
+    await it.settle(Valves=[0, 1])
+    await it.published("Valves", ["Closed_0", "Open_1"])
+    metadata = (await it.seen.first("ua-metadata", it.name)).body["MetaData"]
+    fields = {one["Name"]: one for one in metadata["Fields"]}
+    assert (fields["Temps"]["ValueRank"], fields["Temps"]["ArrayDimensions"]) == (1, [4])
+    assert (fields["Temps"]["BuiltInType"], fields["Lamps"]["BuiltInType"]) == (10, 1)
+
+
+async def told(it: Machine) -> None:
+    """A deadband lets pass what moves one element far enough, and nothing else."""
+    await it.settle(Temps=[10.0, 20.0, 30.0, 40.0])
+    filter_ = ua.DataChangeFilter(
+        Trigger=ua.DataChangeTrigger.StatusValue, DeadbandType=ua.DeadbandType.Absolute, DeadbandValue=5.0
+    )
+    subscription = await it.client.create_subscription(50, it)
+    await subscription._subscribe(it.node("Temps"), queuesize=100, mfilter=filter_)
+    await until(lambda: it.told, what="the first value")
+    await it.set("Temps", 2, 34.0)
+    await it.comes_to("Temps", [10.0, 20.0, 34.0, 40.0])
+    await it.set("Temps", 0, 16.0)
+    await until(lambda: len(it.told) > 1, what="a change beyond the deadband")
+    await subscription.delete()
+    assert it.told == [[10.0, 20.0, 30.0, 40.0], [16.0, 20.0, 34.0, 40.0]]
+
+
+async def written(it: Machine) -> None:
+    """Whole arrays and parts go to the device; what does not fit goes nowhere."""
+    await it.settle(Temps=[10.0, 20.0, 30.0, 40.0], Counts=[1, 2, 3])
+    for name, count in (("Temps", 4), ("Counts", 3)):
+        for index in range(count):
+            await it.set(name, index, None)
+    assert await it.write("Temps", [11.0, 22.0, 33.0, 44.5], "Float") == "Good"
+    await it.comes_to("Temps", [11.0, 22.0, 33.0, 44.5])
+    assert await it.holds("Temps", 4) == [11.0, 22.0, 33.0, 44.5]
+    assert await it.write("Counts", [-7, 8, 9], "Int32") == "Good"
+    assert await it.write("Counts", [70_000], "Int32", "1") == "Good"
+    await it.comes_to("Counts", [-7, 70_000, 9])
+    assert await it.write("Counts", [5, 6], "Int32", "1:2") == "Good"
+    assert await it.holds("Counts", 3) == [-7, 5, 6]
+    await it.published("Counts", [-7, 5, 6])
+    assert await it.write("Temps", [11.0, 22.0, 33.0], "Float") == "BadTypeMismatch"
+    assert await it.write("Temps", [11.0, 22.0, 33.0, 251.0], "Float") == "BadOutOfRange"
+    assert await it.write("Temps", [1.0, 2.0], "Float", "3:4") == "BadIndexRangeNoData"
+    assert await it.write("Temps", [1.0], "Float", "2:3") == "BadIndexRangeDataMismatch"
+    assert await it.write("Temps", [1], "Int32", "2") == "BadTypeMismatch"
+    assert await it.write("Temps", 1.0, "Float") == "BadTypeMismatch"
+    assert await it.read("Temps") == [11.0, 22.0, 33.0, 44.5]
+    wanted = {"event": "write", "node": f"Acme/{it.name}.Counts", "outcome": "done"}
+    record = last(it.data / "audit", 1000, wanted)[-1]
+    assert (record["asked"], record["held"]) == ({"first": 1, "values": [5, 6]}, [-7, 5, 6])
+
+
+async def add_user(data: Path) -> None:
+    added = await asyncio.to_thread(
+        isthmus,
+        *("users", "add", USER, "--role", "Operator", "--data", data, "--password-stdin"),
+        stdin=f"{PASSWORD}\n",
+    )
+    assert added.returncode == 0, added.stderr
+
+
+async def served(stack: AsyncExitStack, folder: Path, file: Path, data: Path) -> tuple[str, Any, int]:
+    """A server's URL, a client of it, and the index of the plant's namespace."""
+    process = await stack.enter_async_context(running(folder, "run", file, "--data", data))
+    client = Client(process.ready["opcua"])
+    client.set_user(USER)
+    client.set_password(PASSWORD)
+    await stack.enter_async_context(client)
+    return process.ready["opcua"], client, await client.get_namespace_index("urn:acme:plant")
+
+
+def trust_each_other(one: Path, other: Path) -> None:
+    for mine, theirs in ((one, other), (other, one)):
+        trust = TrustList(mine / "pki")
+        trust.prepare()
+        trust.trust(theirs / "pki" / "own" / "certificate.der")
 
 
 @asynccontextmanager
-async def rig(folder: Path) -> AsyncIterator[Rig]:
-    data, file = folder / "data", folder / "plant.yaml"
-    added = isthmus(
-        "users", "add", USER, "--role", "Operator", "--data", data, "--password-stdin", stdin=f"{PASSWORD}\n"
-    )
-    assert added.returncode == 0, added.stderr
+async def machines(folder: Path) -> AsyncIterator[list[Machine]]:
+    """A machine of every kind of device, and that of a server above: one of the first by way of OPC UA."""
     async with AsyncExitStack() as stack:
         broker = stack.enter_context(Mosquitto(folder / "broker"))
+        lower, upper = folder / "lower", folder / "upper"
         ports = {"modbus": 502, "logix": 44818}
-        file.write_text(PLANT.format(broker=broker.url, **ports), encoding="utf-8")
+        file = folder / "plant.yaml"
+        file.write_text(PLANT.format(broker=broker.url, classes=CLASSES, **ports), encoding="utf-8")
         config = load(file)
         plcs = {}
         for entry in config.sources:
             spec = device_spec(config.plant, entry, any_port=True)
             plcs[entry.name] = await stack.enter_async_context(running_simulator(spec))
         ports |= {name: plc.port for name, plc in plcs.items()}
-        file.write_text(PLANT.format(broker=broker.url, **ports), encoding="utf-8")
+        file.write_text(PLANT.format(broker=broker.url, classes=CLASSES, **ports), encoding="utf-8")
+        await add_user(lower)
+        await add_user(upper)
         seen = await stack.enter_async_context(observe(broker.port, "opcua/json/#"))
-        process = await stack.enter_async_context(running(folder / "server", "run", file, "--data", data))
-        client = Client(process.ready["opcua"])
-        client.set_user(USER)
-        client.set_password(PASSWORD)
-        await stack.enter_async_context(client)
-        index = await client.get_namespace_index("urn:acme:plant")
-        yield Rig(plcs, process, client, index, seen, data)
+        url, client, index = await served(stack, folder / "run-lower", file, lower)
+        found = [Machine(name, plc, f"Acme/{name}", client, index, seen, lower) for name, plc in plcs.items()]
+        above = folder / "upper.yaml"
+        above.write_text(UPPER.format(broker=broker.url, classes=CLASSES, lower=url), encoding="utf-8")
+        own = upper / "pki" / "own"
+        own.mkdir(parents=True)
+        (own / "private-key.pem").write_bytes(pki.key_pem(pki.key(12)))
+        (own / "private-key.pem").chmod(0o600)
+        load_or_make(upper / "pki")
+        trust_each_other(lower, upper)
+        _, client, index = await served(stack, folder / "run-upper", above, upper)
+        found.append(Machine("upstream", plcs["modbus"], "Acme/modbus", client, index, seen, upper))
+        yield found
 
 
-async def settle(it: Rig, machine: str, **values: Any) -> None:
-    """Have the device hold these values, an element each, and wait for them."""
-    plc = it.plcs[machine]
-    for name, array in values.items():
-        for index, value in enumerate(array):
-            await plc.set(f"{name}[{index}]", value, f"Acme/{machine}")
-    for name, array in values.items():
-        await it.comes_to(f"{machine}.{name}", array)
-
-
-async def shown(it: Rig, machine: str) -> None:
-    """Attributes, values, parts of values, and what MQTT tells of them."""
-    attributes = {
-        "Temps": (1, [4], ua.ObjectIds.Float),
-        "Counts": (1, [3], ua.ObjectIds.Int32),
-        "Lamps": (1, [10], ua.ObjectIds.Boolean),
-    }
-    for name, (rank, dimensions, kind) in attributes.items():
-        node = it.node(f"{machine}.{name}")
-        assert await node.read_value_rank() == rank
-        assert await node.read_array_dimensions() == dimensions
-        assert (await node.read_data_type()).Identifier == kind
-    lamps = [True, False, True, False, False, False, False, True, True, False]
-    await settle(it, machine, Temps=[10.0, 20.0, 30.0, 40.0], Counts=[-1, 70_000, 3], Lamps=lamps)
-    assert await it.read(f"{machine}.Counts", "1") == [70_000]
-    assert await it.read(f"{machine}.Temps", "1:2") == [20.0, 30.0]
-    assert await it.read(f"{machine}.Temps", "3:9") == [40.0]
-    assert await it.read(f"{machine}.Temps", "4:9") == "BadIndexRangeNoData"
-    await it.published(f"{machine}.Counts", [-1, 70_000, 3])
-    await it.published(f"{machine}.Temps", [10.0, 20.0, 30.0, 40.0])
-    await it.published(f"{machine}.Lamps", lamps)
-    metadata = (await it.seen.first("ua-metadata", machine)).body["MetaData"]
-    fields = {one["Name"]: one for one in metadata["Fields"]}
-    assert (fields["Temps"]["ValueRank"], fields["Temps"]["ArrayDimensions"]) == (1, [4])
-    assert (fields["Temps"]["BuiltInType"], fields["Lamps"]["BuiltInType"]) == (10, 1)
-
-
-async def told(it: Rig, machine: str) -> None:
-    """A deadband lets pass what moves one element far enough, and nothing else."""
-    name = f"{machine}.Temps"
-    await settle(it, machine, Temps=[10.0, 20.0, 30.0, 40.0])
-    filter_ = ua.DataChangeFilter(
-        Trigger=ua.DataChangeTrigger.StatusValue, DeadbandType=ua.DeadbandType.Absolute, DeadbandValue=5.0
-    )
-    subscription = await it.client.create_subscription(50, it)
-    await subscription._subscribe(it.node(name), queuesize=100, mfilter=filter_)
-    await until(lambda: it.told.get(name), what="the first value")
-    plc = it.plcs[machine]
-    await plc.set("Temps[2]", 34.0, f"Acme/{machine}")
-    await it.comes_to(name, [10.0, 20.0, 34.0, 40.0])
-    await plc.set("Temps[0]", 16.0, f"Acme/{machine}")
-    await until(lambda: len(it.told[name]) > 1, what="a change beyond the deadband")
-    await subscription.delete()
-    assert it.told[name] == [[10.0, 20.0, 30.0, 40.0], [16.0, 20.0, 34.0, 40.0]]
-
-
-async def written(it: Rig, machine: str) -> None:
-    """Whole arrays and parts go to the device; what does not fit goes nowhere."""
-    temps, counts, plc = f"{machine}.Temps", f"{machine}.Counts", it.plcs[machine]
-    await settle(it, machine, Temps=[10.0, 20.0, 30.0, 40.0], Counts=[1, 2, 3])
-    for index in range(4):
-        await plc.set(f"Temps[{index}]", None, f"Acme/{machine}")
-    for index in range(3):
-        await plc.set(f"Counts[{index}]", None, f"Acme/{machine}")
-    assert await it.write(temps, [11.0, 22.0, 33.0, 44.5], "Float") == "Good"
-    await it.comes_to(temps, [11.0, 22.0, 33.0, 44.5])
-    assert [await plc.get(f"Temps[{index}]", f"Acme/{machine}") for index in range(4)] == [
-        11.0,
-        22.0,
-        33.0,
-        44.5,
-    ]
-    assert await it.write(counts, [-7, 8, 9], "Int32") == "Good"
-    assert await it.write(counts, [70_000], "Int32", "1") == "Good"
-    await it.comes_to(counts, [-7, 70_000, 9])
-    assert await it.write(counts, [5, 6], "Int32", "1:2") == "Good"
-    assert [await plc.get(f"Counts[{index}]", f"Acme/{machine}") for index in range(3)] == [-7, 5, 6]
-    await it.published(counts, [-7, 5, 6])
-    assert await it.write(temps, [11.0, 22.0, 33.0], "Float") == "BadTypeMismatch"
-    assert await it.write(temps, [11.0, 22.0, 33.0, 251.0], "Float") == "BadOutOfRange"
-    assert await it.write(temps, [1.0, 2.0], "Float", "3:4") == "BadIndexRangeNoData"
-    assert await it.write(temps, [1.0], "Float", "2:3") == "BadIndexRangeDataMismatch"
-    assert await it.write(temps, [1], "Int32", "2") == "BadTypeMismatch"
-    assert await it.write(temps, 1.0, "Float") == "BadTypeMismatch"
-    assert await it.read(temps) == [11.0, 22.0, 33.0, 44.5]
-    record = last(it.data / "audit", 1000, {"event": "write", "node": f"Acme/{counts}", "outcome": "done"})[
-        -1
-    ]
-    assert (record["asked"], record["held"]) == ({"first": 1, "values": [5, 6]}, [-7, 5, 6])
-
-
-async def test_an_array_is_one_value_at_both_ends(tmp_path: Path) -> None:
-    async with rig(tmp_path) as it:
-        for machine in it.plcs:
-            await shown(it, machine)
-            await told(it, machine)
-            await written(it, machine)
-            await settle(it, machine, Valves=[0, 1])
-            await it.published(f"{machine}.Valves", ["Closed_0", "Open_1"])
+async def test_an_array_is_one_value_at_both_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOWER_PASSWORD", PASSWORD)
+    async with machines(tmp_path) as all_of_them:
+        for machine in all_of_them:
+            await shown(machine)
+            await told(machine)
+            await written(machine)

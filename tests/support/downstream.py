@@ -42,10 +42,16 @@ def named(
     address: str | None = None,
     scan: ScanClass = FAST,
     writable: bool = False,
+    length: int | None = None,
 ) -> OpcUaTag:
     """A tag of the machine of `support.line`."""
     spec = TagSpec(
-        f"There.{name}", address or f"nsu={PLANT};s={MACHINE}.{name}", kind, scan, writable=writable
+        f"There.{name}",
+        address or f"nsu={PLANT};s={MACHINE}.{name}",
+        kind,
+        scan,
+        writable=writable,
+        length=length,
     )
     return parse_tag(spec, DownstreamSettings(url="opc.tcp://127.0.0.1"))
 

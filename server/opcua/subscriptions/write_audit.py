@@ -85,8 +85,5 @@ def _value(value: Any, prop: Property) -> bytes:
 
 
 def _range(asked: object) -> bytes:
-    """The IndexRange of a part (OPC 10000-4 §7.27), null for a whole value."""
-    if not isinstance(asked, Part):
-        return _NO_TEXT
-    last = asked.end - 1
-    return variant(_STRING, string(str(last) if last == asked.first else f"{asked.first}:{last}"))
+    """The IndexRange of a part, null for a whole value."""
+    return variant(_STRING, string(asked.index_range)) if isinstance(asked, Part) else _NO_TEXT

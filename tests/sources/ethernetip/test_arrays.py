@@ -154,7 +154,7 @@ async def test_a_text_that_is_none_spoils_its_array() -> None:
             assert (await session.read([texts])).values == [("", "", "", "third")]
             plc.controller.write_tag("Texts[1]", {"LEN": 4000})
             batch = await session.read([texts])
-            assert list(batch.qualities) == [BAD_DECODING_ERROR]
+            assert batch.qualities == [BAD_DECODING_ERROR]
 
 
 @pytest.mark.parametrize(
