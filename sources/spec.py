@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sources.errors import AddressError
 from sources.tag import ScanClass, ValueType
 
 
@@ -27,11 +26,3 @@ class TagSpec:
     words: str | None = None
     writable: bool = False
     length: int | None = None
-
-
-def refuse_array(spec: TagSpec, what: str) -> None:
-    """Raises AddressError where an array is asked for; ``what`` reads none."""
-    if spec.length is not None:
-        raise AddressError(
-            f"{spec.address!r}: {what} reads no arrays; give each element a property of its own"
-        )

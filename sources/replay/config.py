@@ -7,7 +7,7 @@ recording by its name, and, where the plant calls it otherwise now, by its addre
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -15,7 +15,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from sources.settings import SettingsModel
-from sources.spec import TagSpec, refuse_array
+from sources.spec import TagSpec
 from sources.tag import Tag, ValueType
 
 
@@ -39,11 +39,27 @@ class ReplayAddress:
 
     text: str
     encoding: str | None = None
+    length: int | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         """What a driver may have called it in a recording."""
+        if self.length is not None:
+            return tuple(self._arrays(self.length))
         return (self.text,) if self.encoding is None else (f"{self.text} as {self.encoding}", self.text)
+
+    def _arrays(self, length: int) -> Iterator[str]:
+        """The same of an array: each driver says in its own way where it ends."""
+        if self.encoding is not None:
+            yield f"{self.text} as {self.encoding}[{length}]"
+        yield self.text
+        yield f"{self.text}[{length}]"
+        match = re.fullmatch(r"(.*?)(?:\[(\d+)\])?", self.text)
+        if match is not None:
+            first = int(match[2] or 0)
+            yield f"{match[1]}[{first}..{first + length - 1}]"
+        if (match := re.fullmatch(r".*[:/](\d+)", self.text)) is not None:
+            yield f"{self.text}..{int(match[1]) + length - 1}"
 
     def __str__(self) -> str:
         return self.names[0]
@@ -76,7 +92,7 @@ _TYPES: Final[Mapping[str, ValueType]] = {
 def parse_tag(spec: TagSpec, settings: ReplaySettings) -> Tag[ReplayAddress]:
     """The tag a binding means. Whether the recording has it shows when it is opened."""
     del settings  # nothing in them bears on an address
-    refuse_array(spec, "this driver")
     encoding = None if spec.encoding is None else re.sub(r"\(.*", "", spec.encoding)
     kind = spec.natural if encoding is None else _TYPES.get(encoding, spec.natural)
-    return Tag(spec.name, ReplayAddress(spec.address, spec.encoding), kind, spec.scan, spec.writable)
+    address = ReplayAddress(spec.address, spec.encoding, spec.length)
+    return Tag(spec.name, address, kind, spec.scan, spec.writable, spec.length)

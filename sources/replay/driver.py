@@ -24,7 +24,7 @@ from sources.quality import (
 )
 from sources.replay.config import ReplayAddress, ReplaySettings
 from sources.replay.recording import MAX_BLOCKS, Frame, Reader, RecordedTag, RecordedTags, RecordingError
-from sources.tag import INTEGER_LIMITS, Tag, Value, ValueType, Written
+from sources.tag import ANY_LENGTH, INTEGER_LIMITS, Tag, Value, ValueType, Written
 
 log = logging.getLogger(__name__)
 
@@ -266,12 +266,13 @@ class ReplaySession:
 
 @dataclass(frozen=True, slots=True)
 class _Picked:
-    """What is wanted of a block: tags, the places of their values, and which of these become floats."""
+    """What is wanted of a block: tags, where their values are, which become floats, which are arrays."""
 
     recorded: RecordedTags
     tags: tuple[ReplayTag, ...]
     places: Sequence[int]
     floats: frozenset[int]
+    arrays: frozenset[int]
 
     def batch(self, frame: Frame) -> Batch:
         """A frame of the block as a batch of now."""
@@ -280,6 +281,11 @@ class _Picked:
         if values is not None and self.floats:
             values = [
                 float(value) if place in self.floats and isinstance(value, int) else value
+                for place, value in zip(places, values, strict=True)
+            ]
+        if values is not None and self.arrays:
+            values = [
+                _array(value, floats=place in self.floats) if place in self.arrays else value
                 for place, value in zip(places, values, strict=True)
             ]
         return Batch(
@@ -333,6 +339,7 @@ class _Part:
                     for tag, index in chosen.values()
                     if tag.type in _FLOATS and frame.tags[index].type.is_integer
                 ),
+                frozenset(index for tag, index in chosen.values() if tag.length is not None),
             )
         return known
 
@@ -340,7 +347,7 @@ class _Part:
         """The tags that have the values of a recorded one."""
         named = self._by_name.get(its.name)
         for tag in self._by_address.get(its.address, ()) if named is None else (named,):
-            if _fits(its.type, tag.type):
+            if _fits(its.type, tag.type) and _alike(its.length, tag.length):
                 yield tag
 
 
@@ -376,6 +383,20 @@ def _at(batch: Batch, index: int) -> _Known:
     quality = batch.qualities if isinstance(batch.qualities, int) else batch.qualities[index]
     value = None if batch.values is None else batch.values[index]
     return value, quality, None if batch.device_times is None else batch.device_times[index]
+
+
+def _array(value: object, *, floats: bool) -> Value:
+    """An array as it was recorded; None for what is none."""
+    if not isinstance(value, list):
+        return None
+    return tuple(map(float, value)) if floats else tuple(value)
+
+
+def _alike(recorded: int | None, configured: int | None) -> bool:
+    """Whether an array of the one length is one of the other's; None is a scalar."""
+    if recorded is None or configured is None:
+        return recorded is configured
+    return configured in {ANY_LENGTH, recorded}
 
 
 def _fits(recorded: ValueType, configured: ValueType) -> bool:

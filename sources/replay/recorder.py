@@ -96,14 +96,15 @@ class Recorder:
 
     def _take(self, source: str, batch: Batch) -> None:
         """Queue a batch, on the loop's thread."""
-        if self._failed is not None or self._put - self._taken + len(batch.tags) > self._most:
+        weight = _weight(batch)
+        if self._failed is not None or self._put - self._taken + weight > self._most:
             self._late += 1
             if self._failed is None and not self._behind:
                 self._behind = True
                 log.warning("%s: the disk does not keep up; what is not recorded is counted", self.path)
             return
         self._behind = False
-        self._put += len(batch.tags)
+        self._put += weight
         self._queue.put((source, batch))
 
     def _open(self) -> None:
@@ -144,7 +145,7 @@ class Recorder:
             source, batch = item
             if batch is not _NOTHING:
                 self._one(source, batch)
-                self._taken += len(batch.tags)
+                self._taken += _weight(batch)
             if time.monotonic() - flushed >= _FLUSH_EVERY:
                 self._flush()
                 flushed = time.monotonic()
@@ -169,6 +170,12 @@ class Recorder:
         if self._writer.size >= self._limit // 2:
             self._writer.close()
             self._open()
+
+
+def _weight(batch: Batch) -> int:
+    """How many values a batch holds, those of arrays one by one."""
+    arrays = sum(len(value) for value in batch.values or () if isinstance(value, tuple))
+    return len(batch.tags) + arrays
 
 
 _NOTHING: Final = Batch((), None, 0, None, 0)

@@ -3,9 +3,11 @@
 The first line says what the file is: ``{"isthmus-recording": 1, "begun": ticks}``. Then each
 source with all its tags, ``{"source": …, "tags": [[name, address, type], …]}``, and, among the
 batches, each block before its first batch, ``{"block": 0, "source": …, "tags": [[…], …]}``. A
-block number may be given anew. A batch is ``[block, received, qualities, values, device times]``:
-times in ticks, qualities one for all or one each, values and device times null where there were
-none. Numbers are exact; NaN and the infinities are written as Python's `json` does.
+block number may be given anew. The type of an array has its length behind it, ``Int16[8]``, or none
+where it may have any, ``Int16[]``; its value is a list. A batch is
+``[block, received, qualities, values, device times]``: times in ticks, qualities one for all or
+one each, values and device times null where there were none. Numbers are exact; NaN and the
+infinities are written as Python's `json` does.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from typing import Any, Final, TypeAlias
 from sources.batch import Batch
 from sources.errors import SourceError
 from sources.quality import Quality
-from sources.tag import Tag, Value, ValueType
+from sources.tag import ANY_LENGTH, Tag, Value, ValueType
 
 FORMAT: Final = 1
 MAX_LINE: Final = 64 * 1024 * 1024
@@ -49,6 +51,7 @@ class RecordedTag:
     name: str
     address: str
     type: ValueType
+    length: int | None = None
 
 
 RecordedTags: TypeAlias = tuple[RecordedTag, ...]
@@ -137,7 +140,8 @@ def _special(value: object) -> object:
 
 
 def _described(tag: Tag[Any]) -> tuple[str, str, str]:
-    return tag.name, str(tag.address), tag.type.name
+    shape = "" if tag.length is None else f"[{tag.length or ''}]"
+    return tag.name, str(tag.address), tag.type.name + shape
 
 
 class Reader:
@@ -217,7 +221,7 @@ class Reader:
     def _tags(self, line: Mapping[str, Any]) -> RecordedTags:
         try:
             return tuple(
-                RecordedTag(str(name), str(address), ValueType[kind]) for name, address, kind in line["tags"]
+                RecordedTag(str(name), str(address), *_shape(kind)) for name, address, kind in line["tags"]
             )
         except (KeyError, TypeError, ValueError):
             raise self._broken("the tags make no sense") from None
@@ -237,6 +241,16 @@ class Reader:
 
     def _broken(self, problem: str) -> RecordingError:
         return RecordingError(f"{self._path}, line {self._number}: {problem}")
+
+
+def _shape(text: str) -> tuple[ValueType, int | None]:
+    """Type and length of a tag. Raises KeyError and ValueError."""
+    name, bracket, rest = text.partition("[")
+    if not bracket:
+        return ValueType[name], None
+    if not rest.endswith("]"):
+        raise ValueError(text)
+    return ValueType[name], int(rest[:-1] or ANY_LENGTH)
 
 
 def _bytes(found: dict[str, Any]) -> Any:

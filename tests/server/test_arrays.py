@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import pytest
 from support import pki
@@ -16,13 +17,15 @@ from support.isthmus import isthmus, running
 from support.mosquitto import Mosquitto
 from support.mqtt_observer import Observer, observe
 from support.net import until
-from support.simulator import RunningSimulator, running_simulator
+from support.simulator import running_simulator
+from support.slc import serving
 from support.uaclient import Client, ua
 
 from certs.own import load_or_make
 from certs.store import TrustList
 from server.config import load
 from server.simulate import device_spec
+from sources.simulators.slc.device import SlcDevice
 
 USER, PASSWORD = "anna", "correct horse"
 CLASSES: Final = """\
@@ -46,6 +49,7 @@ enums: {{valve: {{0: Closed, 1: Open}}}}
 sources:
   modbus: {{driver: modbus, host: 127.0.0.1, port: {modbus}}}
   logix: {{driver: logix, host: 127.0.0.1, port: {logix}}}
+  slc: {{driver: slc, host: 127.0.0.1, port: {slc}}}
 {classes}
 equipment:
   Acme: {{level: Enterprise}}
@@ -65,6 +69,14 @@ equipment:
       Counts: "Program:Main.Line.Counts"
       Lamps: "Lamps[30]"
       Valves: {{addr: "Line[1].Valves", as: sint, lut: {{0: 1, 5: 0}}}}
+  Acme/slc:
+    class: Oven
+    source: slc
+    map:
+      Temps: {{addr: "N7:20", gain: 0.1}}
+      Counts: "L10:3"
+      Lamps: "B3:1/12"
+      Valves: {{addr: "N7:30", lut: {{0: 1, 5: 0}}}}
 """
 UPPER: Final = """\
 model: 1
@@ -86,12 +98,53 @@ equipment:
 """
 
 
+class Plc(Protocol):
+    """A device whose elements can be looked at and set."""
+
+    async def get(self, name: str, machine: str) -> Any: ...
+
+    async def set(self, name: str, value: Any, machine: str) -> None: ...
+
+
+class Files:
+    """The files of the simulated SLC, as the plant above names what is in them."""
+
+    def __init__(self, device: SlcDevice) -> None:
+        self._device = device
+
+    def _place(self, name: str) -> tuple[str, int, bytearray, str, int]:
+        short, _, rest = name.partition("[")
+        number, form, first = {"Temps": (7, "<h", 20), "Counts": (10, "<i", 3), "Valves": (7, "<h", 30)}.get(
+            short, (3, "<H", 1)
+        )
+        index = int(rest.rstrip("]"))
+        element, bit = (first + index, 0) if short != "Lamps" else divmod(16 * first + 12 + index, 16)
+        return short, bit, self._device.files[number].data, form, element * struct.calcsize(form)
+
+    async def get(self, name: str, _machine: str) -> Any:
+        short, _bit, data, form, at = self._place(name)
+        (raw,) = struct.unpack_from(form, data, at)
+        return raw / 10 if short == "Temps" else raw
+
+    async def set(self, name: str, value: Any, _machine: str) -> None:
+        if value is None:
+            return
+        short, bit, data, form, at = self._place(name)
+        (before,) = struct.unpack_from(form, data, at)
+        raw = round(value * 10) if short == "Temps" else value
+        if short == "Valves":
+            raw = 0 if value else 5
+        if short == "Lamps":
+            raw = before & ~(1 << bit) | value << bit
+        struct.pack_into(form, data, at, raw)
+
+
 @dataclass
 class Machine:
     """A machine of a server, the device that its values come from, and what is heard of it."""
 
     name: str
-    plc: RunningSimulator
+    plc: Plc
     there: str
     """What the simulator calls it."""
     client: Any
@@ -259,15 +312,17 @@ async def machines(folder: Path) -> AsyncIterator[list[Machine]]:
     async with AsyncExitStack() as stack:
         broker = stack.enter_context(Mosquitto(folder / "broker"))
         lower, upper = folder / "lower", folder / "upper"
-        ports = {"modbus": 502, "logix": 44818}
+        slc = await stack.enter_async_context(serving())
+        ports = {"modbus": 502, "logix": 44818, "slc": slc.port}
         file = folder / "plant.yaml"
         file.write_text(PLANT.format(broker=broker.url, classes=CLASSES, **ports), encoding="utf-8")
         config = load(file)
-        plcs = {}
+        plcs: dict[str, Plc] = {"slc": Files(slc.device)}
         for entry in config.sources:
-            spec = device_spec(config.plant, entry, any_port=True)
-            plcs[entry.name] = await stack.enter_async_context(running_simulator(spec))
-        ports |= {name: plc.port for name, plc in plcs.items()}
+            if entry.name not in plcs:
+                spec = device_spec(config.plant, entry, any_port=True)
+                plc = await stack.enter_async_context(running_simulator(spec))
+                plcs[entry.name], ports[entry.name] = plc, plc.port
         file.write_text(PLANT.format(broker=broker.url, classes=CLASSES, **ports), encoding="utf-8")
         await add_user(lower)
         await add_user(upper)

@@ -78,6 +78,7 @@ def tag(
     writable: bool = False,
     natural: ValueType = ValueType.Int16,
     words: str | None = None,
+    length: int | None = None,
 ) -> SlcTag:
     """A tag whose name is its address."""
-    return parse_tag(TagSpec(address, address, natural, scan, encoding, words, writable), settings())
+    return parse_tag(TagSpec(address, address, natural, scan, encoding, words, writable, length), settings())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field
@@ -17,8 +17,8 @@ from sources.errors import AddressError
 from sources.ethernetip.config import ENCAPSULATION_PORT, Encoding
 from sources.ethernetip.route import parse_route
 from sources.settings import Duration, Host, SettingsModel
-from sources.spec import TagSpec, refuse_array
-from sources.tag import Tag
+from sources.spec import TagSpec
+from sources.tag import ANY_LENGTH, Tag
 
 
 class SlcSettings(SettingsModel):
@@ -40,7 +40,8 @@ class SlcAddress:
     """Where a value lies: ``file`` is its letters, ``number`` the file's, ``element`` the one in it.
 
     ``word`` is the word within the element: of a timer or counter 0 its bits, 1 PRE, 2 ACC; of
-    an input or output module the word of several. ``bit`` is one of that word's, or None.
+    an input or output module the word of several. ``bit`` is one of that word's, or None. With
+    ``elements`` it is an array of so many elements of the file, or of so many bits from that one on.
     """
 
     file: str
@@ -49,6 +50,21 @@ class SlcAddress:
     encoding: Encoding
     word: int = 0
     bit: int | None = None
+    elements: int | None = None
+
+    @property
+    def end(self) -> int:
+        """The first element of the file behind it."""
+        if self.elements is None:
+            return self.element + 1
+        if self.bit is None:
+            return self.element + self.elements
+        width = 8 * SIZES[self.file]
+        return self.element + (self.bit + self.elements + width - 1) // width
+
+    def part(self, first: int, count: int) -> SlcAddress:
+        """So many elements of the array. Not for bits."""
+        return replace(self, element=self.element + first, elements=count)
 
     @property
     def request(self) -> str:
@@ -69,13 +85,21 @@ class SlcAddress:
             names = {0: {bit: name for name, bit in _BITS[self.file].items()}, 1: "PRE", 2: "ACC"}
             name = names[0][self.bit] if self.bit is not None else names[self.word]  # type: ignore[index]
             return f"{self.file}{self.number}:{self.element}.{name}"
-        return self.request if self.bit is None else f"{self.request}/{self.bit}"
+        text = self.request if self.bit is None else f"{self.request}/{self.bit}"
+        if self.elements is None:
+            return text
+        return f"{text}..{(self.element if self.bit is None else self.bit) + self.elements - 1}"
 
 
 SIZES: Final[Mapping[str, int]] = {
     "N": 2, "B": 2, "S": 2, "I": 2, "O": 2, "F": 4, "L": 4, "T": 6, "C": 6, "ST": 84,
 }  # fmt: skip
 """Bytes of one element, by the letters of its file."""
+
+RUNS: Final = frozenset({"N", "B", "F", "L", "S"})
+"""Files whose elements pycomm3 reads several of at once."""
+MOST: Final = 80
+"""Bytes of one read that every SLC and MicroLogix takes."""
 
 _BITS: Final[Mapping[str, Mapping[str, int]]] = {
     "T": {"EN": 15, "TT": 14, "DN": 13},
@@ -102,7 +126,6 @@ _FORMS: Final = (
 def parse_tag(spec: TagSpec, settings: SlcSettings) -> Tag[SlcAddress]:
     """The tag a binding means. Raises AddressError, its text saying what would be right."""
     del settings  # nothing in them bears on an address
-    refuse_array(spec, "this driver")
     if spec.words is not None:
         raise AddressError("words: an SLC has one order of bytes; leave words out")
     file, number, element, word, bit = _place(spec.address)
@@ -114,8 +137,34 @@ def parse_tag(spec: TagSpec, settings: SlcSettings) -> Tag[SlcAddress]:
     if spec.writable and (file in {"T", "C", "S", "I"} or (file == "L" and bit is not None)):
         what = "a bit of a long" if file == "L" else {"T": "a timer", "C": "a counter"}.get(file, "this file")
         raise AddressError(f"{spec.address!r}: {what} cannot be written by this driver; take access: rw away")
-    address = SlcAddress(file, number, element, encoding, word, bit)
-    return Tag(spec.name, address, encoding.type, spec.scan, spec.writable)
+    address = SlcAddress(file, number, element, encoding, word, bit, spec.length)
+    if spec.length is not None:
+        _check_array(spec, address)
+    return Tag(spec.name, address, encoding.type, spec.scan, spec.writable, spec.length)
+
+
+def _check_array(spec: TagSpec, address: SlcAddress) -> None:
+    if address.file not in RUNS:
+        raise AddressError(
+            f"{spec.address!r}: arrays are read of the files {', '.join(sorted(RUNS))}; give each value a "
+            "property of its own"
+        )
+    if spec.length == ANY_LENGTH:
+        raise AddressError(
+            f"{spec.address!r}: the file does not say how many are meant; write it, as array: 8"
+        )
+    size = (address.end - address.element) * SIZES[address.file]
+    if size > MOST:
+        raise AddressError(
+            f"{address} takes {size} bytes; one request brings {MOST} and an array is never split"
+        )
+    if address.end > 256:
+        raise AddressError(f"{address} runs past element 255, the last of a file")
+    if spec.writable and address.bit is not None:
+        raise AddressError(
+            f"{address}: bits are written one at a time; take access: rw away, or make each a "
+            "property of its own"
+        )
 
 
 def _place(text: str) -> tuple[str, int, int, int, int | None]:

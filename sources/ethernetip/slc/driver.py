@@ -9,6 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any, Final, Never, TypeVar
 
 from sources import clock
@@ -34,7 +35,6 @@ from sources.quality import (
     BAD_NOT_WRITABLE,
     BAD_RESOURCE_UNAVAILABLE,
     BAD_TIMEOUT,
-    BAD_WRITE_NOT_SUPPORTED,
     GOOD,
     Quality,
     quality_name,
@@ -459,7 +459,10 @@ class SlcSession:
         if not tag.writable:
             return BAD_NOT_WRITABLE
         if isinstance(value, Part):
-            return BAD_WRITE_NOT_SUPPORTED
+            # Written as the whole of these elements alone.
+            count = len(value.values)
+            tag = replace(tag, address=tag.address.part(value.first, count), length=count)
+            value = value.values
         try:
             request, data = encode(tag, value)
             self._check_file(tag)

@@ -8,20 +8,17 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from sources.bits import bits
 from sources.ethernetip.config import Encoding
-from sources.ethernetip.slc.config import FORMATS, SIZES, SlcAddress
+from sources.ethernetip.slc.config import FORMATS, MOST, RUNS, SIZES, SlcAddress
 from sources.insight import PlannedBlock
 from sources.quality import BAD_DECODING_ERROR, BAD_OUT_OF_RANGE, BAD_TYPE_MISMATCH, GOOD, Quality
 from sources.tag import INTEGER_LIMITS, ScanClass, Tag, Value
 
 SlcTag: TypeAlias = Tag[SlcAddress]
 
-MOST: Final = 80
-"""Bytes of one read that every SLC and MicroLogix takes."""
 _GAP: Final = 8
 """Bytes that nobody wants and that are read along to spare a request."""
-_RUNS: Final = frozenset({"N", "B", "F", "L", "S"})
-"""Files whose elements pycomm3 reads several of at once."""
 _TEXT_ROOM: Final = 82
 _WHOLE: Final = b"\xff\xff"
 
@@ -59,7 +56,7 @@ def plan(tags: Iterable[SlcTag], alone: Collection[str] = ()) -> list[Block]:
         address = tag.address
         apart = tag.name if tag.name in alone else ""
         # What is no run is one element a request, whoever wants something of it.
-        key = address.request if address.file not in _RUNS else ""
+        key = address.request if address.file not in RUNS else ""
         groups[tag.scan, address.file + key, address.number, apart].append(tag)
     blocks: list[Block] = []
     for members in groups.values():
@@ -91,13 +88,13 @@ def _place(address: SlcAddress) -> tuple[str, int, int]:
 
 def _end(block: Block, after: Block | None) -> str:
     """Why nothing more is read together with it."""
-    first, last = block.tags[0].address, block.tags[-1].address
-    if first.file not in _RUNS:
+    first, end = block.tags[0].address, max(tag.address.end for tag in block.tags)
+    if first.file not in RUNS:
         return "one element a request"
     following = after.tags[0].address if after is not None and after.scan == block.scan else None
     if following is None or (following.file, following.number) != (first.file, first.number):
         return "last of its file and class"
-    gap = following.element - last.element - 1
+    gap = following.element - end
     if gap * SIZES[first.file] > _GAP:
         return f"gap of {gap} elements"
     return f"{MOST} bytes, what every controller takes"
@@ -107,21 +104,23 @@ def _runs(members: list[SlcTag]) -> list[Block]:
     size = SIZES[members[0].address.file]
     blocks: list[Block] = []
     run: list[SlcTag] = []
+    end = 0
     for tag in members:
         if run:
-            reach = (tag.address.element - run[0].address.element + 1) * size
-            gap = (tag.address.element - run[-1].address.element - 1) * size
+            reach = (max(end, tag.address.end) - run[0].address.element) * size
+            gap = (tag.address.element - end) * size
             if reach > MOST or gap > _GAP:
                 blocks.append(_block(run, size))
-                run = []
+                run, end = [], 0
         run.append(tag)
+        end = max(end, tag.address.end)
     return [*blocks, _block(run, size)]
 
 
 def _block(run: list[SlcTag], size: int) -> Block:
     first = run[0].address
-    count = run[-1].address.element - first.element + 1
-    request = f"{first.request}{{{count}}}" if first.file in _RUNS else first.request
+    count = max(tag.address.end for tag in run) - first.element
+    request = f"{first.request}{{{count}}}" if first.file in RUNS else first.request
     offsets = tuple(
         (tag.address.element - first.element) * size
         + (2 * tag.address.word if first.file in {"T", "C"} else 0)
@@ -131,12 +130,20 @@ def _block(run: list[SlcTag], size: int) -> Block:
 
 
 def _value(address: SlcAddress, data: bytes, at: int) -> Value:
+    if address.elements is not None:
+        return _array(address, address.elements, data, at)
     if address.bit is not None:
         return bool(data[at + address.bit // 8] >> address.bit % 8 & 1)
     if address.encoding is Encoding.string:
         return _text(data[at : at + SIZES["ST"]])
     value: int | float = struct.unpack_from(FORMATS[address.encoding], data, at)[0]
     return value
+
+
+def _array(address: SlcAddress, count: int, data: bytes, at: int) -> Value:
+    if address.bit is not None:
+        return bits(data[at : at + (address.end - address.element) * SIZES[address.file]], address.bit, count)
+    return struct.unpack_from(f"<{count}{FORMATS[address.encoding][-1]}", data, at)
 
 
 def _text(raw: bytes) -> str | None:
@@ -156,6 +163,12 @@ def _swapped(raw: bytes) -> bytes:
 def encode(tag: SlcTag, value: Value) -> tuple[str, bytes]:
     """Where to write a value, and the mask and bytes of it. Raises Unwritable."""
     address = tag.address
+    if address.elements is not None:
+        if not isinstance(value, tuple) or len(value) != address.elements:
+            wanted = f"an array of {address.elements} elements"
+            raise Unwritable(f"{tag.name}: {value!r} is not {wanted}", BAD_TYPE_MISMATCH)
+        request = f"{address.request}{{{address.elements}}}"
+        return request, _WHOLE + b"".join([_encode_number(tag, element) for element in value])
     if address.bit is not None:
         if not isinstance(value, bool):
             raise Unwritable(f"{tag.name}: {value!r} is not a Boolean", BAD_TYPE_MISMATCH)
@@ -163,14 +176,18 @@ def encode(tag: SlcTag, value: Value) -> tuple[str, bytes]:
         return address.request, mask + (mask if value else b"\0\0")
     if address.encoding is Encoding.string:
         return address.request, _WHOLE + _encode_text(tag, value)
+    return address.request, _WHOLE + _encode_number(tag, value)
+
+
+def _encode_number(tag: SlcTag, value: Value) -> bytes:
     limits = INTEGER_LIMITS.get(tag.type)
     if isinstance(value, bool) or not isinstance(value, int if limits is not None else int | float):
         raise Unwritable(f"{tag.name}: {value!r} is not of type {tag.type.name}", BAD_TYPE_MISMATCH)
     try:
-        return address.request, _WHOLE + struct.pack(FORMATS[address.encoding], value)
+        return struct.pack(FORMATS[tag.address.encoding], value)
     except (struct.error, OverflowError):
         raise Unwritable(
-            f"{tag.name}: {value} is too large for a {address.encoding.value}", BAD_OUT_OF_RANGE
+            f"{tag.name}: {value} is too large for a {tag.address.encoding.value}", BAD_OUT_OF_RANGE
         ) from None
 
 

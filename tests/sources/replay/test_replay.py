@@ -410,3 +410,52 @@ async def test_a_recorder_knows_the_tags_of_now(tmp_path: Path) -> None:
     reader = Reader(tmp_path / "rec")
     reader.close()
     assert [its.name for its in reader.sources["PLC"]] == [COUNT.name]
+
+
+ARRAYS = (
+    Tag("Acme.Temps", "holding:40 as int16[3]", ValueType.Int16, FAST, length=3),
+    Tag("Acme.Lamps", "Lamps[2..4]", ValueType.Boolean, FAST, length=3),
+    Tag("Acme.Words", "N7:3..4", ValueType.Int16, FAST, length=2),
+    Tag("Acme.Names", "i=5", ValueType.String, FAST, length=0),
+)
+
+
+async def test_arrays_are_recorded_and_played_back(tmp_path: Path) -> None:
+    path = tmp_path / "rec"
+    first = [
+        Batch(ARRAYS, [(1, -2, 3), (True, False, True), (7, 8), ("a", "b")], GOOD, None, 1000),
+        Batch(ARRAYS, [None, (False,) * 3, (9, 8), ()], [BAD_TIMEOUT, GOOD, GOOD, GOOD], None, 2000),
+    ]
+    await record(path, first, ARRAYS)
+    specs = (
+        TagSpec("Acme.Temps", "holding:0", ValueType.Double, SLOW, length=3),
+        # The plant calls these otherwise now.
+        TagSpec("Acme.Lights", "Lamps[2]", ValueType.Boolean, SLOW, length=3),
+        TagSpec("Acme.Numbers", "N7:3", ValueType.Int16, SLOW, length=2),
+        TagSpec("Acme.Labels", "i=5", ValueType.String, SLOW, length=0),
+    )
+    async with scanning(replayed(path, *specs)) as playing:
+        await until(lambda: len(playing.listener.batches) > 2, what="all that there is")
+        played = playing.listener.batches[:2]
+        assert [list(batch.values or ()) for batch in played] == [
+            [(1.0, -2.0, 3.0), (True, False, True), (7, 8), ("a", "b")],
+            [None, (False, False, False), (9, 8), ()],
+        ]
+        assert [type(value) for value in (played[0].values or [()])[0]] == [float] * 3  # type: ignore[union-attr]
+
+
+async def test_an_array_of_another_length_and_a_scalar_are_none_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "rec"
+    await record(path, [Batch(ARRAYS[:1], [(1, 2, 3)], GOOD, None, 1000)], ARRAYS[:1])
+    for length in (None, 4):
+        spec = TagSpec("Acme.Temps", "holding:40", ValueType.Int16, SLOW, "int16", length=length)
+        async with scanning(replayed(path, spec)) as playing:
+            await until(lambda: playing.listener.batches, what="what is missing")
+            assert playing.listener.batches[0].qualities == BAD_CONFIGURATION_ERROR
+
+
+async def test_what_waits_for_the_disk_is_counted_by_elements(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "rec", LIMIT, queued_values=100)
+    emit = recorder.tap("PLC", ARRAYS[:1], lambda _: None)
+    emit(Batch(ARRAYS[:1], [tuple(range(200))], GOOD, None, 1))
+    assert recorder.dropped == 1
