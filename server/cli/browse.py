@@ -16,7 +16,6 @@ from server.cli.waiting import bar
 from server.tools.discover import Discovery, Wishes, discover
 from server.tools.fragment import fragment
 from server.tools.inventory import Instance, Inventory, Leaf
-from server.tools.logix import MAX_ARRAY
 from server.tools.names import source_name, under_path
 from server.tools.surroundings import surroundings
 from server.tools.survey import parse_span
@@ -37,7 +36,7 @@ def browse(  # noqa: PLR0913  # a command has the options it has
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
     source: SourceName = "PLC",
     under: Under = "",
-    max_array: MaxArray = MAX_ARRAY,
+    max_array: MaxArray = None,
     spans: Annotated[
         list[str] | None,
         typer.Option("--range", metavar="TABLE:FROM..TO", help="Of a Modbus device; several times."),
@@ -112,7 +111,8 @@ def _print_files(inventory: Inventory, found: Discovery) -> None:
 
 
 def _type(leaf: Leaf) -> str:
-    return leaf.encoding or leaf.type.name
+    kind = leaf.encoding or leaf.type.name
+    return kind if leaf.length is None else f"{kind}[{leaf.length or ''}]"
 
 
 def _sized(instance: Instance) -> str:

@@ -12,7 +12,7 @@ from server.tools.errors import ImportProblem
 from server.tools.fragment import fragment
 from server.tools.inventory import Inventory
 from server.tools.l5x import read_l5x
-from server.tools.logix import MAX_ARRAY, inventory
+from server.tools.logix import inventory
 from server.tools.names import source_name, under_path
 from server.tools.studio_csv import is_studio_csv, read_studio_csv
 from server.tools.taglist import read_taglist
@@ -28,7 +28,13 @@ Under = Annotated[
     str, typer.Option("--under", metavar="PATH", help="The equipment that is to contain it: Acme/Lyon.")
 ]
 MaxArray = Annotated[
-    int, typer.Option("--max-array", min=1, max=10_000, help="Longer arrays of plain values are left out.")
+    int | None,
+    typer.Option(
+        "--max-array",
+        min=1,
+        max=10_000,
+        help="Longer arrays of plain values are left out; by default 1000, of several dimensions 16.",
+    ),
 ]
 Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it here.")]
 
@@ -45,7 +51,7 @@ def import_tags(
     ] = None,
     under: Under = "",
     pattern: Filter = None,
-    max_array: MaxArray = MAX_ARRAY,
+    max_array: MaxArray = None,
     output: Output = None,
 ) -> None:
     """Turn a tag list into configuration: classes from types, equipment from their instances."""
@@ -69,7 +75,7 @@ def put(text: str, output: Path | None) -> None:
         output.write_text(text, encoding="utf-8")
 
 
-def _read(file: Path, target: Target | None, max_array: int) -> Inventory:
+def _read(file: Path, target: Target | None, max_array: int | None) -> Inventory:
     with file.open("rb") as stream:
         is_xml = stream.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
     if is_xml or file.suffix.casefold() in {".l5x", ".acd", ".l5k"}:

@@ -38,7 +38,7 @@ class Wishes:
     """How much is to be looked at: which ``spans`` of a Modbus device, how long arrays of plain values."""
 
     spans: Sequence[survey.Span] = ()
-    max_array: int = logix.MAX_ARRAY
+    max_array: int | None = None
     below: str = ""
     """The node of an OPC UA server below which to look; its Objects folder where empty."""
     surroundings: Surroundings | None = None

@@ -195,7 +195,10 @@ def _endings(instance: Instance) -> list[str]:
 
 
 def _property(leaf: Leaf) -> dict[str, Any]:
-    keys: dict[str, Any] = {"type": leaf.type.name} | dict(leaf.keys)
+    keys: dict[str, Any] = {"type": leaf.type.name}
+    if leaf.length is not None:
+        keys["array"] = leaf.length or "any"
+    keys |= dict(leaf.keys)
     if leaf.description:
         keys["description"] = _short(leaf.description)
     return keys

@@ -18,7 +18,8 @@ class Leaf:
     it behind the owner's prefix, ``encoding`` the device's own type as ``as:`` names it, or
     None where the address says that. ``keys`` are further keys of its property and their
     values, ``binding`` those of its binding. ``implied`` says that the driver takes that
-    encoding by itself for a property of this type.
+    encoding by itself for a property of this type. ``length`` is that of an array, whose first
+    element the address names; None for one value, ANY_LENGTH where it may have any.
     """
 
     path: tuple[str, ...]
@@ -29,6 +30,7 @@ class Leaf:
     keys: tuple[tuple[str, Any], ...] = ()
     binding: tuple[tuple[str, Any], ...] = ()
     implied: bool = False
+    length: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

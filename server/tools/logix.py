@@ -11,7 +11,10 @@ from server.tools.inventory import Instance, Inventory, Leaf, LeftOut, Shape, Si
 from sources.ethernetip.config import Encoding
 from sources.ethernetip.symbols import BOOL, DWORD, Atomic, Structure, Symbol, Type
 
-MAX_ARRAY: Final = 16
+MAX_ARRAY: Final = 1000
+"""Elements of an array of plain values, one value by itself."""
+MAX_GRID: Final = 16
+"""The same of several dimensions, where each element is one."""
 MAX_LEAVES: Final = 2_000
 """Values of one structure: more are no equipment but a data block."""
 MAX_ELEMENTS: Final = 10_000
@@ -42,15 +45,21 @@ class _Unusable(Exception):
     """Something that no binding can mean; the text says why."""
 
 
-def inventory(tags: ControllerTags, identity: Mapping[str, str], *, max_array: int = MAX_ARRAY) -> Inventory:
-    """Arrays of plain values up to ``max_array`` elements become a value each; longer ones are left out."""
-    return _Maker(tags, max_array).make(identity)
+def inventory(
+    tags: ControllerTags, identity: Mapping[str, str], *, max_array: int | None = None
+) -> Inventory:
+    """Arrays of plain values are one value each, of several dimensions one for each element.
+
+    ``max_array`` is how many elements they may have; None for `MAX_ARRAY` and `MAX_GRID`. Longer
+    ones are left out.
+    """
+    return _Maker(tags, max_array or MAX_ARRAY, max_array or MAX_GRID).make(identity)
 
 
 class _Maker:
-    def __init__(self, tags: ControllerTags, max_array: int) -> None:
+    def __init__(self, tags: ControllerTags, max_array: int, max_grid: int) -> None:
         self._tags = tags
-        self._most = max_array
+        self._longest, self._largest = max_array, max_grid
         self._shapes: dict[Structure, Shape | str] = {}
         """What a structure becomes, or why it becomes nothing."""
         self._visits = 0
@@ -87,12 +96,17 @@ class _Maker:
             raise _Unusable(f"{symbol.type_name} has no counterpart, or its members are not known")
         scope, name = _scoped(label)
         description = self._tags.descriptions.get(label.casefold(), "")
-        if isinstance(kind, Structure) and kind.capacity is None:
+        if _has_members(kind):
             self._add_structure(Symbol(label, kind, kind.name, symbol.dimensions), address, description)
             return
-        for indexes, element in self._elements(kind, symbol.dimensions):
+        dimensions = symbol.dimensions
+        if len(dimensions) == 1:
+            leaf = _leaf((name,), address, kind, dimensions, description, self._length(kind, dimensions))
+            self._singles.append(Single(scope, leaf, label))
+            return
+        for indexes, element in self._elements(kind, dimensions):
             path = (name, *map(str, indexes))
-            leaf = _leaf(path, address + element, kind, symbol.dimensions, description)
+            leaf = _leaf(path, address + element, kind, dimensions, description)
             self._singles.append(Single(scope, leaf, label))
 
     def _add_structure(self, symbol: Symbol, address: str, description: str) -> None:
@@ -130,8 +144,16 @@ class _Maker:
             address = further + address[len(root[1]) :]
         raise _Unusable(f"it stands for {alias.target}, which is not in the list")
 
+    def _length(self, kind: Type, dimensions: tuple[int, ...]) -> int:
+        """How long an array of plain values is. Raises _Unusable where that is too long."""
+        (length,) = dimensions
+        total = 32 * length if kind is DWORD else length
+        if total > self._longest:
+            raise _too_long(total, kind, dimensions)
+        return total
+
     def _elements(self, kind: Type, dimensions: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], str]]:
-        """Every element of an array of plain values; the one value where it is none."""
+        """Every element of an array; the one value where it is none."""
         if not dimensions:
             yield (), ""
             return
@@ -139,10 +161,8 @@ class _Maker:
         total = 1
         for length in lengths:
             total *= length
-        if total > self._most:
-            raise _Unusable(
-                f"an array of {total} {_called(kind, dimensions)}; --max-array {total} takes it in"
-            )
+        if total > self._largest:
+            raise _too_long(total, kind, dimensions)
         for number in range(total):
             indexes: list[int] = []
             for length in reversed(lengths):
@@ -179,17 +199,22 @@ class _Maker:
                     LeftOut(f"{kind.name}.{member.name}", "its type has no counterpart here")
                 )
                 continue
+            description = self._tags.descriptions.get(f"{kind.name}.{member.name}".casefold(), "")
             try:
+                if dimensions and not _has_members(its):
+                    length = self._length(its, dimensions)
+                    names = (*path, member.name)
+                    yield _leaf(names, before + member.name, its, dimensions, description, length)
+                    continue
                 elements = list(self._elements(its, dimensions))
             except _Unusable as error:
                 self._members.append(LeftOut(f"{kind.name}.{member.name}", str(error)))
                 continue
-            description = self._tags.descriptions.get(f"{kind.name}.{member.name}".casefold(), "")
             self._visits += len(elements) - 1
             for indexes, element in elements:
                 names = (*path, member.name, *map(str, indexes))
                 address = f"{before}{member.name}{element}"
-                if isinstance(its, Structure) and its.capacity is None:
+                if isinstance(its, Structure) and _has_members(its):
                     yield from self._leaves(its, names, f"{address}.")
                 else:
                     yield _leaf(names, address, its, dimensions, description)
@@ -203,15 +228,29 @@ def _scoped(name: str) -> tuple[tuple[str, ...], str]:
     return (program,), rest
 
 
-def _leaf(
-    path: tuple[str, ...], address: str, kind: Type, dimensions: tuple[int, ...], description: str
+def _has_members(kind: Type) -> bool:
+    """Whether it is a structure, and no text."""
+    return isinstance(kind, Structure) and kind.capacity is None
+
+
+def _too_long(total: int, kind: Type, dimensions: tuple[int, ...]) -> _Unusable:
+    return _Unusable(f"an array of {total} {_called(kind, dimensions)}; --max-array {total} takes it in")
+
+
+def _leaf(  # what there is to say of a value
+    path: tuple[str, ...],
+    address: str,
+    kind: Type,
+    dimensions: tuple[int, ...],
+    description: str,
+    length: int | None = None,
 ) -> Leaf:
     if isinstance(kind, Structure):
         encoding = Encoding.string
     else:
         encoding = (BOOL if kind is DWORD and dimensions else kind).encodings[0]
     implied = encoding is not Encoding.lreal  # of a Double it would be real
-    return Leaf(path, address, encoding.value, encoding.type, description, implied=implied)
+    return Leaf(path, address, encoding.value, encoding.type, description, implied=implied, length=length)
 
 
 def _called(kind: Type, dimensions: tuple[int, ...]) -> str:

@@ -29,7 +29,7 @@ _ENCODINGS: Final[Mapping[str, tuple[str, ValueType]]] = {
 
 
 def as_inventory(found: Found) -> Inventory:
-    """Objects with the same variables become instances of one class; what is no scalar is left out."""
+    """Objects with the same variables become instances of one class; what no binding can mean is left out."""
     owners: dict[tuple[str, ...], list[Single]] = {}
     left: list[LeftOut] = []
     for variable in found.variables:
@@ -47,13 +47,14 @@ def as_inventory(found: Found) -> Inventory:
 
 def _leaf(variable: FoundVariable) -> Leaf | str:
     """The variable as a value, or why it is none."""
-    if variable.rank >= 0:
-        return "an array"
+    if variable.rank not in {-1, 1}:
+        return "an array of several dimensions, or now one value and now several"
     known = _ENCODINGS.get(variable.built_in)
     if known is None:
         return f"a value of type {variable.type or variable.built_in or 'unknown'} has no counterpart"
     encoding, kind = known
-    return Leaf(variable.path[-1:], variable.address, encoding, kind, variable.description)
+    length = variable.length if variable.rank == 1 else None
+    return Leaf(variable.path[-1:], variable.address, encoding, kind, variable.description, length=length)
 
 
 def _words(identity: Identity) -> dict[str, str]:

@@ -5,6 +5,7 @@ The columns, in any order, by these names or some others that are usual:
 name         required: ``Speed``, or with the equipment before it, ``Pump1.Speed``, ``Line/Pump1.Speed``
 address      required: in the words of the driver
 type         the device's own type, as ``as:`` in a binding; empty where the address says it
+array        how many elements the value has, where it is an array
 description, unit, low, high, access, scan    keys of the property
 words, gain, offset                           keys of the binding
 """
@@ -25,7 +26,7 @@ from server.tools.table import rows
 from sources.errors import AddressError
 from sources.registry import Driver
 from sources.spec import TagSpec
-from sources.tag import ScanClass, ValueType
+from sources.tag import ANY_LENGTH, MAX_LENGTH, ScanClass, ValueType
 
 _SYNONYMS: Final[Mapping[str, str]] = {
     "tag": "name",
@@ -47,7 +48,7 @@ _SYNONYMS: Final[Mapping[str, str]] = {
 _COLUMNS: Final = frozenset(
     {
         *("name", "address", "type", "description", "unit", "low", "high", "access", "scan"),
-        *("words", "gain", "offset"),
+        *("words", "gain", "offset", "array"),
     }
 )
 _NUMBERS: Final = frozenset({"low", "high", "gain", "offset"})
@@ -117,7 +118,10 @@ def _leaf(file: str, line: int, values: Mapping[str, str], name: str, driver: Dr
     encoding = values.get("type")
     if encoding is None and driver.kind != "modbus":
         raise ImportProblem(file, line, f"{name} has no type; say what the device has there, as dint or real")
-    spec = TagSpec(name, values["address"], ValueType.UInt16, _ONCE, encoding, values.get("words"))
+    length = _elements(file, line, values["array"]) if "array" in values else None
+    spec = TagSpec(
+        name, values["address"], ValueType.UInt16, _ONCE, encoding, values.get("words"), length=length
+    )
     try:
         tag = driver.tag(spec, settings)
     except AddressError as error:
@@ -134,7 +138,19 @@ def _leaf(file: str, line: int, values: Mapping[str, str], name: str, driver: Dr
     scaled = "gain" in numbers or "offset" in numbers
     kind = ValueType.Double if scaled else tag.type
     description = values.get("description", "")
-    return Leaf((name,), values["address"], encoding, kind, description, tuple(keys), tuple(binding))
+    return Leaf(
+        *((name,), values["address"], encoding, kind, description, tuple(keys), tuple(binding)), length=length
+    )
+
+
+def _elements(file: str, line: int, text: str) -> int:
+    if text == "any":
+        return ANY_LENGTH
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_LENGTH:
+        raise ImportProblem(
+            file, line, f"array: {text!r} is no number of elements, 1 to {MAX_LENGTH}, nor any"
+        )
+    return int(text)
 
 
 def _number(file: str, line: int, key: str, text: str) -> int | float:

@@ -41,14 +41,19 @@ async def test_a_logix_controller_is_listed_and_configured(tmp_path: Path) -> No
         assert any(line.split()[:2] == ["Units[12]", "Outer"] for line in lines)
         assert any(line.split()[:2] == ["Program:Packer.Speed", "real"] for line in lines)
         assert "left out: Secret: its External Access is None" in lines
-        assert any(line.startswith("left out: Dints: an array of") for line in lines)
+        assert any(line.startswith("left out: Dints: an array of 1100") for line in lines)
+        assert any(line.split()[:2] == ["Reals", "real[300]"] for line in lines)
 
         done = await invoked("browse", url, "--yaml", "--source", "Everything")
         assert done.code == 0, done.err
         assert done.out.count("&Outer") == 1
         assert done.out.count("*Outer") == 2, "an array of twelve, and the one of the program"
+        assert "Reals: {type: Float, array: 300}" in done.out
+        assert "Flags: {type: Boolean, array: 64}" in done.out
         said = await connected(tmp_path, done.out)
         assert said.rstrip().endswith("connected")
+        read = await invoked("read", tmp_path / "plant.yaml", "Everything/Unit.Rates", "--json")
+        assert json.loads(read.out)[0]["value"] == [0.0] * 5
 
         done = await invoked("browse", url, "--json", "--filter", "many00*")
         found = json.loads(done.out)

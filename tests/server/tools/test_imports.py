@@ -33,10 +33,14 @@ def imported(folder: Path, name: str, content: str | bytes, *arguments: str) -> 
 def bound(config: Configuration) -> dict[str, str]:
     """Address and type of every property, by its path."""
     return {
-        prop.key: f"{prop.binding.tag.address} {prop.binding.tag.type.name}"
+        prop.key: f"{prop.binding.tag.address} {prop.binding.tag.type.name}{_length(prop.type.length)}"
         for prop in config.plant.properties()
         if prop.binding is not None
     }
+
+
+def _length(length: int | None) -> str:
+    return "" if length is None else f"[{length}]"
 
 
 def test_an_export_of_a_controller(tmp_path: Path) -> None:
@@ -53,7 +57,8 @@ def test_an_export_of_a_controller(tmp_path: Path) -> None:
         "Line/Packer/Inlet": "ValveCtl",
     }
     assert found["Line/Motors_2.Speed"] == "Motors[2].Speed Float"
-    assert found["Line/Motors_2.Drive_Amps_1"] == "Motors[2].Drive.Amps[1] Int16"
+    assert found["Line/Motors_2.Drive_Amps"] == "Motors[2].Drive.Amps[0..2] Int16[3]"
+    assert found["Line/Motors_1.Drive_Alarms"] == "Motors[1].Drive.Alarms[0..31] Boolean[32]"
     assert found["Line/Pump.Running"] == "Pump.Running Boolean"
     assert found["Line/Second.Running"] == "Motors[1].Running Boolean"
     assert found["Line/Cycle.ACC"] == "Cycle.ACC Int32"
@@ -61,7 +66,7 @@ def test_an_export_of_a_controller(tmp_path: Path) -> None:
     assert found["Line/Packer.Speed"] == "Program:Packer.Speed Float"
     assert found["Line/Packer.Mine"] == "Program:Packer.Speed Float"
     assert found["Line.PumpSpeed"] == "Pump.Speed Float"
-    assert found["Line.Counts_3"] == "Counts[3] Int32"
+    assert found["Line.Counts"] == "Counts[0..3] Int32[4]"
     assert found["Line.Grid_1_2"] == "Grid[1,2] Int16"
     assert found["Line.Recipe"] == "Recipe String"
     assert not any(name in key for key in found for name in ("Secret", "ZZZZ", "Hidden", "Where", "Step"))
@@ -79,8 +84,6 @@ def test_an_export_of_a_controller(tmp_path: Path) -> None:
         "Log: an array of 5000 REAL; --max-array 5000 takes it in",
         "Hidden: its External Access is None",
         "Loop: PIDE_ENHANCED has no counterpart",
-        "Motor.Trend: an array of 200 REAL",
-        "Drive.Alarms: an array of 32 BOOL",
         "Card: it stands for Local:1:I.Data.3, which is not in the list",
     ):
         assert words in text
@@ -98,8 +101,11 @@ def test_options_choose_and_place(tmp_path: Path) -> None:
         "Acme/Line1/Line",
         "Acme/Line1/Line/Pump",
     }
-    _, config = imported(tmp_path, "line.L5X", L5X, "--filter", "Motors", "--max-array", "32")
-    assert bound(config)["Line/Motors_0.Drive_Alarms_31"] == "Motors[0].Drive.Alarms[31] Boolean"
+    text, config = imported(tmp_path, "line.L5X", L5X, "--filter", "Motors", "--max-array", "31")
+    assert bound(config)["Line/Motors_0.Drive_Amps"] == "Motors[0].Drive.Amps[0..2] Int16[3]"
+    assert not any("Alarms" in key or "Trend" in key for key in bound(config))
+    _, config = imported(tmp_path, "line.L5X", L5X, "--max-array", "5000")
+    assert bound(config)["Line.Log"] == "Log[0..4999] Float[5000]"
 
 
 def test_pasted_beneath_the_headings_it_loads_as_well(tmp_path: Path) -> None:
@@ -113,8 +119,8 @@ def test_names_that_would_meet_are_told_apart(tmp_path: Path) -> None:
     tags = "".join(
         f'<Tag Name="{name}" TagType="Base" DataType="{kind}" Dimensions="{dims}"/>'
         for name, kind, dims in (
-            ("A_0", "DINT", "0"),
-            ("A", "DINT", "2"),
+            ("A_0_0", "DINT", "0"),
+            ("A", "DINT", "2 1"),
             ("T_1", "TIMER", "0"),
             ("T", "TIMER", "2"),
             ("Local:1:C", "DINT", "0"),
@@ -127,7 +133,17 @@ def test_names_that_would_meet_are_told_apart(tmp_path: Path) -> None:
     _, config = imported(tmp_path, "x.L5X", content)
     found = bound(config)
     assert {address.split()[0] for address in found.values()} >= {
-        *("A_0", "A[0]", "A[1]", "T_1.ACC", "T[1].ACC", "Local:1:C", "N" * 90, "N" * 91, "EquipmentLevel")
+        *(
+            "A_0_0",
+            "A[0,0]",
+            "A[1,0]",
+            "T_1.ACC",
+            "T[1].ACC",
+            "Local:1:C",
+            "N" * 90,
+            "N" * 91,
+            "EquipmentLevel",
+        )
     }
     assert len(found) == 3 + 3 * 5 + 4
 
@@ -216,27 +232,28 @@ RCOMMENT,Packer,Main,"a rung","","0"
 def test_an_export_of_tags_alone(tmp_path: Path, encoding: str) -> None:
     text, config = imported(tmp_path, "tags.csv", STUDIO.encode(encoding), "--max-array", "64")
     found = bound(config)
-    assert found["Line.Counts_3"] == "Counts[3] Int32"
-    assert found["Line.Flags_63"] == "Flags[63] Boolean"
+    assert found["Line.Counts"] == "Counts[0..3] Int32[4]"
+    assert found["Line.Flags"] == "Flags[0..63] Boolean[64]"
     assert found["Line.First"] == "Counts[0] Int32"
     assert found["Line/Cycle.DN"] == "Cycle.DN Boolean"
     assert found["Line/Packer.Speed"] == "Program:Packer.Speed Float"
-    assert len(found) == 4 + 64 + 1 + 5 + 1
+    assert len(found) == 1 + 1 + 1 + 5 + 1
     assert "Pump: a tag CSV does not say what a Motor is made of; export as L5X" in text
     assert "Hidden: its External Access is None" in text
-    counts = next(p for p in config.plant.properties() if p.name == "Counts_0")
+    counts = next(p for p in config.plant.properties() if p.name == "Counts")
     assert counts.type.description == 'Good and "OK"'
 
 
 LIST = """\
-Name;Address;Type;Unit;Min;Max;Scale;Comment
-Line/Pump1.Speed;holding:0;float32;C49;0;900;;Shaft
-Line/Pump1.Temp;input:1;int16;CEL;;;0,1;
-Line/Pump2.Speed;holding:100;float32;C49;0;900;;
-Line/Pump2.Temp;input:101;int16;CEL;;;0,1;
-Tank.Level;input:7;uint16;;;;;
-Running;coil:3;;;;;;
-Door;holding:4.2;;;;;;
+Name;Address;Type;Unit;Min;Max;Scale;Comment;Array
+Line/Pump1.Speed;holding:0;float32;C49;0;900;;Shaft;
+Line/Pump1.Temp;input:1;int16;CEL;;;0,1;;
+Line/Pump2.Speed;holding:100;float32;C49;0;900;;;
+Line/Pump2.Temp;input:101;int16;CEL;;;0,1;;
+Tank.Level;input:7;uint16;;;;;;
+Tank.Zones;input:20;int16;CEL;;;0,1;;4
+Running;coil:3;;;;;;;
+Door;holding:4.2;;;;;;;
 """
 
 
@@ -249,6 +266,7 @@ def test_a_list_of_a_spreadsheet(tmp_path: Path) -> None:
         "Line.Running": "coil:3 Boolean",
         "Line.Door": "holding:4.2 Boolean",
         "Line/Tank.Level": "input:7 as uint16 UInt16",
+        "Line/Tank.Zones": "input:20 as int16[4] Int16[4]",
         "Line/Line/Pump1.Speed": "holding:0 as float32 Float",
         "Line/Line/Pump1.Temp": "input:1 as int16 Int16",
         "Line/Line/Pump2.Speed": "holding:100 as float32 Float",
@@ -284,6 +302,8 @@ def test_a_list_of_logix_tags_shares_a_map(tmp_path: Path) -> None:
         ("name,address,type\nA,holding:0,int16\n\na,holding:1,int16\n", 4, "stands in line 2 already"),
         ("name,address,type,gain\nA,holding:0,int16,often\n", 2, "'often' is not a number"),
         ("name,address,type\nA,,int16\n", 2, "there is no address"),
+        ("name,address,type,array\nA,holding:0,int16,many\n", 2, "array: 'many' is no number of elements"),
+        ("name,address,type,array\nA,holding:0,int16,200\n", 2, "takes 200 registers"),
         ("name,address\nA,Speed\n", 2, "A has no type"),
         ('name,address\n"A,holding:0\n', 2, "this is not CSV"),
         ("name,address\nA\0,holding:0\n", 2, "this is not a text file"),
