@@ -50,7 +50,7 @@ def read(
         else:
             rows = table("Tag", "Value", "Quality", "Raw", "Address")
             for reading in readings:
-                raw = "" if reading.raw is None else str(reading.raw)
+                raw = "" if reading.raw is None else str(_listed(reading.raw))
                 value = "" if is_bad(reading.quality) else described(reading)
                 address = str(reading.tag.address)
                 rows.add_row(reading.place.name, value, quality_name(reading.quality), raw, address)
@@ -93,7 +93,9 @@ def write_value(
 def _ask(before: Reading, value: Any) -> None:
     place = before.place
     where = str(before.tag.address)
-    typer.echo(f"{place.name} ({where}) is {described(before)} and shall become {value!r}.", err=True)
+    typer.echo(
+        f"{place.name} ({where}) is {described(before)} and shall become {_listed(value)!r}.", err=True
+    )
     typer.echo(
         "This goes to the device itself, past the server: no role, interlock or rate limit is asked, "
         "and no audit log hears of it.",
@@ -102,6 +104,11 @@ def _ask(before: Reading, value: Any) -> None:
     if not sys.stdin.isatty():
         fail("nobody is there to ask; say --yes", BAD_CONFIGURATION)
     typer.confirm("Write it?", abort=True, err=True)
+
+
+def _listed(value: Any) -> Any:
+    """An array as it is written: in square brackets."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _places(target: str, tags: list[str], data: Path, *, writable: bool = False) -> list[Place]:

@@ -8,16 +8,19 @@ enumeration, limits, the largest step, and the conversion backwards.
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, Final
 
 from server.config import Configuration
 from server.config.errors import closest
 from server.config.scalars import integer
+from server.plant.commands.attempt import elements
 from server.plant.convert import ConversionError
 from server.plant.model import Property, PropertyType
 from server.tools.errors import ToolError, UsageError
@@ -38,14 +41,14 @@ from sources.quality import (
 from sources.registry import Driver
 from sources.source import Session
 from sources.spec import TagSpec
-from sources.tag import INTEGER_LIMITS, ScanClass, Tag, Value, ValueType
+from sources.tag import ANY_LENGTH, INTEGER_LIMITS, Scalar, ScanClass, Tag, Value, ValueType
 
 WITHIN: Final = 60.0
 """Seconds for connecting and one read or write; an upload of tags may come with it."""
 
 _ONCE: Final = ScanClass("once", 1.0)
-_TYPED: Final = re.compile(r"(.+?)(?:\s+as\s+|:)([a-z][a-z0-9_]*(?:\([^()]*\))?)")
-_NAMED: Final = re.compile(r"(.+?)\s+as\s+(\S+)")
+_TYPED: Final = re.compile(r"(.+?)(?:\s+as\s+|:)([a-z][a-z0-9_]*(?:\([^()]*\))?)(?:\[(\d*)\])?")
+_NAMED: Final = re.compile(r"(.+?)\s+as\s+([^\s\[]+)(?:\[(\d*)\])?")
 _TRIED: Final = {
     "modbus": ("uint16", "bool"),
     "logix": (
@@ -97,9 +100,12 @@ class Reading:
     def label(self) -> str:
         """What its number is called, empty where it is of no enumeration."""
         prop = self.place.property
-        if prop is None or prop.type.enumeration is None or not isinstance(self.value, int):
+        if prop is None or prop.type.enumeration is None:
             return ""
-        return prop.type.enumeration.members.get(self.value, "")
+        members = prop.type.enumeration.members
+        if isinstance(self.value, tuple):
+            return ", ".join(members.get(int(number), str(number)) for number in self.value)
+        return members.get(self.value, "") if isinstance(self.value, int) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,17 +119,25 @@ class Order:
 
 
 def of_url(target: Target, text: str, *, writable: bool = False, lent: Surroundings | None = None) -> Place:
-    """The value that ``ADDRESS``, ``ADDRESS:TYPE`` or ``ADDRESS as TYPE`` means. Raises UsageError."""
+    """The value that ``ADDRESS``, ``ADDRESS:TYPE`` or ``ADDRESS as TYPE`` means. Raises UsageError.
+
+    ``TYPE[8]`` is an array of so many, ``TYPE[]`` one of any length.
+    """
     pattern = _NAMED if target.kind == "opcua" else _TYPED
     match = pattern.fullmatch(text.strip())
     address, encoding = (match[1], match[2]) if match else (text.strip(), None)
+    length = int(match[3] or ANY_LENGTH) if match and match[3] is not None else None
     tried: Sequence[str | None] = [encoding] if encoding else _TRIED.get(target.kind, (None,))
     # The words of an SLC are signed.
     natural = ValueType.Int16 if target.kind == "slc" else ValueType.UInt16
     tags: list[Tag[Any]] = []
     problem: AddressError | None = None
-    for candidate in tried:
-        spec = TagSpec(f"{address} as {candidate}", address, natural, _ONCE, candidate, writable=writable)
+    shapes = [(candidate, length) for candidate in tried]
+    if target.kind == "opcua" and match is None:
+        shapes += [(candidate, ANY_LENGTH) for candidate in tried]
+    for candidate, count in shapes:
+        name = f"{address} as {candidate}" if count is None else f"{address} as {candidate}[{count}]"
+        spec = TagSpec(name, address, natural, _ONCE, candidate, writable=writable, length=count)
         try:
             tag = target.driver.tag(spec, target.settings)
         except AddressError as error:
@@ -217,16 +231,17 @@ def order(place: Place, tag: Tag[Any], text: str) -> Order:
     """The write that a text means, to one of the place's tags. Raises UsageError where it must not be."""
     prop = place.property
     if prop is None:
-        value = parse_value(text, tag.type)
-        _check_integer(text, value, tag.type)
+        value = _whole(text, tag.length, lambda one: _checked(one, tag.type))
         return Order(place, tag, value, value)
     kind = prop.type
     if kind.write is None:
         raise UsageError(f"{prop.key} is not access: rw in the plant file; nobody may write it")
-    value = _of_property(text, kind)
+    value = _whole(text, kind.length, lambda one: _of_property(one, kind))
     limits = kind.write.limits or kind.range
-    if limits is not None and isinstance(value, int | float) and not limits.low <= value <= limits.high:
-        raise UsageError(f"{prop.key}: {text} is outside its limits, {limits.low:g} to {limits.high:g}")
+    for one in elements(value):
+        if limits is not None and isinstance(one, int | float) and not limits.low <= one <= limits.high:
+            shown = text if kind.length is None else one
+            raise UsageError(f"{prop.key}: {shown} is outside its limits, {limits.low:g} to {limits.high:g}")
     conversion = prop.binding.conversion if prop.binding is not None else None
     try:
         raw = value if conversion is None else conversion.to_raw(value)
@@ -239,29 +254,56 @@ def check_step(before: Reading, wanted: Order) -> None:
     """Raise UsageError where the property allows no step as large as this one."""
     prop = wanted.place.property
     step = prop.type.write.max_step if prop is not None and prop.type.write is not None else None
-    old, new = before.value, wanted.value
-    if step is None or not isinstance(new, int | float):
+    if step is None:
         return
-    if not isinstance(old, int | float) or not is_good(before.quality):
-        raise UsageError(f"{wanted.place.name} has a max_step, and its present value is not Good")
-    if abs(new - old) > step:
-        raise UsageError(f"{wanted.place.name}: from {old:g} to {new:g} is more than its max_step, {step:g}")
+    held = elements(before.value) if is_good(before.quality) else ()
+    for old, new in zip_longest(held, elements(wanted.value)):
+        if not isinstance(new, int | float):
+            continue
+        if not isinstance(old, int | float):
+            raise UsageError(f"{wanted.place.name} has a max_step, and its present value is not Good")
+        if abs(new - old) > step:
+            raise UsageError(
+                f"{wanted.place.name}: from {old:g} to {new:g} is more than its max_step, {step:g}"
+            )
 
 
-def _of_property(text: str, kind: PropertyType) -> Value:
+def _whole(text: str, length: int | None, one: Callable[[str], Scalar]) -> Value:
+    """A value, or of an array the elements of ``[1, 2, 3]``; texts in quotes. Raises UsageError."""
+    if length is None:
+        return one(text)
+    plain = text.strip()
+    if not (plain.startswith("[") and plain.endswith("]")):
+        raise UsageError(f"{text!r} is no array; write its elements in brackets: [1, 2, 3]")
+    try:
+        found = json.loads(plain)
+        parts = [each if isinstance(each, str) else json.dumps(each) for each in found]
+    except ValueError:
+        parts = plain[1:-1].split(",")
+    if len(parts) != length != ANY_LENGTH:
+        raise UsageError(f"{len(parts)} elements, and the array has {length}")
+    return tuple([one(part) for part in parts])
+
+
+def _checked(text: str, kind: ValueType) -> Scalar:
+    value = parse_value(text, kind)
+    _check_integer(text, value, kind)
+    return value
+
+
+def _of_property(text: str, kind: PropertyType) -> Scalar:
     members = kind.enumeration.members if kind.enumeration is not None else {}
     for number, label in members.items():
         if label.casefold() == text.strip().casefold():
             return number
-    value = parse_value(text, kind.type)
-    _check_integer(text, value, kind.type)
+    value = _checked(text, kind.type)
     if members and value not in members:
         shown = ", ".join(f"{number} {label}" for number, label in members.items())
         raise UsageError(f"{text} is nothing that {kind.name} can be; it can be {shown}")
     return value
 
 
-def parse_value(text: str, kind: ValueType) -> Value:
+def parse_value(text: str, kind: ValueType) -> Scalar:
     """A value as people write it on a command line. Raises UsageError."""
     plain = text.strip()
     if kind is ValueType.String:
@@ -296,12 +338,14 @@ def described(reading: Reading) -> str:
     if reading.value is None or is_bad(reading.quality):
         return quality_name(reading.quality)
     value = reading.value
-    shown = f"{reading.label} ({value})" if reading.label else _plain(value)
+    shown = f"{reading.label} ({_plain(value)})" if reading.label else _plain(value)
     shown = f"{shown} {reading.unit}".rstrip()
     return shown if is_good(reading.quality) else f"{shown} ({quality_name(reading.quality)})"
 
 
 def _plain(value: Value) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_plain, value))}]"
     if isinstance(value, bool):
         return "true" if value else "false"
     return repr(value) if isinstance(value, str) else str(value)

@@ -11,6 +11,8 @@ from support.logix import everything
 from support.net import free_port
 from support.simulator import running_simulator
 
+from server.config import load
+from server.simulate import device_spec
 from server.tools.direct import of_url
 from server.tools.target import parse_target
 
@@ -90,6 +92,60 @@ async def test_a_value_of_a_modbus_device(tmp_path: Path) -> None:
         assert await simulator.get("SpeedSP") == 100, "nobody said yes"
 
 
+ARRAYS = """\
+model: 1
+namespaces: {plant: "urn:acme:plant", types: "urn:acme:types"}
+enums: {valve: {0: Closed, 1: Open}}
+sources:
+  OvenPLC: {driver: modbus, host: 127.0.0.1, port: PORT}
+equipment:
+  Acme:
+    level: Enterprise
+    source: OvenPLC
+    properties:
+      Temps: {array: 3, unit: CEL, range: [0, 300], write: {max_step: 50}}
+      Valves: {enum: valve, array: 2, access: rw}
+    map:
+      Temps: {addr: "holding:0", as: int16, gain: 0.5}
+      Valves: {addr: "holding:10", as: int16}
+"""
+
+
+async def test_arrays_are_written_in_brackets(tmp_path: Path) -> None:
+    file = tmp_path / "plant.yaml"
+    file.write_text(ARRAYS.replace("PORT", "502"), encoding="utf-8")
+    config = load(file)
+    async with running_simulator(device_spec(config.plant, config.sources[0], any_port=True)) as simulator:
+        file.write_text(ARRAYS.replace("PORT", str(simulator.port)), encoding="utf-8")
+        url = f"modbus://127.0.0.1:{simulator.port}?unit=1"
+        orders: list[tuple[tuple[str | Path, ...], str]] = [
+            ((url, "holding:0:int16[3]", "[20, 40, 60]"), "reads [20, 40, 60]"),
+            (
+                (file, "Acme.Temps", "[11, 22.5, 33]"),
+                "was [10.0, 20.0, 30.0] °C, written, reads [11.0, 22.5, 33.0] °C",
+            ),
+            ((file, "Acme.Valves", "[Open, 0]"), "written, reads Open, Closed ([1, 0])"),
+            ((url, "holding:0:int16[2]", "[40,50]"), "was [22, 45], written, reads [40, 50]"),
+        ]
+        for arguments, said in orders:
+            code, out, err = await invoked("write", *arguments, "--yes")
+            assert (code, said in out) == (0, True), out + err
+        for tag, text, words in (
+            ("Acme.Temps", "[1, 2]", "2 elements, and the array has 3"),
+            ("Acme.Temps", "1", "write its elements in brackets"),
+            ("Acme.Temps", "[1, 2, fast]", "is not a number"),
+            ("Acme.Temps", "[1, 2, 301]", "301.0 is outside its limits"),
+            ("Acme.Temps", "[20, 25, 290]", "from 33 to 290 is more than its max_step"),
+            ("Acme.Valves", "[Open, Ajar]", "is not a whole number"),
+        ):
+            code, _, err = await invoked("write", file, tag, text, "--yes")
+            assert (code, words in err) == (2, True), err
+        code, out, _ = await invoked("read", url, "holding:0 as int16[3]", "holding:10:bool[2]", "--json")
+        assert code == 2, "a register is no bit"
+        code, out, _ = await invoked("read", url, "holding:0 as int16[3]", "--json")
+        assert (code, json.loads(out)[0]["value"]) == (0, [40, 50, 66])
+
+
 async def test_what_must_not_be_written_never_reaches_the_device(tmp_path: Path) -> None:
     file = plant(tmp_path, free_port())
     for tag, value, words in (
@@ -117,6 +173,10 @@ async def test_a_value_of_a_logix_controller_has_the_type_the_controller_says() 
         assert "'third'" in rows["Texts[3]"]
         assert " 3.0 " in rows["Pi"]
         assert " 21 " in rows["Many007:dint"]
+        code, out, _ = await invoked("read", url, "Dints[3]:dint[2]", "Texts[2]:string[2]", "--json")
+        assert [each["value"] for each in json.loads(out)] == [[3, 4], ["", "third"]]
+        code, out, _ = await invoked("write", url, "Texts:string[2]", '["a, b", "c"]', "--yes")
+        assert (code, "reads ['a, b', 'c']" in out) == (0, True), out
         code, out, _ = await invoked("write", url, "Many007", "-5", "--yes")
         assert (code, out) == (0, "Many007: was 21, written, reads -5\n")
         code, _, err = await invoked("write", url, "Shown", "8", "--yes")
