@@ -111,7 +111,9 @@ class WriterHandler(logging.Handler):
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no NaN and no infinities: they become text."""
+    """JSON has no NaN and no infinities: they become text, in lists too."""
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -193,6 +193,7 @@ def _keeps(old: Property, new: Property) -> bool:
 def aspects(old: Property, new: Property) -> list[str]:
     """In what two states of a property differ, in words of the configuration."""
     found = [name for name in _OF_TYPE if getattr(old.type, name) != getattr(new.type, name)]
+    found = ["array" if name == "length" else name for name in found]
     before, after = old.binding, new.binding
     if (before is None) is not (after is None):
         found.append("binding")

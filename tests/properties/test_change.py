@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from support.changing import Changing, dumped, points_of
 
-from server.plant.convert import Linear
+from server.plant.convert import Elements, Linear
 from server.plant.model import (
     Asset,
     Binding,
@@ -45,13 +45,19 @@ def types(draw: Any, name: str, enumeration: Enumeration) -> PropertyType:
     if name == "State":
         return PropertyType(name, ValueType.Int32, enumeration=enumeration)
     if name == "Make":
-        return PropertyType(name, ValueType.String, draw(st.sampled_from(("", "Who made it"))))
+        return PropertyType(
+            name,
+            ValueType.String,
+            draw(st.sampled_from(("", "Who made it"))),
+            length=draw(st.sampled_from((None, None, 2, 0))),
+        )
     return PropertyType(
         name,
         draw(st.sampled_from((ValueType.Double, ValueType.Double, ValueType.UInt16))),
         unit=draw(st.sampled_from((None, UNIT))),
         range=draw(st.sampled_from((None, *LIMITS))),
         write=draw(st.sampled_from((None, WriteRule(), WriteRule(limits=LIMITS[1])))),
+        length=draw(st.sampled_from((None, None, 3, 4, 0))),
     )
 
 
@@ -61,10 +67,12 @@ def properties(
 ) -> Property:
     if kind.type is ValueType.String:
         made = draw(st.sampled_from(("KHS", "Krones")))
+        made = made if kind.length is None else (made,) * (kind.length or 2)
         return Property(path, kind, declared_by, constant=made, pinned_id=pin)
     scan = draw(st.sampled_from((ScanClass("fast", 0.2), ScanClass("slow", 2.0))))
-    tag: Tag[Any] = Tag(f"{path}.{kind.name}", draw(st.integers(0, 1)), kind.type, scan)
-    conversion = draw(st.sampled_from((None, SCALE))) if kind.type is ValueType.Double else None
+    tag: Tag[Any] = Tag(f"{path}.{kind.name}", draw(st.integers(0, 1)), kind.type, scan, length=kind.length)
+    each = draw(st.sampled_from((None, SCALE))) if kind.type is ValueType.Double else None
+    conversion = each if kind.length is None else Elements(kind.type, kind.length, each)
     source, enabled = draw(st.sampled_from(("A", "B"))), draw(st.sampled_from((True, True, False)))
     return Property(path, kind, declared_by, Binding(source, tag, conversion, enabled), pinned_id=pin)
 

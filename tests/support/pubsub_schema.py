@@ -75,7 +75,13 @@ _FIELD = {
         "FieldFlags": {"type": "integer", "minimum": 0, "maximum": 0xFFFF},
         "BuiltInType": {"type": "integer", "minimum": 1, "maximum": 25},
         "DataType": _NODE_ID,
-        "ValueRank": {"const": -1},
+        "ValueRank": {"enum": [-1, 1]},
+        "ArrayDimensions": {
+            "type": "array",
+            "items": {"type": "integer", "minimum": 0, "maximum": 2**32 - 1},
+            "minItems": 1,
+            "maxItems": 1,
+        },
         "MaxStringLength": _UINT32,
         "DataSetFieldId": _GUID,
         "Properties": {

@@ -24,7 +24,7 @@ from sources.quality import (
     is_good,
     quality_name,
 )
-from sources.tag import ANY_LENGTH, INTEGER_LIMITS, Part, Scalar, ValueType, Written
+from sources.tag import ANY_LENGTH, INTEGER_LIMITS, MAX_LENGTH, Part, Scalar, ValueType, Written
 
 MAX_TEXT: Final = 4096
 """Characters a written String may have."""
@@ -121,6 +121,8 @@ def _misshapen(value: Written, length: int | None) -> Result | None:
         return refused(BAD_TYPE_MISMATCH, "a scalar" if length is not None else "an array")
     if isinstance(value, tuple) and length is not None and len(value) != length != ANY_LENGTH:
         return refused(BAD_TYPE_MISMATCH, f"{len(value)} elements, and the array has {length}")
+    if isinstance(value, tuple) and len(value) > MAX_LENGTH:
+        return refused(BAD_OUT_OF_RANGE, f"{len(value)} elements, and {MAX_LENGTH} are the most")
     return None
 
 

@@ -123,3 +123,28 @@ def test_the_fingerprint_knows_every_change_of_meaning() -> None:
     ]
     assert len(set(prints)) == len(prints)
     assert of(base) == prints[0]
+
+
+def test_an_array_tells_its_rank_and_length_and_another_length_is_other_metadata() -> None:
+    def of(length: int) -> DataSet:
+        lines = PropertyType("Zones", ValueType.Float, length=length)
+        return sets(small_plant(filler=machine(FILLER, lines)))[FILLER]
+
+    zones = fields(of(8))["Zones"]
+    assert (zones["ValueRank"], zones["ArrayDimensions"], zones["BuiltInType"]) == (1, [8], 10)
+    assert "ArrayDimensions" not in fields(of(8))["Speed"]
+    assert fields(of(0))["Zones"]["ArrayDimensions"] == [0]
+    assert len({of(length).fingerprint(NAMESPACES) for length in (8, 9, 0)}) == 3
+    metadata = of(8).metadata(NAMESPACES, VERSION)
+    validate(
+        {
+            "MessageId": "m",
+            "MessageType": "ua-metadata",
+            "PublisherId": "p",
+            "DataSetWriterId": 1,
+            "WriterGroupName": "g",
+            "DataSetWriterName": "w",
+            "Timestamp": "2025-01-01T00:00:00Z",
+            "MetaData": metadata,
+        }
+    )

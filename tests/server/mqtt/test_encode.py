@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -146,3 +147,26 @@ def test_the_layout_is_json_networkmessage() -> None:
 
 def test_messages_have_ids_of_their_own() -> None:
     assert len({json.loads(status_message("p", 2))["MessageId"] for _ in range(100)}) == 100
+
+
+@given(
+    st.sampled_from(list(ValueType)).flatmap(
+        lambda kind: st.tuples(st.just(kind), st.lists(values(kind), max_size=4).map(tuple))
+    )
+)
+def test_an_array_is_one_of_what_its_elements_are(case: tuple[ValueType, tuple[Any, ...]]) -> None:
+    kind, held = case
+    message = data_value(encoder(kind, array=True), held, GOOD, TIME)
+    shown = json.loads(orjson.dumps(message))["Value"]
+    assert isinstance(shown, list)
+    one = encoder(kind)
+    assert shown == [json.loads(orjson.dumps(one(element))) for element in held]
+
+
+def test_an_array_of_states_tells_their_names() -> None:
+    message = data_value(encoder(ValueType.Int32, STATES, array=True), (2, 6, 7), GOOD, TIME)
+    assert message["Value"] == ["Stopped_2", "Execute_6", "7"]
+    assert (
+        data_value(encoder(ValueType.Int32, STATES, array=True), None, BAD_NO_COMMUNICATION, TIME)["Value"]
+        is None
+    )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
+from server.audit.record import seal
 from server.plant.commands import Caller, Commands
+from server.plant.commands.trail import brief
 from server.plant.convert import Cast, ConversionError, Elements, Linear, Lookup, fit_whole, raw_of
 from server.plant.difference import difference, reconcile
 from server.plant.model import (
@@ -255,3 +258,20 @@ def test_another_length_is_another_value_that_begins_anew() -> None:
     ):
         found = difference(before, reconcile(before, plant(after)).plant)
         assert [change.keeps for change in found.changed] == ([] if keeps is None else [keeps])
+
+
+async def test_an_array_of_any_length_has_an_end_all_the_same() -> None:
+    device = Device(Log=())
+    rig = Rig(array("Log", ValueType.Int16, 0, WriteRule()), device=device)
+    rig.send(())
+    assert await rig.write("Log", (1,) * 10_001) == "BadOutOfRange"
+    assert await rig.write("Log", (1, 2)) == "Good"
+    assert rig.held("Log") == (1, 2)
+
+
+def test_what_is_recorded_of_an_array_is_json_whatever_it_holds() -> None:
+    fields = {"asked": brief((1.0, NAN)), "old": brief(Part(1, (math.inf,))), "held": brief((1,) * 2000)}
+    line, _ = seal(1, 0, "write", fields, "0" * 64)
+    record = json.loads(line)
+    assert (record["asked"], record["old"]) == ([1.0, "nan"], {"first": 1, "values": ["inf"]})
+    assert len(record["held"]) < 200

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 import struct
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
@@ -98,3 +98,25 @@ def test_what_a_float_cannot_hold_is_infinite(value: float, served: float) -> No
     found = decoded(encode_head(point(ValueType.Float, value)) + TIME).Value
     assert found is not None
     assert found.Value == pytest.approx(served)
+
+
+@given(st.sampled_from(list(ValueType)), st.sampled_from([GOOD, UNCERTAIN]), st.data())
+def test_an_array_can_be_sent_as_well(kind: ValueType, status: int, data: st.DataObject) -> None:
+    elements: dict[ValueType, st.SearchStrategy[Any]] = {
+        ValueType.Boolean: st.booleans(),
+        ValueType.String: st.text(st.characters(exclude_categories=["Cs"]), max_size=5),
+        ValueType.DateTime: st.sampled_from([from_datetime(datetime(2026, 1, 2, tzinfo=UTC)), 0]),
+        ValueType.Float: st.sampled_from([1.5, -0.0, math.inf, 1e300]),
+        ValueType.Double: st.floats(allow_nan=False),
+    }
+    element = elements[kind] if kind in elements else st.integers(*INTEGER_LIMITS[kind])
+    values = tuple(data.draw(st.lists(element, max_size=4)))
+    made = Point(Property("Acme", PropertyType("X", kind, length=len(values) or 0)), 133_000_000_000_000_000)
+    made.value, made.status = values, status
+    found = decoded(encode_head(made) + TIME)
+    assert found.Value is not None
+    assert (found.Value.VariantType.value, found.Value.is_array) == (kind.value, True)
+    held = [from_datetime(one) if kind is ValueType.DateTime else one for one in found.Value.Value]
+    # What is too large for a Float is infinite there.
+    wanted = [math.inf if kind is ValueType.Float and one == 1e300 else one for one in values]
+    assert held == wanted
