@@ -13,7 +13,7 @@ from sources.modbus.decode import Layout, ModbusTag, encode, register_mask, swap
 from sources.modbus.encodings import Encoding, WordOrder
 from sources.modbus.plan import Limits, plan
 from sources.modbus.tables import Table
-from sources.quality import GOOD
+from sources.quality import BAD_DECODING_ERROR, GOOD
 from sources.tag import INTEGER_LIMITS, Value
 
 ORDERS = st.sampled_from([order.value for order in WordOrder])
@@ -82,18 +82,68 @@ def test_coils(bits: list[bool], start: int) -> None:
 @st.composite
 def _points(draw: st.DrawFn) -> ModbusTag:
     start = draw(st.integers(0, 110))
-    kind = draw(st.sampled_from(["number", "bit", "text"]))
+    kind = draw(st.sampled_from(["number", "bit", "text", "array", "bits"]))
     name = draw(st.uuids()).hex
     words = draw(ORDERS)
     if kind == "bit":
         return tag(f"holding:{start}.{draw(st.integers(0, 15))}", words=words, name=name)
     if kind == "text":
         return tag(f"holding:{start}", f"string({draw(st.integers(1, 12))})", words=words, name=name)
+    if kind == "array":
+        length = draw(st.integers(1, 3))
+        return tag(f"holding:{start}", draw(NUMBERS).value, words=words, name=name, length=length)
+    if kind == "bits":
+        bit, length = draw(st.integers(0, 15)), draw(st.integers(1, 70))
+        return tag(f"holding:{start}.{bit}", words=words, name=name, length=length)
     return tag(f"holding:{start}", draw(NUMBERS).value, words=words, name=name)
+
+
+@given(
+    st.sampled_from([*(e.value for e in Encoding if not e.is_text and e is not Encoding.bool), "string(3)"]),
+    ORDERS,
+    st.integers(1, 8),
+    st.data(),
+)
+def test_an_array_is_what_its_elements_are_alone(
+    encoding: str, words: str, length: int, data: st.DataObject
+) -> None:
+    its = tag("holding:0", encoding, words=words, length=length)
+    size = 2 * its.address.count
+    raw = data.draw(st.binary(min_size=size, max_size=size))
+    each = its.address.each
+    elements = [
+        Layout(Table.holding, 0, each, [tag("holding:0", encoding, words=words)]).decode(
+            raw[at : at + 2 * each]
+        )
+        for at in range(0, size, 2 * each)
+    ]
+    alone = [_comparable(values[0]) for values, _ in elements]
+    (value,), qualities = Layout(Table.holding, 0, its.address.count, [its]).decode(raw)
+    if None in alone:
+        assert (value, qualities) == (None, [BAD_DECODING_ERROR])
+    else:
+        assert isinstance(value, tuple)
+        assert ([_comparable(one) for one in value], qualities) == (alone, [GOOD])
+
+
+@given(st.integers(0, 15), st.integers(1, 90), ORDERS, st.data())
+def test_an_array_of_bits_is_what_each_bit_is_alone(
+    first: int, length: int, words: str, data: st.DataObject
+) -> None:
+    its = tag(f"holding:0.{first}", words=words, length=length)
+    size = 2 * its.address.count
+    raw = data.draw(st.binary(min_size=size, max_size=size))
+    places = [divmod(first + index, 16) for index in range(length)]
+    alone = [
+        _decode_one(tag(f"holding:0.{bit}", words=words), raw[2 * at : 2 * at + 2]) for at, bit in places
+    ]
+    assert _decode_one(its, raw) == tuple(alone)
 
 
 def _comparable(value: Value) -> object:
     """NaN is not equal to itself, its bytes are."""
+    if isinstance(value, tuple):
+        return tuple(map(_comparable, value))
     return struct.pack(">d", value) if isinstance(value, float) else value
 
 

@@ -6,7 +6,8 @@ import itertools
 import math
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 from sources.ethernetip import changes, codec
 from sources.ethernetip.codec import Reply
@@ -160,6 +161,12 @@ class Memory:
 
     def truth(self, tag: LogixTag) -> Value:
         """What a tag's value is, found without plans or layouts."""
+        if tag.address.elements is not None:
+            elements = [
+                self.truth(replace(tag, address=tag.address.element(index)))
+                for index in range(tag.address.elements)
+            ]
+            return None if None in elements else cast("Value", tuple(elements))
         steps: list[str | int] = []
         for segment in tag.address.segments:
             steps.append(segment.name)
