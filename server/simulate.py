@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 REPLAY: Final = "replay"
 _LOOPBACK: Final = "127.0.0.1"
+_QUEUE: Final = (1, 2, 3)
+"""What a simulated FIFO queue holds."""
 _SIMULATED: Final = frozenset({"modbus", "logix"})
 """Drivers whose devices have a simulator."""
 
@@ -122,6 +124,9 @@ def device_spec(plant: Plant, entry: SourceEntry, *, any_port: bool = False) -> 
             for index in _elements(prop)
         ]
         return spec_from_paths(entry.name, (), points=points, host=_LOOPBACK, port=port)
+    queues: dict[int, tuple[int, ...]] = {
+        _address(prop).start: _QUEUE for prop in read if _address(prop).table.is_queue
+    }
     return DeviceSpec(
         name=entry.name,
         host=_LOOPBACK,
@@ -132,6 +137,7 @@ def device_spec(plant: Plant, entry: SourceEntry, *, any_port: bool = False) -> 
             for prop in read
             for index in _elements(prop)
         ),
+        queues=queues,
     )
 
 

@@ -30,6 +30,9 @@ WRITE_REGISTER: Final = 6
 WRITE_COILS: Final = 15
 WRITE_REGISTERS: Final = 16
 MASK_WRITE_REGISTER: Final = 22
+READ_QUEUE: Final = Table.fifo.value
+MAX_QUEUE: Final = 31
+"""Registers that FC 24 brings at most."""
 WRITE_AND_READ_REGISTERS: Final = 23
 
 ILLEGAL_FUNCTION: Final = 1
@@ -84,7 +87,9 @@ class Request:
 
 
 def read(unit: int, table: Table, start: int, count: int) -> Request:
-    """FC 1 to 4."""
+    """FC 1 to 4; of a queue FC 24, whose reply says how many registers it brings."""
+    if table.is_queue:
+        return Request(unit, READ_QUEUE, struct.pack(">H", start))
     return Request(unit, table.value, struct.pack(">HH", start, count))
 
 
@@ -134,6 +139,13 @@ def reply_length(request: Request) -> int | None:
     return 2 + ((count + 7) // 8 if request.function <= Table.discrete.value else 2 * count)
 
 
+def likely_length(request: Request) -> int:
+    """The bytes of the PDU that answers a request, at most, to reckon how long it takes on a line."""
+    if request.function == READ_QUEUE:
+        return 5 + 2 * MAX_QUEUE
+    return reply_length(request) or 8
+
+
 def check(request: Request, reply: bytes) -> bytes:
     """The bytes behind the function code of a reply's PDU. Raises DeviceException or MalformedReply."""
     if reply[0] == request.function:
@@ -144,11 +156,26 @@ def check(request: Request, reply: bytes) -> bytes:
 
 
 def check_read(request: Request, reply: bytes, size: int) -> bytes:
-    """The ``size`` bytes of a table. Raises DeviceException or MalformedReply."""
+    """The ``size`` bytes of a table, or as many as a queue holds.
+
+    Raises DeviceException or MalformedReply.
+    """
     if len(reply) == size + 2 and reply[0] == request.function and reply[1] == size:
         return reply[2:]
     body = check(request, reply)
+    if request.function == READ_QUEUE:
+        return _queue(body)
     raise MalformedReply(f"the reply brings {max(len(body) - 1, 0)} bytes where {size} were asked for")
+
+
+def _queue(body: bytes) -> bytes:
+    """The registers of a queue. Raises MalformedReply where the two counts of its reply are not right."""
+    if len(body) < 4:
+        raise MalformedReply(f"the reply to a read of a queue is {len(body)} bytes long")
+    size, count = struct.unpack_from(">HH", body)
+    if size != len(body) - 2 or size != 2 + 2 * count or count > MAX_QUEUE:
+        raise MalformedReply(f"the reply brings {len(body) - 4} bytes of a queue of {count} registers")
+    return body[4:]
 
 
 def check_write(request: Request, reply: bytes) -> None:

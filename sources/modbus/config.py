@@ -167,6 +167,7 @@ class ModbusAddress:
     that of the device's calendar. ``text`` is the address as the configuration writes it.
     ``elements`` is set for an array: so many values of the encoding one behind the other, or so
     many bits from ``bit`` on, through registers from the lowest up, in each the least significant first.
+    A queue is one of ANY_LENGTH, and ``start`` that of its pointer.
     """
 
     table: Table
@@ -189,7 +190,7 @@ class ModbusAddress:
         """As the configuration writes it: ``holding:10.3``, ``holding:0 as float32``."""
         bit = "" if self.bit is None else f".{self.bit}"
         text = self.text or f"{self.table.name}:{self.start}{bit}"
-        several = "" if self.elements is None else f"[{self.elements}]"
+        several = "" if self.elements is None else f"[{self.elements or ''}]"
         if self.encoding is Encoding.bool:
             return text + several
         return f"{text} as {Shape(self.encoding, self.length)}{several}"
@@ -210,11 +211,13 @@ def parse_tag(spec: TagSpec, settings: ModbusSettings) -> Tag[ModbusAddress]:
     """The tag a binding means. Raises AddressError, its text saying what would be right."""
     table, start, bit = parse_address(spec.address, settings.addressing)
     shape = _parse_shape(spec, table, bit)
-    if spec.length == ANY_LENGTH:
+    if table.is_queue and spec.length != ANY_LENGTH:
+        raise AddressError(f"{spec.address!r} is a queue of up to 31 registers; write array: any")
+    if spec.length == ANY_LENGTH and not table.is_queue:
         raise AddressError(
             f"{spec.address!r} has a place for every element: say how many there are, as in array: 8"
         )
-    count = (spec.length or 1) * shape.encoding.registers(shape.length)
+    count = 1 if table.is_queue else (spec.length or 1) * shape.encoding.registers(shape.length)
     if bit is not None and spec.length is not None:
         count = (bit + spec.length + 15) // 16
     address = ModbusAddress(

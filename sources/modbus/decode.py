@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 from sources.bits import bits
+from sources.modbus.codec import MAX_QUEUE
 from sources.modbus.config import ModbusAddress
 from sources.modbus.encodings import LETTERS, Encoding, WordOrder
 from sources.modbus.formats import Unencodable, format_of
@@ -43,7 +44,9 @@ def _swap_words(data: bytes) -> bytes:
 
 
 def reply_size(table: Table, count: int) -> int:
-    """How many bytes a reply carries for so many registers or bits."""
+    """How many bytes a reply carries for so many registers or bits; of a queue, at most."""
+    if table.is_queue:
+        return 2 * MAX_QUEUE
     return (count + 7) // 8 if table.is_bits else 2 * count
 
 
@@ -150,6 +153,8 @@ def _bit_place(address: ModbusAddress, start: int) -> tuple[int, int]:
 
 def _other(address: ModbusAddress, start: int) -> tuple[slice, Callable[[bytes], Value]]:
     """The bytes of the reply that hold what is no plain scalar, and their reading."""
+    if address.table.is_queue:
+        return slice(None), _queue(address)
     offset = address.start - start
     if address.table.is_bits:
         count = address.elements or 1
@@ -174,6 +179,19 @@ def _one(address: ModbusAddress) -> Callable[[bytes], Value]:
 def _numbers(address: ModbusAddress, count: int) -> Callable[[bytes], Value]:
     unpack = struct.Struct(f"{_endian(address.order)}{count}{LETTERS[address.encoding]}").unpack
     return (lambda raw: unpack(swap_bytes(raw))) if _is_swapped(address.order) else unpack
+
+
+def _queue(address: ModbusAddress) -> Callable[[bytes], Value]:
+    """As many values as the registers of a queue hold; none where one is cut."""
+    size = 2 * address.each
+    other = None if address.encoding.is_plain else _several(_one(address), size)
+
+    def decode(raw: bytes) -> Value:
+        if len(raw) % size:
+            return None
+        return other(raw) if other is not None else _numbers(address, len(raw) // size)(raw)
+
+    return decode
 
 
 def _bits(first: int, count: int, *, swap: bool) -> Callable[[bytes], Value]:

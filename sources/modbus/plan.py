@@ -98,8 +98,8 @@ def plan(tags: Iterable[ModbusTag], limits: Limits, holes: Collection[Hole] = ()
     """Blocks that cover every tag once.
 
     Tags are grouped by table and scan class and taken by address; a block grows while the
-    gap to the next tag, the block's span and the holes allow. A value is never split, so a
-    tag wider than the limit (`parse_tag` refuses it) would stand alone.
+    gap to the next tag, the block's span and the holes allow; a queue is one by itself. A value is
+    never split, so a tag wider than the limit (`parse_tag` refuses it) would stand alone.
     """
     groups: dict[tuple[Table, ScanClass], list[ModbusTag]] = defaultdict(list)
     for tag in tags:
@@ -112,6 +112,8 @@ def plan(tags: Iterable[ModbusTag], limits: Limits, holes: Collection[Hole] = ()
             if table.is_bits
             else (limits.max_gap, limits.max_registers)
         )
+        if table.is_queue:
+            gap, span = -1, 1
         walls = _Walls(hole for hole in holes if hole.table is table)
         blocks += (Block.around(tuple(run)) for run in _runs(members, gap, span, walls))
     return blocks

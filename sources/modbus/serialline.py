@@ -73,7 +73,7 @@ class SerialLink(Link, asyncio.Protocol):
         now = self._time()
         wait = max(self._free_at, self._late.get(exchange.request.unit, now)) - now
         self._patience = patience + self._character * (
-            len(exchange.frame) + self._framing.size(codec.reply_length(exchange.request) or 8)
+            len(exchange.frame) + self._framing.size(codec.likely_length(exchange.request))
         )
         self._expect(_ONLY, exchange, max(wait, 0.0) + self._patience)
         if wait > 0:

@@ -8,6 +8,8 @@ Four ways to count, one for a source (``addressing:``):
               ``10001`` the first discrete input, ``00001`` the first coil
 ``6-digit``   ``400001`` is the first holding register, and so on
 
+A FIFO queue is ``fifo:`` and the address of its pointer, where the count begins at 0 or 1.
+
 Bit 3 of a register is ``holding:10.3`` or ``40011.3``; bit 0 is the least significant. One
 source never mixes two ways: half of all manuals count from the other end than one thinks,
 and a mistake by one reads the neighbour.
@@ -29,17 +31,23 @@ Addressing: TypeAlias = Literal["0-based", "1-based", "5-digit", "6-digit"]
 
 
 class Table(enum.Enum):
-    """The four tables of a device; the value is the function code that reads it."""
+    """The four tables of a device, and its FIFO queues; the value is the function code that reads it."""
 
     coil = 1
     discrete = 2
     holding = 3
     input = 4
+    fifo = 24
 
     @property
     def is_bits(self) -> bool:
         """Whether an address of it is one bit rather than one 16-bit register."""
         return self in {Table.coil, Table.discrete}
+
+    @property
+    def is_queue(self) -> bool:
+        """Whether an address of it is that of a pointer to a queue of registers."""
+        return self is Table.fifo
 
     @property
     def is_writable(self) -> bool:
@@ -55,7 +63,7 @@ class Span(NamedTuple):
     high: int
 
 
-_NAMED: Final = re.compile(r"(coil|discrete|holding|input):(\d{1,9})(?:\.(\d{1,3}))?")
+_NAMED: Final = re.compile(r"(coil|discrete|holding|input|fifo):(\d{1,9})(?:\.(\d{1,3}))?")
 _NUMBERED: Final = re.compile(r"(\d+)(?:\.(\d{1,3}))?")
 _DIGITS: Final[Mapping[str, Table]] = {
     "0": Table.coil,
@@ -91,6 +99,8 @@ def parse_address(text: str, addressing: Addressing) -> tuple[Table, int, int | 
     )
     if bit is None:
         return table, start, None
+    if table.is_queue:
+        raise AddressError(f"{text!r}: a queue has no bits; write {text.partition('.')[0]}")
     if table.is_bits:
         raise AddressError(f"{text!r}: a {table.name} is one bit already; write {text.partition('.')[0]}")
     if bit > 15:
@@ -115,7 +125,7 @@ def parse_range(text: str, addressing: Addressing) -> Span:
 
 def show(table: Table, start: int, addressing: Addressing) -> str:
     """An address as the source's configuration writes it."""
-    if addressing.endswith("digit"):
+    if addressing.endswith("digit") and not table.is_queue:
         digit = next(digit for digit, its in _DIGITS.items() if its is table)
         return f"{digit}{start + 1:0{int(addressing[0]) - 1}}"
     return f"{table.name}:{start + (addressing == '1-based')}"

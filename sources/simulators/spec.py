@@ -21,6 +21,8 @@ TableName: TypeAlias = Literal["coil", "discrete", "holding", "input"]
 WordOrderName: TypeAlias = Literal["ABCD", "BADC", "CDAB", "DCBA"]
 
 ADDRESSES: Final = 65536
+Queue: TypeAlias = Annotated[tuple[Annotated[int, Field(ge=0, le=0xFFFF)], ...], Field(max_length=31)]
+"""The registers of a FIFO queue."""
 _FLOAT32_MAX: Final = (2.0 - 2.0**-23) * 2.0**127
 _FLOAT64_MAX: Final = (2.0 - 2.0**-52) * 2.0**1023
 
@@ -219,11 +221,13 @@ class DeviceSpec(SettingsModel):
     host: str = "127.0.0.1"
     port: int = Field(0, ge=0, le=65535)
     unit: int = Field(1, ge=0, le=255)
-    points: tuple[PointSpec, ...]
+    points: tuple[PointSpec, ...] = ()
+    queues: dict[Annotated[int, Field(ge=0, lt=ADDRESSES)], Queue] = Field(default_factory=dict)
+    """What FC 24 brings, by the address of the pointer."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if not self.points:
+        if not self.points and not self.queues:
             raise ValueError("a device has at least one point")
         if self.transport == "tls" and not (self.certificate and self.key):
             raise ValueError("transport tls needs certificate and key")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from support.isthmus import isthmus, running
 from support.mosquitto import Mosquitto
 from support.mqtt_observer import Observer, observe
 from support.net import until
-from support.simulator import running_simulator
+from support.simulator import RunningSimulator, running_simulator
 from support.slc import serving
 from support.uaclient import Client, ua
 
@@ -56,7 +56,9 @@ equipment:
   Acme/modbus:
     class: Oven
     source: modbus
+    properties: {{Log: {{type: UInt16, array: any}}}}
     map:
+      Log: "fifo:9"
       Temps: {{addr: "holding:100", as: int16, gain: 0.1}}
       Counts: {{addr: "holding:110", as: int32, words: CDAB}}
       Lamps: "coil:3"
@@ -94,7 +96,8 @@ equipment:
     class: Oven
     source: lower
     prefix: "nsu=urn:acme:plant;s=Acme/modbus."
-    map: {{Temps: Temps, Counts: Counts, Lamps: Lamps, Valves: Valves}}
+    properties: {{Log: {{type: UInt16, array: any}}}}
+    map: {{Temps: Temps, Counts: Counts, Lamps: Lamps, Valves: Valves, Log: Log}}
 """
 
 
@@ -280,6 +283,22 @@ async def written(it: Machine) -> None:
     assert (record["asked"], record["held"]) == ({"first": 1, "values": [5, 6]}, [-7, 5, 6])
 
 
+async def queued(all_of_them: Sequence[Machine]) -> None:
+    """What a FIFO queue holds has another length each time, by Modbus and again by OPC UA."""
+    for values in ([1, 2, 3], [], list(range(31)), [7]):
+        for it in all_of_them:
+            assert isinstance(it.plc, RunningSimulator)
+            await it.plc.control(queue={"offset": 9, "values": values})
+        for it in all_of_them:
+            await it.comes_to("Log", values)
+            await it.published("Log", values)
+    for it in all_of_them:
+        assert await it.node("Log").read_array_dimensions() == [0]
+        metadata = (await it.seen.first("ua-metadata", it.name)).body["MetaData"]
+        (log,) = [one for one in metadata["Fields"] if one["Name"] == "Log"]
+        assert (log["ValueRank"], log["ArrayDimensions"]) == (1, [0])
+
+
 async def add_user(data: Path) -> None:
     added = await asyncio.to_thread(
         isthmus,
@@ -349,3 +368,4 @@ async def test_an_array_is_one_value_at_both_ends(tmp_path: Path, monkeypatch: p
             await shown(machine)
             await told(machine)
             await written(machine)
+        await queued([machine for machine in all_of_them if machine.there == "Acme/modbus"])

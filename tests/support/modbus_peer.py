@@ -46,6 +46,8 @@ class Peer:
         self.illegal: set[int] = set()
         self.walls: set[int] = set()
         self.lacks: set[int] = set()
+        self.queues: dict[int, list[int]] = {}
+        """What FC 24 brings, by the address of the pointer."""
         self.most = 125
         self.most_connections = 100
         self.spoil: Spoil = honest
@@ -85,9 +87,11 @@ class Peer:
         """The function codes asked for so far."""
         return [request[0] for request in self.requests]
 
-    def answer(self, pdu: bytes) -> bytes:
+    def answer(self, pdu: bytes) -> bytes:  # noqa: C901 - a branch for each function
         """The right reply to a request."""
         function = pdu[0]
+        if function == 24 and function not in self.lacks:
+            return self._queue(int.from_bytes(pdu[1:3], "big"))
         if function in self.lacks or len(pdu) < 5:
             return bytes((function | 0x80, 1))
         address, second = struct.unpack(">HH", pdu[1:5])
@@ -109,6 +113,12 @@ class Peer:
             self.registers[address] = (self.registers[address] & second) | (or_mask & ~second)
             return pdu[:7]
         return pdu[:5]
+
+    def _queue(self, address: int) -> bytes:
+        queue = self.queues.get(address)
+        if queue is None:
+            return b"\x98\x02"
+        return struct.pack(f">BHH{len(queue)}H", 24, 2 + 2 * len(queue), len(queue), *queue)
 
     def _exchange(self, address: int, count: int, pdu: bytes) -> bytes:
         start, number = struct.unpack(">HH", pdu[5:9])

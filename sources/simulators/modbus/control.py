@@ -5,6 +5,7 @@
     {"short_reply": true}    reads bring about half of what was asked
     {"exception": {"table": "holding", "offset": 9, "code": 4}}    requests touching it fail
     {"exception": null}      no request fails any more
+    {"queue": {"offset": 5, "values": [1, 2]}}    what the FIFO queue at that address holds
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pydantic import Field
 from sources.settings import SettingsModel
 from sources.simulators.control import Command, Control
 from sources.simulators.modbus.device import ModbusDevice
-from sources.simulators.spec import ADDRESSES, TableName
+from sources.simulators.spec import ADDRESSES, Queue, TableName
 
 
 class _Address(SettingsModel):
@@ -26,11 +27,17 @@ class _Address(SettingsModel):
     code: int = Field(ge=1, le=255)
 
 
+class _Queue(SettingsModel):
+    offset: int = Field(ge=0, lt=ADDRESSES)
+    values: Queue
+
+
 class ModbusCommand(Command):
     """One line; exactly one of these is set."""
 
     short_reply: bool | None = None
     exception: _Address | None = None
+    queue: _Queue | None = None
 
 
 class ModbusControl(Control[ModbusCommand]):
@@ -42,9 +49,13 @@ class ModbusControl(Control[ModbusCommand]):
     def __init__(self, device: ModbusDevice) -> None:
         super().__init__(device, device.faults, ModbusCommand)
         self._exceptions = device.faults.exceptions
+        self._queues = device.queues
 
     def carry_out(self, name: str, command: ModbusCommand) -> Mapping[str, Any]:
         """See Control."""
+        if name == "queue" and command.queue is not None:
+            self._queues[command.queue.offset] = command.queue.values
+            return {}
         if name != "exception":
             return super().carry_out(name, command)
         if command.exception is None:

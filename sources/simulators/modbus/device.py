@@ -23,6 +23,11 @@ class ModbusDevice:
         self._image = Image(spec.points, Simulation(spec.points))
         self._server = ModbusSimulator(spec, self._image, self.faults)
 
+    @property
+    def queues(self) -> dict[int, tuple[int, ...]]:
+        """What FC 24 brings, by the address of the pointer."""
+        return self._server.queues
+
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator[tuple[str, int]]:
         """Serve while inside; yields the address listened on. Raises ListenError."""

@@ -27,7 +27,10 @@ TABLES_BY_FUNCTION: Final[dict[int, TableName]] = {
 IDENTIFY: Final = 0x2B
 """Encapsulated interface transport; of its types only device identification is served."""
 
-_FIXED_LENGTHS: Final = {1: 5, 2: 5, 3: 5, 4: 5, 5: 5, 6: 5, 22: 7, IDENTIFY: 4}
+QUEUE: Final = 0x18
+"""Read FIFO queue."""
+
+_FIXED_LENGTHS: Final = {1: 5, 2: 5, 3: 5, 4: 5, 5: 5, 6: 5, 22: 7, QUEUE: 3, IDENTIFY: 4}
 _DEVICE_IDENTIFICATION: Final = 0x0E
 _MOST_COILS: Final = 0x7B0
 
@@ -42,7 +45,7 @@ class Refusal(Exception):
 
 def served(decoder: DecodePDU, pdu: bytes) -> ModbusPDU:
     """The request. Raises Refusal: 1 for a function that is not served, 3 for counts that cannot be."""
-    if pdu[0] not in TABLES_BY_FUNCTION and pdu[:2] != bytes((IDENTIFY, _DEVICE_IDENTIFICATION)):
+    if pdu[0] not in {*TABLES_BY_FUNCTION, QUEUE} and pdu[:2] != bytes((IDENTIFY, _DEVICE_IDENTIFICATION)):
         raise Refusal(ExcCodes.ILLEGAL_FUNCTION)
     if len(pdu) != _FIXED_LENGTHS.get(pdu[0], len(pdu)):
         raise Refusal(ExcCodes.ILLEGAL_VALUE)
@@ -74,7 +77,7 @@ def check(request: ModbusPDU, pdu: bytes) -> None:
 
 def spans(request: ModbusPDU) -> list[tuple[TableName, int, int]]:
     """The addresses a request touches, if any: table, first, count."""
-    if request.function_code == IDENTIFY:
+    if request.function_code in {IDENTIFY, QUEUE}:
         return []
     table = TABLES_BY_FUNCTION[request.function_code]
     if isinstance(request, ReadWriteMultipleRegistersRequest):

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from pymodbus.constants import ExcCodes
 from pymodbus.pdu import ExceptionResponse, ModbusPDU
+from pymodbus.pdu.file_message import ReadFifoQueueResponse
 
 from sources.simulators.modbus.framing import Asked, Framing
-from sources.simulators.modbus.requests import Refusal, check, served, shortened, spans
+from sources.simulators.modbus.requests import QUEUE, Refusal, check, served, shortened, spans
 
 if TYPE_CHECKING:
     from sources.simulators.modbus.server import ModbusSimulator
@@ -67,6 +68,11 @@ class Respondent:
                 return ExceptionResponse(function, code)
             if not simulator.image.covers(table, address, count):
                 return ExceptionResponse(function, ExcCodes.ILLEGAL_ADDRESS)
+        if function == QUEUE:
+            queue = simulator.queues.get(request.address)
+            if queue is None:
+                return ExceptionResponse(function, ExcCodes.ILLEGAL_ADDRESS)
+            return ReadFifoQueueResponse(list(queue), request.dev_id, request.transaction_id)
         # The annotation is of pymodbus's older data store; its own handler passes the same context.
         response = await request.datastore_update(simulator.context, simulator.unit)  # type: ignore[arg-type]
         if response.isError():

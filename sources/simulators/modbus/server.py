@@ -37,6 +37,8 @@ class ModbusSimulator(ModbusTcpServer):
         self._spec = spec
         self.image: Final = image
         self.faults: Final = faults
+        self.queues = dict(spec.queues)
+        """What FC 24 brings, by the address of the pointer."""
         self.unit: Final = spec.unit
         self.transport_name: Final = spec.transport
         self.units: Final = _NO_UNIT | {spec.unit}
