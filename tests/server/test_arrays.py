@@ -222,6 +222,8 @@ async def shown(it: Machine) -> None:
         assert await node.read_value_rank() == 1
         assert await node.read_array_dimensions() == dimensions
         assert (await node.read_data_type()).Identifier == kind
+        extended = (await node.read_attribute(ua.AttributeIds.AccessLevelEx)).Value.Value
+        assert extended & 0x700 == 0x300, "neither atomic, nor whole only"
     lamps = [True, False, True, False, False, False, False, True, True, False]
     await it.settle(Temps=[10.0, 20.0, 30.0, 40.0], Counts=[-1, 70_000, 3], Lamps=lamps)
     assert await it.read("Counts", "1") == [70_000]

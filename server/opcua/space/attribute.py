@@ -11,6 +11,7 @@ from server.opcua.space.node import Node
 from server.opcua.space.permissions import Access, Permission, RolePermissions, Roles
 from server.opcua.types import AttributeIds, ObjectIds, ServiceFault, StatusCodes
 from server.opcua.wire.writer import uint32
+from server.plant.values import Point
 
 _A: Final = AttributeIds
 _VARIABLE, _METHOD, _VARIABLE_TYPE, _REFERENCE_TYPE = 2, 4, 16, 32
@@ -23,6 +24,8 @@ _CALL: Final = int(Permission.Call)
 
 _CURRENT_READ, _CURRENT_WRITE, _HISTORY_READ, _HISTORY_WRITE = 0x01, 0x02, 0x04, 0x08
 _STATUS_OR_TIMESTAMP_WRITE: Final = 0x60
+_NON_ATOMIC: Final = 0x300
+"""NonatomicRead and NonatomicWrite."""
 _MASK_OF_HISTORIZING, _MASK_OF_ROLE_PERMISSIONS = 1 << 9, 1 << 23
 """Bits of AttributeWriteMask (OPC 10000-3 §8.60) that have a permission of their own."""
 
@@ -93,9 +96,16 @@ def _user_access_level(node: Node, access: Access) -> bytes | None:
 
 
 def _access_level_ex(node: Node, _: Access) -> bytes | None:
-    """AccessLevel, and no bit more: reads and writes are atomic and take parts of arrays."""
+    """AccessLevel, and whether reads and writes are atomic; parts of arrays are taken (OPC 10000-3 §8.58).
+
+    An array of a device may take several requests, or be written by the controller while it is read.
+    """
     held = node.attributes.get(_A.AccessLevel)
-    return encode.uint32(held[1]) if node.node_class == _VARIABLE and held is not None else None
+    if node.node_class != _VARIABLE or held is None:
+        return None
+    prop = node.value.property if isinstance(node.value, Point) else None
+    apart = prop is not None and prop.type.length is not None and prop.binding is not None
+    return encode.uint32(held[1] | (_NON_ATOMIC if apart else 0))
 
 
 def _user_executable(node: Node, access: Access) -> bytes | None:
