@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 from uuid import uuid4
 
@@ -40,12 +40,17 @@ STATE_ERROR: Final = 3
 STATE_PRE_OPERATIONAL: Final = 4
 """PubSubState (OPC 10000-14 §6.2.1)."""
 
+_SHORTENED: Final = 500
+"""Floats of an array that are written as short as they can be."""
+
 Encoder: TypeAlias = Callable[[Any], object]
 """A value of one type, never None, to what JSON holds."""
 
 
 def encoder(kind: ValueType, enumeration: Enumeration | None = None, *, array: bool = False) -> Encoder:
     """The Verbose encoding of one property's values; an array's elements in a JSON array."""
+    if array and kind is ValueType.Float and enumeration is None:
+        return _floats
     if array:
         each = encoder(kind, enumeration)
         return list if each is _as_is else lambda values: [each(value) for value in values]
@@ -80,6 +85,14 @@ def _float(value: float) -> float | str:
         if struct.pack("<f", short) == bits:
             return short
     return float(f"{value:.9g}")
+
+
+def _floats(values: Sequence[float]) -> list[float | str]:
+    """As `_float`; of very many each has nine digits, which mean the same 32 bits in a sixth of the time."""
+    if len(values) <= _SHORTENED:
+        return [_float(value) for value in values]
+    texts = "%.9g " * len(values) % tuple(values)
+    return [_double(float(text)) for text in texts.split()]
 
 
 def _string(value: str) -> str:

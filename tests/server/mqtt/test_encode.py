@@ -163,6 +163,13 @@ def test_an_array_is_one_of_what_its_elements_are(case: tuple[ValueType, tuple[A
     assert shown == [json.loads(orjson.dumps(one(element))) for element in held]
 
 
+def test_floats_of_a_long_array_mean_the_same_bits() -> None:
+    held = [struct.unpack("<f", struct.pack("<f", index / 7))[0] for index in range(2000)]
+    shown: Any = encoder(ValueType.Float, array=True)((*held, math.nan, -math.inf))
+    assert shown[-2:] == ["NaN", "-Infinity"]
+    assert [struct.pack("<f", one) for one in shown[:-2]] == [struct.pack("<f", one) for one in held]
+
+
 def test_an_array_of_states_tells_their_names() -> None:
     message = data_value(encoder(ValueType.Int32, STATES, array=True), (2, 6, 7), GOOD, TIME)
     assert message["Value"] == ["Stopped_2", "Execute_6", "7"]

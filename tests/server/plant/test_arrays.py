@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from server.audit.record import seal
 from server.plant.commands import Caller, Commands
@@ -157,6 +159,26 @@ def test_writes_are_converted_element_by_element() -> None:
     assert wide.to_engineering((1, 2)) == (1, 2)
     with pytest.raises(ConversionError):
         raw_of((70_000,), wide, ValueType.Int16)
+
+
+@given(
+    st.sampled_from([ValueType.Double, ValueType.Float, ValueType.Int16]),
+    st.lists(st.one_of(st.integers(-(2**15), 2**15 - 1), st.floats(allow_nan=False)), max_size=5),
+    st.sampled_from([0.1, -3.0, 1e300]),
+)
+def test_a_line_is_the_same_for_many_as_for_one(kind: ValueType, raw: list[float], gain: float) -> None:
+    each = Linear(ValueType.Double, kind, gain, 5.0)
+    whole = Elements(ValueType.Double, 0, each)
+    try:
+        alone = [each.to_engineering(one) for one in raw]
+    except ConversionError:
+        with pytest.raises(ConversionError):
+            whole.to_engineering(tuple(raw))
+        return
+    found = whole.to_engineering(tuple(raw))
+    assert same(found, tuple(alone))
+    assert isinstance(found, tuple)
+    assert [type(one) for one in found] == [type(one) for one in alone]
 
 
 def test_kept_values_are_arrays_again() -> None:
