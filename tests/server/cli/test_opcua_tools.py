@@ -54,6 +54,25 @@ def test_a_value_by_its_node_has_the_type_that_the_node_has(there: Running, tmp_
     assert "BadNodeIdUnknown" in done.out, "what the server says passes through"
 
 
+def test_its_arrays_are_configured_and_read_whole(there: Running, tmp_path: Path) -> None:
+    url = f"opc.tcp://127.0.0.1:{there.port}/?security=none"
+    none = ("--data", tmp_path / "none")
+    done = invoke("browse", url, "--yaml", "--below", "i=2253", "--filter", "NamespaceArray", *none)
+    assert done.code == 0, done.err
+    assert "NamespaceArray: {type: String, array: any}" in done.out
+    (tmp_path / "fragment.yaml").write_text(done.out, encoding="utf-8")
+    plant = tmp_path / "plant.yaml"
+    plant.write_text(f"{HEAD}include: [fragment.yaml]\n", encoding="utf-8")
+    read = invoke("read", plant, "PLC.NamespaceArray", "--json", *none)
+    (found,) = json.loads(read.out)
+    assert found["value"][0] == "http://opcfoundation.org/UA/"
+    assert "urn:acme:plant" in found["value"]
+    read = invoke("read", url, "i=2255", "i=2255 as string[]", "--json", *none)
+    assert read.code == 0, read.out + read.err
+    assert [each["value"] for each in json.loads(read.out)] == [found["value"]] * 2
+    assert invoke("read", url, "i=2255 as string[99]", *none).code == 1, "it has another length"
+
+
 def test_without_a_certificate_it_says_so(there: Running, tmp_path: Path) -> None:
     done = invoke("browse", f"opc.tcp://127.0.0.1:{there.port}/", "--data", tmp_path / "none")
     assert done.code == 1
