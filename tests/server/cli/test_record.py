@@ -29,6 +29,7 @@ equipment:
       Count: {type: UInt32}
       Temp: {unit: CEL}
       Door: {type: Boolean}
+      Halves: {type: UInt16, array: 2}
       Missing: {}
     map:
       Speed: {addr: "holding:0", as: float32}
@@ -36,9 +37,10 @@ equipment:
       Count: "holding:22"
       Temp: {addr: "input:1", as: int16, gain: 0.1}
       Door: "discrete:7"
+      Halves: "holding:22"
       Missing: {addr: "holding:900", as: float32}
 """
-NAMES = ("Speed", "State", "Count", "Temp", "Door", "Missing")
+NAMES = ("Speed", "State", "Count", "Temp", "Door", "Halves", "Missing")
 
 
 def write(folder: Path, source: str) -> Path:
@@ -59,9 +61,9 @@ async def shown(url: str) -> dict[str, tuple[Any, str]]:
                 value = await node.read_data_value(raise_on_bad_status=False)
                 found[name] = value.Value.Value, value.StatusCode.name
             states = [status for _, status in found.values()]
-            return states.count("Good") == 5 and "BadConfigurationError" in states
+            return states.count("Good") == 6 and "BadConfigurationError" in states
 
-        await until(settled, within=60, what=f"five Good values: {found}")
+        await until(settled, within=60, what=f"six Good values: {found}")
         return found
 
 
@@ -78,10 +80,11 @@ async def test_a_recording_serves_what_the_device_did(tmp_path: Path) -> None:
             assert code == 0
             assert "0 dropped" in server.output
     assert original["Speed"] == (612.5, "Good")
+    assert original["Halves"] == ([0, 4711], "Good")
     assert original["Missing"] == (None, "BadConfigurationError")
     plant = write(tmp_path, "{driver: replay, file: filler.rec, loop: true}")
     checked = await invoked("check", plant, "--connect")
-    assert "1 of 6 tags cannot be read, Acme.Missing the first" in checked.out
+    assert "1 of 7 tags cannot be read, Acme.Missing the first" in checked.out
     async with running(tmp_path / "two", "run", plant, "--data", tmp_path / "data") as server:
         assert await shown(server.ready["opcua"]) == original
 
