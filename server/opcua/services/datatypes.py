@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from asyncua import ua
 
@@ -15,6 +15,7 @@ from server.opcua.wire.nodeid import Key, key_of, numeric, split
 BASE_DATA_TYPE: Final = numeric(24)
 _STRUCTURE: Final = 22
 _INT32: Final = 6
+_BYTE, _BYTE_STRING = 3, 15
 _HAS_SUBTYPE: Final = numeric(45)
 _HAS_ENCODING: Final = numeric(38)
 _ENUMERATION: Final = 29
@@ -73,6 +74,16 @@ class DataTypes:
         return self.fits_element(node, value) and rank_fits(
             value_rank(node), _dimensions(node), value.Value, is_array=bool(value.is_array)
         )
+
+    def expected(self, node: Node, value: ua.Variant) -> ua.Variant:
+        """A ByteString as the array of Byte that a Variable is, for they are one (OPC 10000-4 §5.11.4.2)."""
+        encoded = node.attributes.get(_DATA_TYPE)
+        if int(value.VariantType.value) != _BYTE_STRING or value.is_array or encoded is None:
+            return value
+        if value_rank(node) != 1 or self.built_in(encoded[1:]) != {_BYTE}:
+            return value
+        made: Any = ua.Variant
+        return cast("ua.Variant", made(list(value.Value), ua.VariantType.Byte, None, True))
 
     def fits_element(self, node: Node, value: ua.Variant) -> bool:
         """Whether a part of the Variable's value can be of that value's type."""

@@ -259,7 +259,7 @@ class Writing:
         content = given.Value
         if content is None or content.Value is None:
             raise ServiceFault(StatusCodes.BadTypeMismatch, "a null value")
-        return cast("ua.Variant", content)
+        return self._types.expected(node, content)
 
 
 def _held(imported: ImportedValue) -> Any:

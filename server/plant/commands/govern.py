@@ -131,10 +131,10 @@ class Commands:
             return await self._end(attempt, refusal)
         rule, binding = prop.type.write, prop.binding
         # A part of an array leaves what is to become of the others to the writes before it.
-        alone = rule is not None and rule.latest_wins and not isinstance(value, Part)
+        latest_wins = rule is not None and rule.latest_wins and not isinstance(value, Part)
         queue = self._queues.setdefault(binding.source if binding is not None else "", DeviceQueue())
         try:
-            place = queue.join(key, latest_wins=alone)
+            place = queue.join(key, latest_wins=latest_wins)
         except Full as full:
             return await self._end(attempt, refused(BAD_RESOURCE_UNAVAILABLE, str(full)))
         if queued is not None:

@@ -170,6 +170,18 @@ async def test_each_write_is_refused_for_its_own_reason(bench: Bench) -> None:
     assert bench.device.log == []
 
 
+async def test_a_byte_string_is_an_array_of_bytes(bench: Bench) -> None:
+    node = bench.add("Bytes", variant_array(3, [b"\1", b"\2", b"\3"]), 3, rank=1)
+    assert await bench.write(value(node, b"\4\5\6", T.ByteString)) == ["Good"]
+    assert bench.held(node) == [4, 5, 6]
+    assert await bench.write(value(node, b"\7", T.ByteString, index_range="1")) == ["Good"]
+    assert bench.held(node) == [4, 7, 6]
+    words = bench.add("Words", variant_array(5, [b"\1\0"]), 5, rank=1)
+    assert await bench.write(value(words, b"\1\2", T.ByteString)) == ["BadTypeMismatch"]
+    one = bench.add("Byte", variant(3, b"\1"), 3)
+    assert await bench.write(value(one, b"\1", T.ByteString)) == ["BadTypeMismatch"]
+
+
 async def test_who_lacks_the_role_is_refused_and_the_audit_tells(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
