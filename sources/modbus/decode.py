@@ -95,12 +95,11 @@ class Layout:
             values += [data[byte] & mask != 0 for byte, mask in places]
         if not self._others:
             return values, GOOD
-        qualities: list[Quality] = [GOOD] * len(values)
-        for place, decode in self._others:
-            value = decode(data[place])
-            values.append(value)
-            qualities.append(GOOD if value is not None else BAD_DECODING_ERROR)
-        return values, qualities
+        others = [decode(data[place]) for place, decode in self._others]
+        if None not in others:
+            return [*values, *others], GOOD  # one quality, by which receivers compare blocks as a whole
+        qualities = [GOOD if value is not None else BAD_DECODING_ERROR for value in others]
+        return [*values, *others], [GOOD] * len(values) + qualities
 
 
 def _endian(order: WordOrder) -> str:

@@ -123,7 +123,7 @@ def test_an_array_is_what_its_elements_are_alone(
         assert (value, qualities) == (None, [BAD_DECODING_ERROR])
     else:
         assert isinstance(value, tuple)
-        assert ([_comparable(one) for one in value], qualities) == (alone, [GOOD])
+        assert ([_comparable(one) for one in value], qualities) == (alone, GOOD)
 
 
 @given(st.integers(0, 15), st.integers(1, 90), ORDERS, st.data())

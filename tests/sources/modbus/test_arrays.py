@@ -32,7 +32,7 @@ def test_the_order_of_bytes_is_that_of_each_element(words: str, data: str) -> No
     its = tag("holding:4", "uint32", words=words, length=2)
     raw = bytes.fromhex(data)
     values, quality = Layout(Table.holding, 4, 4, [its]).decode(raw)
-    assert (list(values), quality) == ([(0x01020304, 0x05060708)], [GOOD])
+    assert (list(values), quality) == ([(0x01020304, 0x05060708)], GOOD)
     assert encode(its, (0x01020304, 0x05060708)) == raw
 
 
@@ -57,7 +57,7 @@ def test_an_element_that_is_none_spoils_its_array_and_no_other_tag() -> None:
     digits, number = tag("holding:0", "bcd16", length=3), tag("holding:3")
     layout = Layout(Table.holding, 0, 4, [digits, number])
     assert layout.decode(bytes.fromhex("0001 00fa 0003 0007")) == ([7, None], [GOOD, BAD_DECODING_ERROR])
-    assert layout.decode(bytes.fromhex("0001 0002 0003 0007")) == ([7, (1, 2, 3)], [GOOD, GOOD])
+    assert layout.decode(bytes.fromhex("0001 0002 0003 0007")) == ([7, (1, 2, 3)], GOOD)
 
 
 def test_bits_of_a_table_come_from_where_they_begin() -> None:

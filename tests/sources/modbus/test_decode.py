@@ -69,7 +69,7 @@ def test_text_runs_up_the_registers_and_ends_at_a_nul() -> None:
     plain = tag("holding:0", "string(6)", words="CDAB")
     swapped = tag("holding:3", "string(5)", words="DCBA")
     layout = Layout(Table.holding, 0, 6, [plain, swapped])
-    assert layout.decode(b"KHS\0xxHK7S!?") == (["KHS", "KHS7?"], [GOOD, GOOD])
+    assert layout.decode(b"KHS\0xxHK7S!?") == (["KHS", "KHS7?"], GOOD)
     assert encode(plain, "KHS") == b"KHS\0\0\0"
     assert encode(swapped, "KHS7?") == b"HK7S\0?"
 
@@ -105,7 +105,7 @@ def test_a_block_with_everything_in_it() -> None:
         "holding:20": "Abcd",
     }
     assert sorted(layout.tags, key=id) == sorted(tags, key=id)
-    assert qualities == [GOOD] * 7
+    assert qualities == GOOD
 
 
 def test_coils_lie_least_significant_bit_first() -> None:
