@@ -9,7 +9,7 @@ from server.tools.alike import grouped
 from server.tools.inventory import Inventory, Leaf, LeftOut, Single
 from sources.opcua.browse import FoundVariable, Identity
 from sources.opcua.browse import Inventory as Found
-from sources.tag import ValueType
+from sources.tag import ANY_LENGTH, ValueType
 
 _ENCODINGS: Final[Mapping[str, tuple[str, ValueType]]] = {
     "Boolean": ("bool", ValueType.Boolean),
@@ -53,7 +53,7 @@ def _leaf(variable: FoundVariable) -> Leaf | str:
     if known is None:
         return f"a value of type {variable.type or variable.built_in or 'unknown'} has no counterpart"
     encoding, kind = known
-    length = variable.length if variable.rank == 1 else None
+    length = ANY_LENGTH if variable.rank == 1 else None  # ArrayDimensions tell how long it may be at most
     return Leaf(variable.path[-1:], variable.address, encoding, kind, variable.description, length=length)
 
 

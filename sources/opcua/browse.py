@@ -12,7 +12,6 @@ from sources.opcua.config import DownstreamSettings
 from sources.opcua.connection import Connection, chunks, connect
 from sources.opcua.security import Surroundings
 from sources.opcua.stack import local, status_name, text, ua
-from sources.tag import MAX_LENGTH
 
 _BUILD_INFO: Final = {
     "product": 2261,
@@ -45,8 +44,7 @@ class FoundVariable:
     """A variable. ``address`` is what a configuration says of it; ``path`` the names that lead to it.
 
     ``type`` is the name of its DataType; ``built_in`` that of what its values are encoded as, empty where
-    several are. ``rank`` is the ValueRank: -1 for a scalar; ``length`` that of an array of one dimension,
-    0 where it may be any.
+    several are. ``rank`` is the ValueRank: -1 for a scalar.
     """
 
     address: str
@@ -56,7 +54,6 @@ class FoundVariable:
     rank: int
     writable: bool
     description: str = ""
-    length: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +156,6 @@ class _Walk:
             ua.AttributeIds.ValueRank,
             ua.AttributeIds.UserAccessLevel,
             ua.AttributeIds.Description,
-            ua.AttributeIds.ArrayDimensions,
         )
         for part in chunks(variables, _AT_ONCE):
             data = await self._connection.read([(node, one) for node, _ in part for one in attributes])
@@ -167,7 +163,7 @@ class _Walk:
                 if len(self.variables) == self._most:
                     self.complete = False
                     return
-                kind, rank, level, description, sizes = map(_value, data[5 * index : 5 * index + 5])
+                kind, rank, level, description = map(_value, data[4 * index : 4 * index + 4])
                 name, built_in = await self._type(kind)
                 self.variables.append(
                     FoundVariable(
@@ -178,7 +174,6 @@ class _Walk:
                         rank if isinstance(rank, int) else -1,
                         bool(isinstance(level, int) and level & 2),
                         text(getattr(description, "Text", "")),
-                        _length(sizes),
                     )
                 )
 
@@ -195,12 +190,6 @@ class _Walk:
                 ua.VariantType(number).name if number else "",
             )
         return known
-
-
-def _length(sizes: object) -> int:
-    """The most elements an array of one dimension has, as far as a configuration can say that."""
-    fixed = isinstance(sizes, list) and len(sizes) == 1 and 0 < sizes[0] <= MAX_LENGTH
-    return int(sizes[0]) if isinstance(sizes, list) and fixed else 0
 
 
 def _value(data: Any) -> Any:
