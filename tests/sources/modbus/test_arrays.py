@@ -8,6 +8,7 @@ import struct
 import pytest
 from support.modbus_peer import modbus_peer
 from support.modbus_tags import settings, tag
+from support.net import until
 from support.scanning import NORMAL, SLOW, scanning
 
 from sources.errors import AddressError
@@ -149,3 +150,20 @@ async def test_arrays_are_read_whole_and_written_whole_or_in_part() -> None:
                 (99, -6, 8, 9),
             ]
             assert await it.session.write([(levels, (1, 2, 3))]) == [BAD_TYPE_MISMATCH]
+
+
+async def test_an_array_may_become_another_while_it_is_read() -> None:
+    before = tag("holding:10", "int16", NORMAL, length=4)
+    shorter = tag("holding:10", "int16", NORMAL, length=2)
+    longer = tag("holding:9", "int16", NORMAL, length=6, name="longer")
+    async with modbus_peer() as peer:
+        peer.registers[9:15] = [9, 10, 11, 12, 13, 14]
+        source = ModbusSource("PLC", settings(peer.port), [before])
+        async with scanning(source) as it:
+            await it.good(before)
+            assert it.listener.value(before) == (10, 11, 12, 13)
+            source.retag([shorter, longer])
+            await it.good(shorter, longer)
+            await until(lambda: it.listener.value(shorter) == (10, 11))
+            assert it.listener.value(longer) == (9, 10, 11, 12, 13, 14)
+        assert peer.accepted == 1
