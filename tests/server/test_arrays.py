@@ -222,6 +222,8 @@ async def shown(it: Machine) -> None:
         assert await node.read_value_rank() == 1
         assert await node.read_array_dimensions() == dimensions
         assert (await node.read_data_type()).Identifier == kind
+        (typed,) = await node.get_references(ua.ObjectIds.HasTypeDefinition)
+        assert await it.client.get_node(typed.NodeId).read_value_rank() == -2, "the type's allows it"
         extended = (await node.read_attribute(ua.AttributeIds.AccessLevelEx)).Value.Value
         assert extended & 0x700 == 0x300, "neither atomic, nor whole only"
     lamps = [True, False, True, False, False, False, False, True, True, False]
