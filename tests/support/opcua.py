@@ -14,6 +14,7 @@ from asyncua import ua
 from asyncua.client.client import Client
 from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
 from support import pki
+from support.devices import OneName
 from support.line import MACHINE, line
 from support.watched import FakeSource
 
@@ -51,7 +52,7 @@ def _short(tag: Tag[Any]) -> str:
 
 
 @dataclass
-class MemoryDevice:
+class MemoryDevice(OneName):
     """A device that is nothing but memory: it holds what is written, by the property's name."""
 
     held: dict[str, Value] = field(default_factory=dict)

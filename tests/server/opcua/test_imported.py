@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from asyncua.client.client import Client
@@ -26,6 +26,8 @@ from server.opcua.types import AttributeIds
 from server.opcua.wire.nodeid import key
 from server.opcua.wire.writer import localized_text, qualified_name
 from server.plant.model import Equipment, EquipmentLevel, Import, Role
+from sources.asking import Asker
+from sources.errors import Denied
 from sources.opcua.imports import CallResult, ImportedNode, Model
 from sources.opcua.wire import Raw
 
@@ -39,10 +41,23 @@ class There:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.denied: Denied | None = None
+        self.askers: list[Asker] = []
+        self.opening = asyncio.Event()
+        self.opening.set()
         self.written: list[tuple[bytes, bytes]] = []
         self.called: list[tuple[bytes, bytes, tuple[bytes, ...]]] = []
         self.answer = CallResult(0)
         self.before: Callable[[], None] = lambda: None
+
+    def acting(self, asker: Asker) -> Self:
+        self.askers.append(asker)
+        if self.denied is not None:
+            raise self.denied
+        return self
+
+    async def ready(self) -> None:
+        await self.opening.wait()
 
     async def write_node(self, node: bytes, variant: bytes) -> int:
         self.before()

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 import pytest
+from support.devices import OneName
 
 from server.audit.errors import AuditError
 from server.plant.commands import Caller, Commands
@@ -32,7 +33,7 @@ from server.plant.model import (
 from server.plant.values import ValueStore
 from sources.batch import Batch
 from sources.clock import now
-from sources.errors import ConnectionLost, Unreachable
+from sources.errors import ConnectionLost, Denied, Unreachable
 from sources.quality import (
     BAD_COMMUNICATION_ERROR,
     BAD_DEVICE_FAILURE,
@@ -67,7 +68,7 @@ def bound(name: str, kind: ValueType, rule: WriteRule | None = None, **more: Any
     return Property(A, PropertyType(name, kind, write=rule), binding=binding, **more)
 
 
-class Device:
+class Device(OneName):
     """A device that is a dict, and does as it is told with what is written."""
 
     def __init__(self) -> None:
@@ -638,6 +639,7 @@ SENT = {"node": "ns=5;s=One", "user": "anna"}
         (GOOD, GOOD, "done"),
         (BAD_DEVICE_FAILURE, BAD_DEVICE_FAILURE, "failed"),
         (Unreachable("away"), BAD_NOT_CONNECTED, "refused"),
+        (Denied("not him", BAD_USER_ACCESS_DENIED), BAD_USER_ACCESS_DENIED, "refused"),
         (ConnectionLost("cut", BAD_COMMUNICATION_ERROR), BAD_COMMUNICATION_ERROR, "unknown"),
     ],
 )
@@ -659,6 +661,7 @@ async def test_what_is_forwarded_stands_between_two_records(
         "outcome": outcome,
         "status": quality_name(told),
         "of": 1,
+        **({"reason": str(answer)} if isinstance(answer, Exception) else {}),
     }
     assert bench.commands.outcomes[outcome] == 1
 

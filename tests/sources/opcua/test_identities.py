@@ -1,0 +1,241 @@
+"""In whose name what users ask for goes to a downstream server: sessions beside the own one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.downstream import OPERATING, PLANT, lend_password, named, protected, source
+from support.line import MACHINE
+from support.net import until
+from support.opcua import OBSERVER, OBSERVER_PASSWORD, OPERATOR, OPERATOR_PASSWORD, Running, serving
+
+from server.opcua.sessions.registry import Ending
+from sources.asking import Asker
+from sources.errors import Denied, Unreachable
+from sources.opcua.address import parse_address
+from sources.opcua.driver import OpcUaSource
+from sources.opcua.identity import Credentials
+from sources.quality import (
+    BAD_CONFIGURATION_ERROR,
+    BAD_NOT_CONNECTED,
+    BAD_RESOURCE_UNAVAILABLE,
+    BAD_USER_ACCESS_DENIED,
+    GOOD,
+    Quality,
+)
+
+SET_POINT = named("SpeedSP", writable=True)
+ANNA = Asker("anna", frozenset({"AuthenticatedUser", "Operator"}))
+BERT = Asker("bert", frozenset({"AuthenticatedUser", "Engineer"}))
+CARL = Asker("carl", frozenset({"AuthenticatedUser", "Supervisor"}))
+
+AS_OPERATOR = {"user": OPERATOR, "password": "env:DOWNSTREAM_PASSWORD"}
+AS_OBSERVER = {"user": OBSERVER, "password": "env:OBSERVING"}
+OBSERVING = OPERATING | AS_OBSERVER
+"""The source itself may only look."""
+
+
+@pytest.fixture(scope="module")
+def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """The operator may write there, the observer may not."""
+    with serving(tmp_path_factory.mktemp("there"), writable=True) as running:
+        running.bench.device.held.update({"SpeedSP": 1.0})
+        yield running
+
+
+@pytest.fixture
+def make(there: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    lend_password(monkeypatch)
+    monkeypatch.setenv("OBSERVING", OBSERVER_PASSWORD)
+
+    def make(*rules: dict[str, Any], others: str = "refuse", **more: Any) -> OpcUaSource:
+        identity = {"map": list(rules), "others": others} | more
+        made = source(there, [SET_POINT], **OBSERVING, identity=identity)
+        made.settle(protected(there, tmp_path))
+        return made
+
+    return make
+
+
+async def write(device: OpcUaSource, asker: Asker, value: float) -> tuple[str, Quality]:
+    way = device.acting(asker)
+    await way.ready()
+    (quality,) = await way.write([(SET_POINT, value)])
+    return way.acts_as, quality
+
+
+def sessions(there: Running) -> list[str]:
+    """Whose they are."""
+    return sorted(
+        session.identity.user
+        for session in there.do(lambda: list(there.server._sessions))
+        if session.identity is not None
+    )
+
+
+def seen(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    """Who wrote, and what he was told, as the server downstream has it in its audit log."""
+    found = [record.__dict__ for record in caplog.records if getattr(record, "event", "") == "write"]
+    return [(record["user"], record["status"]) for record in found]
+
+
+def refused_logins(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Who was not let in there, once for each attempt."""
+    found = [record.__dict__ for record in caplog.records if getattr(record, "event", "") == "login"]
+    return [record["user"] for record in found if "reason" in record]
+
+
+@asynccontextmanager
+async def connected(device: OpcUaSource) -> AsyncIterator[None]:
+    async with device.connect():
+        yield
+
+
+async def test_each_goes_in_the_name_that_is_configured(
+    there: Running, make: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "isthmus.audit")
+    device = make(
+        {"users": ["anna"], **AS_OPERATOR}, {"roles": ["Engineer"], **AS_OBSERVER}, others="service"
+    )
+    async with connected(device):
+        assert sessions(there) == [OBSERVER]  # the source's own; the others are opened when they are needed
+        assert await write(device, ANNA, 420.5) == (f"user:{OPERATOR}", GOOD)
+        assert sessions(there) == [OBSERVER, OPERATOR]
+        assert await write(device, BERT, 1.5) == (f"user:{OBSERVER}", BAD_USER_ACCESS_DENIED)
+        assert await write(device, CARL, 2.5) == (f"service:{OBSERVER}", BAD_USER_ACCESS_DENIED)
+        assert await write(device, ANNA, 421.5) == (f"user:{OPERATOR}", GOOD)
+        assert sessions(there) == [OBSERVER, OBSERVER, OPERATOR]
+    assert there.bench.device.held["SpeedSP"] == 421.5
+    assert seen(caplog) == [
+        (OPERATOR, "Good"),
+        (OBSERVER, "BadUserAccessDenied"),
+        (OBSERVER, "BadUserAccessDenied"),
+        (OPERATOR, "Good"),
+    ]
+    await until(lambda: sessions(there) == [], what="closed with the source's own")
+
+
+async def test_whom_no_rule_fits_is_refused(make: Any) -> None:
+    device = make({"users": ["anna"], **AS_OPERATOR})
+    for stranger in (BERT, Asker("Anna", frozenset({"Operator"})), Asker("anna "), Asker("anonymous")):
+        with pytest.raises(Denied, match="no rule fits") as denied:
+            device.acting(stranger)
+        assert denied.value.quality == BAD_USER_ACCESS_DENIED
+
+
+async def test_a_name_that_is_not_let_in_is_told_and_not_tried_at_once_again(
+    make: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("WRONG", "a guess that is wrong")
+    device = make(
+        {"users": ["anna"], "user": OPERATOR, "password": "env:WRONG"}, {"users": ["bert"], **AS_OPERATOR}
+    )
+    async with connected(device):
+        with pytest.raises(Denied) as denied:
+            await write(device, ANNA, 1.0)
+        assert denied.value.quality == BAD_USER_ACCESS_DENIED  # what the server downstream said
+        for part in ("There", f"user:{OPERATOR}", "ActivateSession: BadUserAccessDenied", "isthmus apply"):
+            assert part in str(denied.value)
+        with pytest.raises(Denied, match="tried again in") as again:
+            await write(device, ANNA, 1.0)
+        assert again.value.quality == BAD_USER_ACCESS_DENIED
+        assert refused_logins(caplog) == [OPERATOR]
+        assert await write(device, BERT, 2.0) == (f"user:{OPERATOR}", GOOD)  # others are not concerned
+    assert "a guess" not in caplog.text
+    assert OPERATOR_PASSWORD not in caplog.text
+
+
+async def test_a_secret_that_is_not_there_is_named(make: Any) -> None:
+    device = make({"users": ["anna"], "user": OPERATOR, "password": "env:UNSET_ANYWHERE"})
+    async with connected(device):
+        with pytest.raises(Denied, match="UNSET_ANYWHERE is not set") as denied:
+            await write(device, ANNA, 1.0)
+        assert denied.value.quality == BAD_CONFIGURATION_ERROR
+
+
+async def test_sessions_are_bounded_and_idle_ones_make_room(there: Running, make: Any) -> None:
+    device = make({"users": ["anna"], **AS_OPERATOR}, {"users": ["bert"], **AS_OBSERVER}, sessions=1)
+    async with connected(device):
+        await write(device, ANNA, 1.0)
+        assert await write(device, BERT, 1.0) == (f"user:{OBSERVER}", BAD_USER_ACCESS_DENIED)
+        assert sessions(there) == [OBSERVER, OBSERVER]
+        busy = Credentials(OBSERVER, "env:OBSERVING")
+        with device._identities.session(busy), pytest.raises(Denied, match="in use already") as denied:
+            await write(device, ANNA, 1.0)
+        assert denied.value.quality == BAD_RESOURCE_UNAVAILABLE
+        assert (await write(device, ANNA, 3.0))[1] == GOOD
+
+
+async def test_a_session_nobody_needs_is_closed_and_opened_again(there: Running, make: Any) -> None:
+    device = make({"users": ["anna"], **AS_OPERATOR}, idle="100ms")
+    async with connected(device):
+        await write(device, ANNA, 1.0)
+        await until(lambda: sessions(there) == [OBSERVER], what="closed")
+        assert (await write(device, ANNA, 2.0))[1] == GOOD
+
+
+async def test_who_waits_for_a_session_may_go_and_the_next_has_it(there: Running, make: Any) -> None:
+    device = make({"users": ["anna"], **AS_OPERATOR})
+    async with connected(device):
+        first, second = (asyncio.create_task(device.acting(ANNA).ready()) for _ in range(2))
+        await asyncio.sleep(0)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        await second
+        assert sessions(there) == [OBSERVER, OPERATOR]  # one for both
+
+
+async def test_what_is_being_opened_ends_with_the_source_s_own_session(there: Running, make: Any) -> None:
+    device = make({"users": ["anna"], **AS_OPERATOR})
+    async with connected(device):
+        waiting = asyncio.create_task(device.acting(ANNA).ready())
+        await asyncio.sleep(0)
+    with pytest.raises(Unreachable):
+        await waiting
+    with pytest.raises(Unreachable, match="is not connected"):
+        await device.acting(ANNA).ready()
+    await until(lambda: sessions(there) == [])
+
+
+async def test_a_session_the_server_has_ended_is_not_the_client_s(there: Running, make: Any) -> None:
+    device = make({"users": ["anna"], **AS_OPERATOR})
+    async with connected(device):
+        await write(device, ANNA, 1.0)
+
+        def end() -> None:
+            for session in list(there.server._sessions):
+                if session.identity is not None and session.identity.user == OPERATOR:
+                    there.server._sessions.close(session, Ending.Timeout)
+
+        there.do(end)
+        way = device.acting(ANNA)
+        assert await way.write([(SET_POINT, 9.0)]) == [BAD_NOT_CONNECTED]
+        assert there.bench.device.held["SpeedSP"] == 1.0
+        assert (await write(device, ANNA, 2.0))[1] == GOOD
+
+
+async def test_namespaces_are_those_the_session_itself_has_read(there: Running, make: Any) -> None:
+    """The index that a namespace had in another session is nothing to go by."""
+    device = make({"users": ["anna"], **AS_OPERATOR})
+    async with connected(device):
+        way = device.acting(ANNA)
+        await way.ready()
+        own = device._identities.own()
+        names = own.namespaces
+        own.namespaces = (*names[:1], "urn:gone", *names[1:])
+        try:
+            assert await write(device, ANNA, 33.0) == (f"user:{OPERATOR}", GOOD)
+        finally:
+            own.namespaces = names
+        with device._identities.session(Credentials(OPERATOR, "env:DOWNSTREAM_PASSWORD")) as session:
+            assert session.namespaces == names
+            found = await session.resolve([parse_address(f"nsu={PLANT};s={MACHINE}.SpeedSP")])
+        assert found[0].NamespaceIndex == names.index(PLANT)
+    assert there.bench.device.held["SpeedSP"] == 33.0
