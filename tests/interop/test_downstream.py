@@ -18,19 +18,22 @@ from support.programs import need
 from support.proxy import proxy_to
 from support.scanning import FAST, Listener, scanning
 
+from certs.files import thumbprint
 from certs.own import load_or_make
 from certs.store import TrustList
-from sources.errors import ConnectionLost, Refused
+from server.opcua.wire.nodeid import key
+from sources.asking import Asker
+from sources.errors import ConnectionLost, Denied, Refused
 from sources.opcua import wire
-from sources.opcua.address import parse_address
+from sources.opcua.address import UA_URI, parse_address
 from sources.opcua.browse import browse
 from sources.opcua.config import DownstreamSettings, OpcUaTag
 from sources.opcua.connection import connect
 from sources.opcua.driver import OpcUaSource
 from sources.opcua.importing import Importing
-from sources.opcua.imports import Wanted
+from sources.opcua.imports import Model, Wanted
 from sources.opcua.security import Surroundings
-from sources.opcua.stack import decode_variant, encode_variant, ua
+from sources.opcua.stack import decode_variant, encode_variant, status_name, ua
 from sources.quality import GOOD
 from sources.tag import ValueType
 
@@ -162,6 +165,66 @@ async def _cut(device: OpcUaSource, listener: Listener, its: OpcUaTag, cut: obje
         await until(lambda: listener.value(its) == 10)
         cut()  # type: ignore[operator]
         await scan
+
+
+class Names:
+    """A mirror that shows nothing: it has the namespaces, and knows that an import is done."""
+
+    def __init__(self) -> None:
+        self.uris = [UA_URI]
+        self.shown: Model | None = None
+
+    def index(self, uri: str) -> int:
+        if uri not in self.uris:
+            self.uris.append(uri)
+        return self.uris.index(uri)
+
+    async def show(self, _device: object, model: Model, _values: object) -> None:
+        self.shown = model
+
+    def take(self, _device: object, _values: object) -> None:
+        """Nobody looks."""
+
+    def lose(self, _device: object, _quality: int) -> None:
+        """Nobody looks."""
+
+
+async def test_each_user_s_calls_come_as_whom_the_configuration_names(
+    packer: Packer, surroundings: Surroundings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By password and by certificate: the server itself says who called."""
+    monkeypatch.setenv("BERT", "battery staple")
+    own = pki.key(13)
+    certificate = pki.application("Carl", uri="urn:test:carl", private=own)
+    file, key_file = pki.write(surroundings.base, certificate, own)
+    identity = {
+        "map": [
+            {"users": ["bert"], "user": "bert", "password": "env:BERT"},
+            {"roles": ["Engineer"], "certificate": file.name, "key": str(key_file)},
+            {"users": ["dora"], "user": "bert", "password": "env:DOWNSTREAM_PASSWORD"},
+        ],
+        "others": "service",
+    }
+    names = Names()
+    device = await trusted(packer.port, surroundings, [], identity=identity)
+    device.mirror(names, [Wanted("Acme/Packer", parse_address(PACKER), FAST)])
+    async with scanning(device):
+        await until(lambda: names.shown is not None)
+        index = names.index("urn:maker:packer#There")
+
+        async def who(user: str, *roles: str) -> tuple[str, object]:
+            way = device.acting(Asker(user, frozenset(roles)))
+            await way.ready()
+            result = await way.call_method(key("Packer", index), key("Packer.Who", index), [])
+            assert result.status == GOOD
+            return way.acts_as, decode_variant(result.outputs[0]).Value
+
+        assert await who("anybody", "Operator") == ("service:anna", "anna")
+        assert await who("bert", "Operator") == ("user:bert", "bert")
+        assert await who("carl", "Engineer") == (f"certificate:{file.name}", thumbprint(certificate))
+        with pytest.raises(Denied, match="ActivateSession: Bad") as denied:
+            await who("dora")
+        assert status_name(denied.value.quality) in {"BadUserAccessDenied", "BadIdentityTokenRejected"}
 
 
 async def test_what_it_is_and_has(packer: Packer) -> None:

@@ -21,6 +21,7 @@ from support.uaclient import ua
 from server.audit.log import AuditLog
 from server.opcua.imported.nodes import ImportedNodes
 from server.opcua.server import OpcUaServer
+from server.opcua.sessions.registry import Ending
 from server.opcua.space import encode
 from server.opcua.types import AttributeIds
 from server.opcua.wire.nodeid import key
@@ -30,6 +31,7 @@ from sources.asking import Asker
 from sources.errors import Denied
 from sources.opcua.imports import CallResult, ImportedNode, Model
 from sources.opcua.wire import Raw
+from sources.quality import BAD_USER_ACCESS_DENIED
 
 HAS_TYPE, HAS_COMPONENT, VARIABLE_TYPE = key(40), key(47), key(63)
 
@@ -293,6 +295,56 @@ async def test_what_cannot_be_recorded_is_not_sent_to_a_device(
                 await write(client, ("One", index), 2.0)
             with pytest.raises(ua.UaStatusCodeError, match="BadResourceUnavailable"):
                 await call(client, index)
+    assert (device.written, device.called) == ([], [])
+
+
+async def recorded(world: World, event: str, count: int) -> None:
+    await until(lambda: len(world.records(event)) == count, what="recorded")
+
+
+async def test_who_has_no_name_there_is_refused_and_that_is_recorded(writable: World) -> None:
+    imported, device = writable.server.imported, There("F")
+    index = imported.index("urn:x#F")
+    await imported.show(device, model("A", setpoint(index), *machine(index)), {})
+    device.denied = Denied("no identity for operator", BAD_USER_ACCESS_DENIED)
+    async with writable.client() as client:
+        with pytest.raises(ua.UaStatusCodeError, match="BadUserAccessDenied"):
+            await write(client, ("One", index), 2.0)
+        with pytest.raises(ua.UaStatusCodeError, match="BadUserAccessDenied"):
+            await call(client, index)
+    assert (device.written, device.called) == ([], [])
+    assert {asker.user for asker in device.askers} == {OPERATOR}
+    for event in ("write", "call"):
+        await recorded(writable, event, 1)
+        (record,) = writable.records(event)
+        wanted = ("user", "outcome", "status", "reason", "source")
+        assert [record[key] for key in wanted] == [
+            OPERATOR,
+            "refused",
+            "BadUserAccessDenied",
+            "no identity for operator",
+            "F",
+        ]
+
+
+@pytest.mark.parametrize("event", ["write", "call"])
+async def test_a_client_that_goes_while_a_session_is_opened_there_has_nothing_sent(
+    writable: World, event: str
+) -> None:
+    imported, device = writable.server.imported, There("F")
+    index = imported.index("urn:x#F")
+    await imported.show(device, model("A", setpoint(index), *machine(index)), {})
+    device.opening.clear()
+    async with writable.client() as client:
+        asking = write(client, ("One", index), 2.0) if event == "write" else call(client, index)
+        task = asyncio.create_task(asking)
+        await recorded(writable, event, 1)
+        for session in list(writable.server._sessions):
+            writable.server._sessions.close(session, Ending.Closed)
+        device.opening.set()
+        await recorded(writable, event, 2)
+        await asyncio.gather(task, return_exceptions=True)
+    assert writable.records(event)[1]["outcome"] == "refused"
     assert (device.written, device.called) == ([], [])
 
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 from support.devices import OneName
+from support.net import until
 
 from server.audit.errors import AuditError
 from server.plant.commands import Caller, Commands
@@ -31,6 +32,7 @@ from server.plant.model import (
     WriteRule,
 )
 from server.plant.values import ValueStore
+from sources.asking import Asker
 from sources.batch import Batch
 from sources.clock import now
 from sources.errors import ConnectionLost, Denied, Unreachable
@@ -698,6 +700,113 @@ async def test_what_is_forwarded_and_broken_off_has_its_second_record(sent: bool
     with pytest.raises(asyncio.CancelledError):
         await task
     assert bench.last["outcome"] == ("unknown" if sent else "refused")
+
+
+# --- In whose name
+
+
+class Hall(Device):
+    """A device that knows users, and takes its time until one may come in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.acts_as = "user:line1"
+        self.denied: Exception | None = None
+        self.refused: Exception | None = None
+        self.door = asyncio.Event()
+        self.door.set()
+        self.askers: list[Asker] = []
+
+    def acting(self, asker: Asker) -> Hall:
+        self.askers.append(asker)
+        if self.denied is not None:
+            raise self.denied
+        return self
+
+    async def ready(self) -> None:
+        await self.door.wait()
+        if self.refused is not None:
+            raise self.refused
+
+
+def hall(*properties: Property) -> tuple[Bench, Hall]:
+    bench = Bench(*properties)
+    bench.device = its = Hall()
+    cast("dict[str, Device]", bench.commands._devices)["PLC"] = its
+    return bench, its
+
+
+async def test_both_records_of_a_write_say_in_whose_name_it_goes() -> None:
+    bench, its = hall(bound("Speed", ValueType.Double, WriteRule()))
+    assert await bench.write("Speed", 2.0) == GOOD
+    assert [entry["as"] for entry in bench.book.entries] == ["user:line1"] * 2
+    assert set(its.askers) == {Asker("anna", frozenset({"AuthenticatedUser", "Operator"}))}
+    bench = Bench(bound("Speed", ValueType.Double, WriteRule()))
+    assert await bench.write("Speed", 2.0) == GOOD
+    assert all("as" not in entry for entry in bench.book.entries)
+
+
+async def test_who_has_no_name_there_is_refused_before_he_takes_a_place() -> None:
+    bench, its = hall(bound("Speed", ValueType.Double, WriteRule()))
+    its.denied = Denied("no identity for anna", BAD_USER_ACCESS_DENIED)
+    assert await bench.write("Speed", 2.0) == BAD_USER_ACCESS_DENIED
+    assert (its.writes, bench.commands.waiting) == ([], {})
+    assert (bench.book.outcomes, bench.last["reason"]) == (["refused"], "no identity for anna")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(Denied("wrong password", 0x80210000), 0x80210000), (Unreachable("away"), BAD_NOT_CONNECTED)],
+)
+async def test_what_keeps_a_name_out_is_told_and_nothing_is_sent(error: Exception, told: Quality) -> None:
+    bench, its = hall(bound("Speed", ValueType.Double, WriteRule()))
+    its.refused = error
+    assert await bench.write("Speed", 2.0) == told
+    assert (its.writes, bench.book.outcomes, bench.last["reason"]) == ([], ["asked", "refused"], str(error))
+
+
+async def test_what_ceases_to_be_allowed_while_a_session_is_opened_is_not_sent() -> None:
+    lock = Condition(f"{A}.Ready", Comparison.Equal, True, "Ready == true")
+    speed = bound("Speed", ValueType.Double, WriteRule(), interlock=(lock,))
+    bench, its = hall(speed, bound("Ready", ValueType.Boolean))
+    bench.feed("Ready", True)
+    its.door.clear()
+    task = asyncio.create_task(bench.write("Speed", 2.0))
+    await until_recorded(bench)
+    bench.feed("Ready", False)
+    its.door.set()
+    assert await task == BAD_INVALID_STATE
+    assert (its.writes, bench.book.outcomes) == ([], ["asked", "refused"])
+
+
+async def test_a_client_that_goes_while_a_session_is_opened_has_nothing_sent() -> None:
+    bench, its = hall(bound("Speed", ValueType.Double, WriteRule()))
+    its.door.clear()
+    there = [True]
+    write = bench.commands.write(ANNA, f"{A}.Speed", 2.0, wanted=lambda: there[0])
+    task = asyncio.create_task(write)
+    await until_recorded(bench)
+    there[0] = False
+    its.door.set()
+    assert await task == BAD_TIMEOUT
+    assert (its.writes, bench.book.outcomes) == ([], ["asked", "refused"])
+
+
+async def test_a_write_broken_off_while_a_session_is_opened_has_its_second_record() -> None:
+    bench, its = hall(bound("Speed", ValueType.Double, WriteRule()))
+    its.door.clear()
+    task = asyncio.create_task(bench.write("Speed", 2.0))
+    await until_recorded(bench)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (bench.book.outcomes, bench.last["of"]) == (["asked", "refused"], 1)
+    its.door.set()
+    assert await bench.write("Speed", 3.0) == GOOD  # the place is free again
+
+
+async def until_recorded(bench: Bench) -> None:
+    await until(lambda: bench.book.outcomes == ["asked"], every=0.001)
 
 
 async def test_the_end_of_every_attempt_is_told() -> None:

@@ -5,10 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+)
+from support import pki
 from support.downstream import OPERATING, PLANT, lend_password, named, protected, source
 from support.line import MACHINE
 from support.net import until
@@ -16,12 +24,14 @@ from support.opcua import OBSERVER, OBSERVER_PASSWORD, OPERATOR, OPERATOR_PASSWO
 
 from server.opcua.sessions.registry import Ending
 from sources.asking import Asker
-from sources.errors import Denied, Unreachable
+from sources.errors import Denied, Refused, Unreachable
 from sources.opcua.address import parse_address
 from sources.opcua.driver import OpcUaSource
 from sources.opcua.identity import Credentials
+from sources.opcua.tokens import _pair
 from sources.quality import (
     BAD_CONFIGURATION_ERROR,
+    BAD_IDENTITY_TOKEN_REJECTED,
     BAD_NOT_CONNECTED,
     BAD_RESOURCE_UNAVAILABLE,
     BAD_USER_ACCESS_DENIED,
@@ -239,3 +249,46 @@ async def test_namespaces_are_those_the_session_itself_has_read(there: Running, 
             found = await session.resolve([parse_address(f"nsu={PLANT};s={MACHINE}.SpeedSP")])
         assert found[0].NamespaceIndex == names.index(PLANT)
     assert there.bench.device.held["SpeedSP"] == 33.0
+
+
+async def test_a_server_without_certificates_of_users_is_told(make: Any, tmp_path: Path) -> None:
+    own = pki.key(13)
+    file, key = pki.write(tmp_path, pki.application("Anna", uri="urn:anna", private=own), own)
+    device = make({"users": ["anna"], "certificate": file, "key": key})
+    async with connected(device):
+        with pytest.raises(Denied, match="lets no users with a certificate in") as denied:
+            await write(device, ANNA, 1.0)
+        assert denied.value.quality == BAD_IDENTITY_TOKEN_REJECTED
+
+
+def test_a_certificate_and_key_that_prove_nothing_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, other = pki.key(13), pki.key(12)
+    file, key = pki.write(tmp_path, pki.application("Anna", uri="urn:anna", private=own), own)
+
+    def told(**changed: Any) -> str:
+        who = replace(Credentials(certificate=file, key=key), **changed)
+        with pytest.raises(Refused) as refused:
+            _pair(who, tmp_path)
+        assert refused.value.quality == BAD_CONFIGURATION_ERROR
+        return str(refused.value)
+
+    assert _pair(Credentials(certificate=file, key=key), Path())[1].private_numbers() == own.private_numbers()
+    (tmp_path / "other.key").write_bytes(pki.key_pem(other))
+    assert "is not the RSA key of" in told(key=tmp_path / "other.key")
+    assert "No such file" in told(key=tmp_path / "none.key")
+    assert "not a certificate" in told(certificate=key)
+    assert "no private key that can be read; is it encrypted?" in told(key=file)
+    locked = own.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"open sesame"))
+    (tmp_path / "locked.key").write_bytes(locked)
+    monkeypatch.setenv("KEY", "a wrong one")
+    assert "is it encrypted?" in told(key=tmp_path / "locked.key")
+    assert "is key_password the one" in told(key=tmp_path / "locked.key", key_password="env:KEY")
+    monkeypatch.setenv("KEY", "open sesame")
+    who = Credentials(certificate=file, key=tmp_path / "locked.key", key_password="env:KEY")
+    assert _pair(who, Path())[1].private_numbers() == own.private_numbers()
+    ago = timedelta(days=-1)
+    old = pki.application("Old", uri="urn:old", private=own, start=2 * ago, end=ago)
+    (tmp_path / "old.crt").write_bytes(pki.pem(old))
+    assert "old.crt expired on" in told(certificate=tmp_path / "old.crt")
