@@ -236,16 +236,25 @@ def order(place: Place, tag: Tag[Any], text: str) -> Order:
 
 
 def check_step(before: Reading, wanted: Order) -> None:
-    """Raise UsageError where the property allows no step as large as this one."""
+    """Raise UsageError where the property allows no step as large as this one.
+
+    Of a ``max_rate`` nobody knows here when it was written last: one step may be as large as ever.
+    """
     prop = wanted.place.property
-    step = prop.type.write.max_step if prop is not None and prop.type.write is not None else None
+    rule = prop.type.write if prop is not None else None
+    limits: list[tuple[str, float, str]] = []
+    if rule is not None and rule.max_step is not None:
+        limits.append(("max_step", rule.max_step, f"{rule.max_step:g}"))
+    if rule is not None and rule.max_rate is not None:
+        limits.append(("max_rate", rule.max_rate.amount, str(rule.max_rate)))
     old, new = before.value, wanted.value
-    if step is None or not isinstance(new, int | float):
+    if not isinstance(new, int | float):
         return
-    if not isinstance(old, int | float) or not is_good(before.quality):
-        raise UsageError(f"{wanted.place.name} has a max_step, and its present value is not Good")
-    if abs(new - old) > step:
-        raise UsageError(f"{wanted.place.name}: from {old:g} to {new:g} is more than its max_step, {step:g}")
+    for name, most, shown in limits:
+        if not isinstance(old, int | float) or not is_good(before.quality):
+            raise UsageError(f"{wanted.place.name} has a {name}, and its present value is not Good")
+        if abs(new - old) > most:
+            raise UsageError(f"{wanted.place.name}: from {old:g} to {new:g} is more than its {name}, {shown}")
 
 
 def _of_property(text: str, kind: PropertyType) -> Value:

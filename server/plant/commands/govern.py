@@ -251,7 +251,7 @@ class Commands:
             refusal = refused(BAD_TIMEOUT, "its client waits no longer, or may not write any more")
         if refusal is not None:
             return refusal, asked
-        self._rules.count(attempt.property)
+        self._rules.count(attempt.point, value)
         try:
             result = await self._carry_out(attempt, value, time, way)
         except BaseException:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -141,7 +141,7 @@ async def write(client: Any, node: Any, value: float) -> str:
     return str(code.name)
 
 
-def _has(upper: Upper, user: str, wanted: list[tuple[str, ...]]) -> bool:
+def _has(upper: Upper, user: str, wanted: Sequence[tuple[str, ...]]) -> bool:
     return [record for record in upper.records() if record[0] == user] == wanted
 
 

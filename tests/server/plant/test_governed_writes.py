@@ -28,6 +28,7 @@ from server.plant.model import (
     Property,
     PropertyType,
     Range,
+    Rate,
     Role,
     WriteRule,
 )
@@ -143,7 +144,7 @@ class Bench:
             recorder=self.book,
             **settings,
         )
-        self.commands._rules._clock = lambda: self.time
+        self.commands._rules._clock = self.commands._rules._pace._clock = lambda: self.time
 
     async def _keep(self, key: str, value: Value) -> None:
         pass
@@ -196,6 +197,73 @@ async def test_without_a_good_value_there_is_no_step(quality: Quality) -> None:
     bench.feed("Speed", 1.0)
     bench.lose("Speed", quality)
     assert await bench.write("Speed", 1.0) == BAD_INVALID_STATE
+    bench.feed("Speed", float("nan"))
+    assert await bench.write("Speed", 1.0) == BAD_INVALID_STATE
+    assert bench.device.writes == []
+
+
+RATE = WriteRule(max_rate=Rate(5.0, 1.0))
+
+
+async def test_a_change_is_no_faster_than_allowed_since_the_last_write() -> None:
+    bench = Bench(bound("Speed", ValueType.Double, RATE))
+    bench.feed("Speed", 100.0)
+    # Nobody knows since when it is so: as far as in one second.
+    assert await bench.write("Speed", 105.1) == BAD_OUT_OF_RANGE
+    assert bench.last["reason"] == "faster than 5 per second: at most 5 away from 100.0"
+    assert await bench.write("Speed", 105.0) == GOOD
+    bench.time += 0.5
+    assert await bench.write("Speed", 107.6) == BAD_OUT_OF_RANGE
+    assert bench.last["reason"] == (
+        "faster than 5 per second: at most 2.5 away from 105.0, 0.5 s after the last write"
+    )
+    assert await bench.write("Speed", 102.5) == GOOD
+    bench.time += 3600  # what was not used is not saved up
+    assert await bench.write("Speed", 107.6) == BAD_OUT_OF_RANGE
+    assert await bench.write("Speed", 107.5) == GOOD
+    assert await bench.write("Speed", 107.5) == GOOD
+    assert [value for _, value in bench.device.writes] == [105.0, 102.5, 107.5, 107.5]
+
+
+async def test_what_changes_nothing_holds_up_no_change() -> None:
+    bench = Bench(bound("Speed", ValueType.Double, RATE))
+    bench.feed("Speed", 100.0)
+    for _ in range(10):
+        assert await bench.write("Speed", 100.0) == GOOD
+    assert await bench.write("Speed", 105.0) == GOOD
+
+
+async def test_what_the_device_has_been_given_by_others_is_where_a_change_begins() -> None:
+    bench = Bench(bound("Speed", ValueType.Double, WriteRule(max_rate=Rate(300.0, 60.0))))
+    bench.feed("Speed", 100.0)
+    assert await bench.write("Speed", 200.0) == GOOD
+    bench.feed("Speed", 500.0)
+    bench.time += 6
+    assert await bench.write("Speed", 231.0) == BAD_OUT_OF_RANGE
+    assert "faster than 300 per minute: at most 30 away from 500.0, 6 s" in bench.last["reason"]
+    assert await bench.write("Speed", 530.0) == GOOD
+
+
+async def test_after_an_unknown_outcome_a_change_is_measured_from_both_values() -> None:
+    bench = Bench(bound("Speed", ValueType.Double, RATE))
+    bench.feed("Speed", 100.0)
+    bench.device.error = ConnectionLost("cut", BAD_COMMUNICATION_ERROR)
+    assert await bench.write("Speed", 104.0) == BAD_COMMUNICATION_ERROR
+    bench.device.error = None
+    bench.time += 0.6
+    assert await bench.write("Speed", 97.5) == BAD_OUT_OF_RANGE  # 6.5 away from what it may hold
+    assert "away from 104.0" in bench.last["reason"]
+    assert await bench.write("Speed", 102.5) == GOOD
+
+
+@pytest.mark.parametrize("quality", [UNCERTAIN, BAD_NO_COMMUNICATION])
+async def test_without_a_good_value_there_is_no_rate(quality: Quality) -> None:
+    bench = Bench(bound("Speed", ValueType.Double, RATE))
+    assert await bench.write("Speed", 1.0) == BAD_INVALID_STATE
+    bench.feed("Speed", 1.0)
+    bench.lose("Speed", quality)
+    assert await bench.write("Speed", 1.0) == BAD_INVALID_STATE
+    assert "no rate can be measured" in bench.last["reason"]
     bench.feed("Speed", float("nan"))
     assert await bench.write("Speed", 1.0) == BAD_INVALID_STATE
     assert bench.device.writes == []
