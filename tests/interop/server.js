@@ -86,6 +86,16 @@ async function main() {
     const value = proof ? createHash("sha1").update(proof).digest("hex").toUpperCase() : token.userName || "anonymous";
     callback(null, { statusCode: StatusCodes.Good, outputArguments: [{ dataType: DataType.String, value }] });
   });
+  const fill = namespace.addMethod(machine, {
+    nodeId: "s=Packer.Fill",
+    browseName: "Fill",
+    inputArguments: [{ name: "Boxes", dataType: DataType.UInt32 }, { name: "Rate", dataType: DataType.Double }],
+    outputArguments: [],
+  });
+  fill.bindMethod((inputs, context, callback) => {
+    const inputArgumentResults = [StatusCodes.Good, StatusCodes.BadOutOfRange];
+    callback(null, { statusCode: StatusCodes.BadInvalidArgument, inputArgumentResults, outputArguments: [] });
+  });
   await server.start();
   const lines = readline.createInterface({ input: process.stdin });
   lines.on("line", (line) => {

@@ -219,6 +219,15 @@ async def test_each_user_s_calls_come_as_whom_the_configuration_names(
             assert result.status == GOOD
             return way.acts_as, decode_variant(result.outputs[0]).Value
 
+        inputs = [b"\x07\x05\x00\x00\x00", b"\x0b" + bytes(8)]  # a UInt32 and a Double
+        way = device.acting(Asker("anybody"))
+        filled = await way.call_method(key("Packer", index), key("Packer.Fill", index), inputs)
+        assert [status_name(code) for code in (filled.status, *filled.arguments)] == [
+            "BadInvalidArgument",
+            "Good",
+            "BadOutOfRange",
+        ]
+
         assert await who("anybody", "Operator") == ("service:anna", "anna")
         assert await who("bert", "Operator") == ("user:bert", "bert")
         assert await who("carl", "Engineer") == (f"certificate:{file.name}", thumbprint(certificate))

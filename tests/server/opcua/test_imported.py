@@ -14,7 +14,7 @@ import pytest
 from asyncua.client.client import Client
 from support.auditing import last
 from support.net import until
-from support.opcua import OPERATOR, OPERATOR_PASSWORD, Bench
+from support.opcua import OBSERVER, OBSERVER_PASSWORD, OPERATOR, OPERATOR_PASSWORD, Bench
 from support.scanning import FAST
 from support.uaclient import ua
 
@@ -373,35 +373,51 @@ async def test_what_a_call_answers_and_nobody_can_read_is_told(writable: World) 
     assert len(device.called) == 1
 
 
+async def test_what_the_device_says_of_each_argument_reaches_the_client(writable: World) -> None:
+    imported, device = writable.server.imported, There("F")
+    index = imported.index("urn:x#F")
+    await imported.show(device, model("A", *machine(index)), {})
+    asked = ua.CallMethodRequest(ObjectId=ua.NodeId("Machine", index), MethodId=ua.NodeId("Start", index))
+    async with writable.client() as client:
+        device.answer = CallResult(0x80AB0000, (), (0, 0x803C0000))
+        (result,) = await client.uaclient.call([asked])
+        assert result.StatusCode.name == "BadInvalidArgument"
+        assert [code.name for code in result.InputArgumentResults] == ["Good", "BadOutOfRange"]
+        device.answer = CallResult(0x80AB0000)
+        (result,) = await client.uaclient.call([asked])
+        assert (result.StatusCode.name, result.InputArgumentResults) == ("BadInvalidArgument", [])
+
+
 async def test_nobody_writes_or_calls_what_the_import_does_not_open(writable: World) -> None:
     imported, device = writable.server.imported, There("F")
     index = imported.index("urn:x#F")
     shown = setpoint(index), *machine(index)
 
-    async def levels() -> list[object]:
+    async def levels(asking: Any) -> list[object]:
         """Of the variable, for all and for the user; whether the method may be called, likewise."""
-        one, start = client.get_node(ua.NodeId("One", index)), client.get_node(ua.NodeId("Start", index))
+        one, start = asking.get_node(ua.NodeId("One", index)), asking.get_node(ua.NodeId("Start", index))
         of_variable = await one.read_attributes(
             [ua.AttributeIds.AccessLevel, ua.AttributeIds.UserAccessLevel]
         )
         of_method = await start.read_attributes([ua.AttributeIds.Executable, ua.AttributeIds.UserExecutable])
         return [found.Value.Value for found in (*of_variable, *of_method)]
 
-    client: Any
     async with writable.client() as client:
         await imported.show(device, model("Closed", *shown), {})
-        assert await levels() == [1, 1, False, False]
+        assert await levels(client) == [1, 1, False, False]
         with pytest.raises(ua.UaStatusCodeError, match="BadNotWritable"):
             await write(client, ("One", index), 2.0)
         with pytest.raises(ua.UaStatusCodeError, match="BadUserAccessDenied"):
             await call(client, index)
         # Another import of the same nodes opens them, as long as it has them.
         await imported.show(device, model("A", *shown), {})
-        assert await levels() == [3, 3, True, True]
+        assert await levels(client) == [3, 3, True, True]
+        async with writable.client(OBSERVER, OBSERVER_PASSWORD) as watching:
+            assert await levels(watching) == [3, 1, True, False]
         await write(client, ("One", index), 2.0)
         await call(client, index)
         await imported.show(device, model("A"), {})
-        assert await levels() == [1, 1, False, False]
+        assert await levels(client) == [1, 1, False, False]
     assert (len(device.written), len(device.called)) == (1, 1)
 
 
