@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
 
-from sources.errors import ConnectionLost, Unreachable
+from sources.asking import Asker
+from sources.errors import ConnectionLost, Denied, Unreachable
 from sources.opcua.channel import FORWARDED, ServiceError
 from sources.opcua.config import OpcUaTag
 from sources.opcua.connection import Connection
@@ -26,6 +27,7 @@ from sources.quality import (
     BAD_NOT_WRITABLE,
     BAD_RESOURCE_UNAVAILABLE,
     BAD_TYPE_MISMATCH,
+    BAD_USER_ACCESS_DENIED,
     Quality,
 )
 from sources.tag import Tag, Value
@@ -46,13 +48,18 @@ _SESSION_OVER: Final = frozenset(
 
 
 class Acting:
-    """See `sources.asking.Way` and `sources.opcua.imports.Hand`. ``who`` is None for the source's own."""
+    """See `sources.asking.Way` and `sources.opcua.imports.Hand`."""
 
-    def __init__(self, device: Callable[[], Device], identities: Identities, who: Credentials | None) -> None:
-        """``device`` gives what is known of the server now: its tags may be replaced meanwhile."""
+    def __init__(self, device: Callable[[], Device], identities: Identities, asker: Asker) -> None:
+        """``device`` gives what is known of the server now: its tags may be replaced meanwhile.
+
+        Raises Denied for whom nothing is sent.
+        """
         self._device = device
         self._identities = identities
-        self._who = who
+        self._asker = asker
+        self._who: Credentials | None = identities.of(asker)
+        """None for the source's own user."""
 
     @property
     def acts_as(self) -> str:
@@ -62,10 +69,19 @@ class Acting:
 
     async def ready(self) -> None:
         """See Way."""
+        self._check()
         if self._who is None:
             self._identities.own()
         else:
             await self._identities.ready(self._who)
+
+    def _check(self) -> None:
+        """What was recorded is what happens. Raises Denied where the configuration has changed meanwhile."""
+        if self._identities.of(self._asker) != self._who:
+            raise Denied(
+                f"{self._asker.user} has another identity at {self._device().name} since it was asked",
+                BAD_USER_ACCESS_DENIED,
+            )
 
     async def write(self, pairs: Sequence[tuple[Tag[Any], Value]]) -> list[Quality]:
         """See Way."""
@@ -102,6 +118,7 @@ class Acting:
 
     @contextmanager
     def _session(self) -> Iterator[Connection]:
+        self._check()
         own = self._identities.own()
         if self._who is None:
             yield own

@@ -115,9 +115,19 @@ class OpcUaSource:
             return
         self._device.importing = Importing(self, self._device.settings, mirror)
 
+    def fits(self, settings: DownstreamSettings) -> bool:
+        """See `sources.source.Adapts`: in whose name others' writes and calls go."""
+        own = self._device.settings
+        return settings.model_copy(update={"identity": own.identity}) == own
+
+    def adapt(self, settings: DownstreamSettings) -> None:
+        """See `sources.source.Adapts`. Sessions in names that nobody has any more are closed."""
+        self._device.settings = settings
+        self._identities.adapt(settings)
+
     def acting(self, asker: Asker) -> Acting:
         """See `sources.asking.ActsFor` and `imports.Device`."""
-        return Acting(lambda: self._device, self._identities, self._identities.of(asker))
+        return Acting(lambda: self._device, self._identities, asker)
 
     def retag(self, tags: Sequence[OpcUaTag]) -> None:
         """See Source. Monitored items are made and deleted in the subscriptions there are.

@@ -49,6 +49,8 @@ class _Seat:
     users: int = 0
     used: float = 0.0
     """When it was last needed, by the loop's clock."""
+    retired: bool = False
+    """Whether nobody has the name any more."""
     failure: SourceError | None = None
     again: float = 0.0
     """When it may be tried again."""
@@ -71,8 +73,18 @@ class Identities:
         self._seats: dict[Credentials, _Seat] = {}
         """There are no more of them than rules."""
         self._own: Connection | None = None
+        self._tending: asyncio.Task[Never] | None = None
+        """Looks after the sessions, once there is one."""
         self._surroundings = Surroundings()
         self._traffic = Traffic()
+
+    def adapt(self, settings: DownstreamSettings) -> None:
+        """Go by other rules from now on; what was refused may be tried at once."""
+        self._settings = settings
+        rules = settings.identity.map if settings.identity is not None else ()
+        named = {rule.credentials for rule in rules}
+        for who, seat in self._seats.items():
+            seat.again, seat.retired = 0.0, who not in named
 
     def own(self) -> Connection:
         """The source's own session. Raises Unreachable."""
@@ -104,13 +116,12 @@ class Identities:
     ) -> AsyncIterator[None]:
         """For the time the source's own session stands."""
         self._own, self._surroundings, self._traffic = own, surroundings, traffic
-        ending: list[asyncio.Task[Any]] = []
-        if self._settings.identity is not None:
-            ending.append(asyncio.create_task(self._tend(), name=f"{self._name} identities"))
         try:
             yield
         finally:
             self._own = None
+            tending, self._tending = self._tending, None
+            ending: list[asyncio.Task[Any]] = [] if tending is None else [tending]
             ending += [seat.opening for seat in self._seats.values() if seat.opening is not None]
             for task in ending:
                 task.cancel()
@@ -135,7 +146,7 @@ class Identities:
             if seat.live is None:
                 log.info("%s: the session as %s is lost: %s", self._name, who, connection.channel.cause[0])
                 await self._close(seat)
-            elif now - seat.used >= min(self._idle, _SLACK * connection.patience):
+            elif seat.retired or now - seat.used >= min(self._idle, _SLACK * connection.patience):
                 log.debug("%s: the session as %s is closed: nobody needs it", self._name, who)
                 await self._close(seat)
 
@@ -195,6 +206,8 @@ class Identities:
             if seat.failure is not None and left > 0:
                 raise _again(seat.failure, f"; tried again in {left:.0f} s at the earliest")
             self._check_room(seat)
+            if self._tending is None:
+                self._tending = asyncio.create_task(self._tend(), name=f"{self._name} identities")
             seat.opening = asyncio.create_task(self._open(who, seat, own), name=f"{self._name} as {who}")
         await asyncio.wait((seat.opening,))
         if seat.live is None:
@@ -237,9 +250,7 @@ class Identities:
             except TimeoutError:
                 raise Unreachable(f"it was not made within {within:g} s") from None
         except Refused as error:
-            what = (
-                f"{error}; check it in the source's identity: and among the users there, then isthmus apply"
-            )
+            what = f"{error}; check the source's identity: and the users there"
             self._failed(who, seat, Denied(self._text(who, what), error.quality), now() + next(seat.refused))
         except SourceError as error:
             self._failed(who, seat, Unreachable(self._text(who, error)), now() + next(seat.unreachable))

@@ -46,6 +46,7 @@ CARL = Asker("carl", frozenset({"AuthenticatedUser", "Supervisor"}))
 
 AS_OPERATOR = {"user": OPERATOR, "password": "env:DOWNSTREAM_PASSWORD"}
 AS_OBSERVER = {"user": OBSERVER, "password": "env:OBSERVING"}
+AS_ANYBODY = {"users": ["nobody-here"], **AS_OPERATOR}
 OBSERVING = OPERATING | AS_OBSERVER
 """The source itself may only look."""
 
@@ -150,7 +151,7 @@ async def test_a_name_that_is_not_let_in_is_told_and_not_tried_at_once_again(
         with pytest.raises(Denied) as denied:
             await write(device, ANNA, 1.0)
         assert denied.value.quality == BAD_USER_ACCESS_DENIED  # what the server downstream said
-        for part in ("There", f"user:{OPERATOR}", "ActivateSession: BadUserAccessDenied", "isthmus apply"):
+        for part in ("There", f"user:{OPERATOR}", "ActivateSession: BadUserAccessDenied", "the users there"):
             assert part in str(denied.value)
         with pytest.raises(Denied, match="tried again in") as again:
             await write(device, ANNA, 1.0)
@@ -229,6 +230,41 @@ async def test_a_session_the_server_has_ended_is_not_the_client_s(there: Running
         assert await way.write([(SET_POINT, 9.0)]) == [BAD_NOT_CONNECTED]
         assert there.bench.device.held["SpeedSP"] == 1.0
         assert (await write(device, ANNA, 2.0))[1] == GOOD
+
+
+async def test_other_rules_hold_at_once_and_leave_the_source_connected(there: Running, make: Any) -> None:
+    device = make({"users": ["anna"], **AS_OPERATOR}, {"users": ["bert"], **AS_OBSERVER})
+    async with connected(device):
+        assert await write(device, ANNA, 1.0) == (f"user:{OPERATOR}", GOOD)
+        old = device.acting(ANNA)
+        other = make({"users": ["anna", "bert"], **AS_OBSERVER}).device.settings
+        assert device.fits(other)
+        assert not device.fits(other.model_copy(update={"user": "another"}))
+        device.adapt(other)
+        for use in (old.ready, lambda: old.write([(SET_POINT, 2.0)])):
+            with pytest.raises(Denied, match="another identity at There since"):
+                await use()
+        assert await write(device, ANNA, 3.0) == (f"user:{OBSERVER}", BAD_USER_ACCESS_DENIED)
+        await until(lambda: sessions(there) == [OBSERVER, OBSERVER], what="the operator's session closed")
+        device.adapt(make(AS_ANYBODY).device.settings)
+        with pytest.raises(Denied, match="no rule fits"):
+            device.acting(ANNA)
+    assert there.bench.device.held["SpeedSP"] == 1.0
+
+
+async def test_what_was_refused_may_be_tried_again_with_other_rules(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHANGING", "a guess that is wrong")
+    rule = {"users": ["anna"], "user": OPERATOR, "password": "env:CHANGING"}
+    device = make(rule)
+    async with connected(device):
+        for _ in range(2):
+            with pytest.raises(Denied):
+                await write(device, ANNA, 1.0)
+        monkeypatch.setenv("CHANGING", OPERATOR_PASSWORD)
+        device.adapt(make(rule, others="service").device.settings)
+        assert (await write(device, ANNA, 4.0))[1] == GOOD
 
 
 async def test_namespaces_are_those_the_session_itself_has_read(there: Running, make: Any) -> None:
