@@ -23,7 +23,14 @@ from sources.opcua.config import DownstreamSettings
 from sources.opcua.connection import Connection, connect
 from sources.opcua.identity import Credentials
 from sources.opcua.security import Surroundings, where
-from sources.quality import BAD_INTERNAL_ERROR, BAD_RESOURCE_UNAVAILABLE, BAD_USER_ACCESS_DENIED
+from sources.quality import (
+    BAD_IDENTITY_TOKEN_INVALID,
+    BAD_IDENTITY_TOKEN_REJECTED,
+    BAD_INTERNAL_ERROR,
+    BAD_RESOURCE_UNAVAILABLE,
+    BAD_USER_ACCESS_DENIED,
+    BAD_USER_SIGNATURE_INVALID,
+)
 
 log = logging.getLogger(__name__)
 audit = logging.getLogger("isthmus.audit")
@@ -32,10 +39,23 @@ _LOOK: Final = 1.0
 """Seconds between two looks at whether a session is still needed."""
 _PATIENCE: Final = 2.0
 """So many times as long as one answer a session may take to open: others' writes wait meanwhile."""
+_SILENT: Final = 60.0
+"""Seconds a session may be silent at the least."""
 _SLACK: Final = 0.8
 """Of the time after which the server ends a silent session, when it is closed here."""
 _REFUSED_FIRST, _REFUSED_MOST = 10.0, 300.0
 """Seconds until a name that was refused is tried again: many servers lock accounts that fail too often."""
+
+
+_OF_USERS: Final = frozenset(
+    {
+        BAD_IDENTITY_TOKEN_INVALID,
+        BAD_IDENTITY_TOKEN_REJECTED,
+        BAD_USER_ACCESS_DENIED,
+        BAD_USER_SIGNATURE_INVALID,
+    }
+)
+"""What a server says of a user, not of the application he comes with."""
 
 
 @dataclass(slots=True)
@@ -83,8 +103,14 @@ class Identities:
         self._settings = settings
         rules = settings.identity.map if settings.identity is not None else ()
         named = {rule.credentials for rule in rules}
-        for who, seat in self._seats.items():
+        for who, seat in list(self._seats.items()):
             seat.again, seat.retired = 0.0, who not in named
+            self._drop(who, seat)
+
+    def _drop(self, who: Credentials, seat: _Seat) -> None:
+        """Forget a name that nobody has any more, once nothing of it is left."""
+        if seat.retired and seat.connection is None and seat.opening is None and not seat.users:
+            self._seats.pop(who, None)
 
     def own(self) -> Connection:
         """The source's own session. Raises Unreachable."""
@@ -126,6 +152,9 @@ class Identities:
             for task in ending:
                 task.cancel()
             await asyncio.gather(*ending, return_exceptions=True)
+            if own.channel.lost.done():  # so are these, most likely: nobody would hear a goodbye
+                open_ones = [seat.connection for seat in self._seats.values() if seat.connection is not None]
+                await asyncio.gather(*(connection.channel.gone() for connection in open_ones))
             await asyncio.gather(*map(self._close, self._seats.values()))
 
     async def _tend(self) -> Never:
@@ -135,6 +164,8 @@ class Identities:
             for who, seat in list(self._seats.items()):
                 try:
                     await self._look_after(who, seat)
+                except Unreachable as error:
+                    log.info("%s", error)
                 except Exception:
                     log.exception("%s: the session as %s: a fault of ours", self._name, who)
 
@@ -142,13 +173,16 @@ class Identities:
         async with seat.lock:
             connection, now = seat.connection, asyncio.get_running_loop().time()
             if connection is None or seat.users:
-                return
-            if seat.live is None:
+                pass
+            elif seat.live is None:
                 log.info("%s: the session as %s is lost: %s", self._name, who, connection.channel.cause[0])
                 await self._close(seat)
             elif seat.retired or now - seat.used >= min(self._idle, _SLACK * connection.patience):
                 log.debug("%s: the session as %s is closed: nobody needs it", self._name, who)
                 await self._close(seat)
+            elif now >= connection.channel.renew_at:
+                await self._renewed(who, seat, connection)
+        self._drop(who, seat)
 
     @property
     def _idle(self) -> float:
@@ -245,13 +279,20 @@ class Identities:
             try:
                 async with asyncio.timeout(within):
                     connection = await connect(
-                        settings, self._surroundings, self._traffic, who=who, patience=2 * self._idle
+                        settings,
+                        self._surroundings,
+                        self._traffic,
+                        who=who,
+                        patience=max(2 * self._idle, _SILENT),
                     )
             except TimeoutError:
                 raise Unreachable(f"it was not made within {within:g} s") from None
         except Refused as error:
-            what = f"{error}; check the source's identity: and the users there"
-            self._failed(who, seat, Denied(self._text(who, what), error.quality), now() + next(seat.refused))
+            advice = (
+                "; check the source's identity: and the users there" if error.quality in _OF_USERS else ""
+            )
+            denied = Denied(self._text(who, f"{error}{advice}"), error.quality)
+            self._failed(who, seat, denied, now() + next(seat.refused))
         except SourceError as error:
             self._failed(who, seat, Unreachable(self._text(who, error)), now() + next(seat.unreachable))
         except Exception:
@@ -274,7 +315,7 @@ class Identities:
         return f"no session with {self._name} ({where(self._settings.url)}) as {who}: {why}"
 
     def _failed(self, who: Credentials, seat: _Seat, failure: SourceError, again: float) -> None:
-        first = seat.failure is None
+        first = type(seat.failure) is not type(failure)
         seat.failure, seat.again = failure, again
         log.log(logging.WARNING if first else logging.DEBUG, "%s", failure)
         if first:
@@ -294,12 +335,20 @@ class Identities:
         connection, own = seat.live, self.own()
         if connection is None:
             raise Unreachable(f"{self._name}: the session as {who} is closed")
+        if asyncio.get_running_loop().time() >= connection.channel.renew_at:
+            await self._renewed(who, seat, connection)
         try:
-            if asyncio.get_running_loop().time() >= connection.channel.renew_at:
-                await connection.channel.renew()
             if connection.namespaces != own.namespaces:
                 await connection.look()
         except (ConnectionLost, ServiceError) as error:
+            await self._close(seat)
+            raise Unreachable(self._text(who, error)) from None
+
+    async def _renewed(self, who: Credentials, seat: _Seat, connection: Connection) -> None:
+        """Have a new security token. Raises Unreachable."""
+        try:
+            await connection.channel.renew()
+        except ConnectionLost as error:
             await self._close(seat)
             raise Unreachable(self._text(who, error)) from None
 

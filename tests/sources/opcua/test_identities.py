@@ -89,6 +89,12 @@ def sessions(there: Running) -> list[str]:
     )
 
 
+def end_sessions_of(there: Running, user: str) -> None:
+    for session in list(there.server._sessions):
+        if session.identity is not None and session.identity.user == user:
+            there.server._sessions.close(session, Ending.Timeout)
+
+
 def seen(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
     """Who wrote, and what he was told, as the server downstream has it in its audit log."""
     found = [record.__dict__ for record in caplog.records if getattr(record, "event", "") == "write"]
@@ -191,6 +197,36 @@ async def test_a_session_nobody_needs_is_closed_and_opened_again(there: Running,
         assert (await write(device, ANNA, 2.0))[1] == GOOD
 
 
+async def test_a_session_outlives_its_security_token(there: Running, make: Any) -> None:
+    device = make({"users": ["anna"], **AS_OPERATOR})
+    now = asyncio.get_running_loop().time
+    async with connected(device):
+        await write(device, ANNA, 1.0)
+        with device._identities.session(Credentials(OPERATOR, "env:DOWNSTREAM_PASSWORD")) as session:
+            channel = session.channel
+        channel.renew_at = 0.0
+        await until(lambda: channel.renew_at > now(), what="renewed though nobody used it")
+        channel.renew_at = 0.0
+        assert (await write(device, ANNA, 2.0))[1] == GOOD
+        assert channel.renew_at > now()
+        assert sessions(there) == [OBSERVER, OPERATOR]
+
+
+async def test_a_lost_connection_is_noticed_and_costs_the_next_write_nothing(
+    there: Running, make: Any
+) -> None:
+    device = make({"users": ["anna"], **AS_OPERATOR})
+    async with connected(device):
+        await write(device, ANNA, 1.0)
+        with device._identities.session(Credentials(OPERATOR, "env:DOWNSTREAM_PASSWORD")) as session:
+            assert session.channel._transport is not None
+            session.channel._transport.abort()
+        await until(session.channel.lost.done)
+        assert (await write(device, ANNA, 2.0))[1] == GOOD
+    there.do(lambda: end_sessions_of(there, OPERATOR))  # the one that was cut off
+    assert there.bench.device.held["SpeedSP"] == 2.0
+
+
 async def test_who_waits_for_a_session_may_go_and_the_next_has_it(there: Running, make: Any) -> None:
     device = make({"users": ["anna"], **AS_OPERATOR})
     async with connected(device):
@@ -219,13 +255,7 @@ async def test_a_session_the_server_has_ended_is_not_the_client_s(there: Running
     device = make({"users": ["anna"], **AS_OPERATOR})
     async with connected(device):
         await write(device, ANNA, 1.0)
-
-        def end() -> None:
-            for session in list(there.server._sessions):
-                if session.identity is not None and session.identity.user == OPERATOR:
-                    there.server._sessions.close(session, Ending.Timeout)
-
-        there.do(end)
+        there.do(lambda: end_sessions_of(there, OPERATOR))
         way = device.acting(ANNA)
         assert await way.write([(SET_POINT, 9.0)]) == [BAD_NOT_CONNECTED]
         assert there.bench.device.held["SpeedSP"] == 1.0
@@ -249,6 +279,7 @@ async def test_other_rules_hold_at_once_and_leave_the_source_connected(there: Ru
         device.adapt(make(AS_ANYBODY).device.settings)
         with pytest.raises(Denied, match="no rule fits"):
             device.acting(ANNA)
+        await until(lambda: not device._identities._seats, what="all names of before forgotten")
     assert there.bench.device.held["SpeedSP"] == 1.0
 
 
