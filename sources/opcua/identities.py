@@ -18,7 +18,7 @@ from sources import backoff
 from sources.asking import Asker
 from sources.errors import ConnectionLost, Denied, Refused, SourceError, Unreachable
 from sources.insight import Traffic
-from sources.opcua.channel import ServiceError
+from sources.opcua.channel import FORWARDED, ServiceError
 from sources.opcua.config import DownstreamSettings
 from sources.opcua.connection import Connection, connect
 from sources.opcua.identity import Credentials
@@ -200,6 +200,11 @@ class Identities:
     async def ready(self, who: Credentials) -> None:
         """Have a session in that name, its namespaces those of now. Raises Unreachable, Denied."""
         seat = self._seats.setdefault(who, _Seat())
+        if seat.users >= FORWARDED:
+            raise Denied(
+                f"{self._name}: {seat.users} writes and calls as {who} are under way already",
+                BAD_RESOURCE_UNAVAILABLE,
+            )
         with self._using(seat):
             if seat.live is None:
                 await self._opened(who, seat)

@@ -334,6 +334,10 @@ def test_files_of_identities_are_relative_to_the_plant_file(tmp_path: Path) -> N
     assert identity.map[0].certificate == tmp_path / "anna.crt"
     assert identity.map[0].key_password == f"file:{tmp_path / 'secret'}"
     assert identity.map[1].password == "env:LINE"
+    for plain in (text.replace("env:LINE", "hunter-2"), text.replace("file:secret", "hunter-2")):
+        messages = "\n".join(messages_of(tmp_path, plain % "refuse"))
+        assert "a secret never stands in this file" in messages
+        assert "hunter" not in messages
     (tmp_path / "anna.key").unlink()
     assert messages_of(tmp_path, text % "nobody") == [
         "sources.There.identity.others: 'nobody' is not one of refuse, service"

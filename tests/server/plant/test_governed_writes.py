@@ -814,6 +814,21 @@ async def test_both_records_of_a_write_say_in_whose_name_it_goes() -> None:
     assert all("as" not in entry for entry in bench.book.entries)
 
 
+async def test_a_newer_write_in_another_name_takes_the_place_of_one_that_waits() -> None:
+    bench, its = hall(bound("Speed", ValueType.Double, WriteRule(latest_wins=True)))
+    its.door.clear()
+    bert = replace(ANNA, user="bert")
+    first = bench.start("Speed", 1.0)
+    await until_recorded(bench)
+    second, third = bench.start("Speed", 2.0), bench.start("Speed", 3.0, caller=bert)
+    await settle()
+    its.door.set()
+    assert [await one for one in (first, second, third)] == [GOOD, BAD_OPERATION_ABANDONED, GOOD]
+    sent = [(entry["user"], entry["asked"]) for entry in bench.book.entries if entry["outcome"] == "done"]
+    assert sent == [("anna", 1.0), ("bert", 3.0)]
+    assert its.askers[-1].user == "bert"  # asked when its turn had come
+
+
 async def test_who_has_no_name_there_is_refused_before_he_takes_a_place() -> None:
     bench, its = hall(bound("Speed", ValueType.Double, WriteRule()))
     its.denied = Denied("no identity for anna", BAD_USER_ACCESS_DENIED)

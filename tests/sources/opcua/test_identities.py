@@ -26,6 +26,7 @@ from server.opcua.sessions.registry import Ending
 from sources.asking import Asker
 from sources.errors import Denied, Refused, Unreachable
 from sources.opcua.address import parse_address
+from sources.opcua.channel import FORWARDED
 from sources.opcua.driver import OpcUaSource
 from sources.opcua.identity import Credentials
 from sources.opcua.tokens import _pair
@@ -237,6 +238,17 @@ async def test_who_waits_for_a_session_may_go_and_the_next_has_it(there: Running
             await first
         await second
         assert sessions(there) == [OBSERVER, OPERATOR]  # one for both
+
+
+async def test_no_more_wait_for_a_session_than_it_carries(there: Running, make: Any) -> None:
+    device = make({"users": ["anna"], **AS_OPERATOR})
+    async with connected(device):
+        waiting = [asyncio.create_task(device.acting(ANNA).ready()) for _ in range(FORWARDED + 5)]
+        ended = await asyncio.gather(*waiting, return_exceptions=True)
+        refused = [error for error in ended if error is not None]
+        assert len(refused) == 5
+        assert {getattr(error, "quality", None) for error in refused} == {BAD_RESOURCE_UNAVAILABLE}
+        assert sessions(there) == [OBSERVER, OPERATOR]
 
 
 async def test_what_is_being_opened_ends_with_the_source_s_own_session(there: Running, make: Any) -> None:
