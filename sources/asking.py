@@ -45,3 +45,10 @@ class ActsFor(Protocol):
     def acting(self, asker: Asker) -> Way:
         """The way for whoever asks. Raises Denied for whom nothing is written."""
         ...
+
+    async def try_names(self) -> list[str]:
+        """Whether each name that is configured is let in there: what keeps out those that are not.
+
+        Nothing is written. While it is connected.
+        """
+        ...

@@ -129,6 +129,10 @@ class OpcUaSource:
         """See `sources.asking.ActsFor` and `imports.Device`."""
         return Acting(lambda: self._device, self._identities, asker)
 
+    async def try_names(self) -> list[str]:
+        """See `sources.asking.ActsFor`."""
+        return await self._identities.try_all()
+
     def retag(self, tags: Sequence[OpcUaTag]) -> None:
         """See Source. Monitored items are made and deleted in the subscriptions there are.
 

@@ -211,6 +211,17 @@ class Identities:
             async with seat.lock:
                 await self._fresh(who, seat)
 
+    async def try_all(self) -> list[str]:
+        """Have a session in each name, one after the other: what kept out those that were."""
+        identity = self._settings.identity
+        found = []
+        for who in dict.fromkeys(rule.credentials for rule in identity.map) if identity is not None else ():
+            try:
+                await self.ready(who)
+            except (Unreachable, Denied) as error:
+                found.append(str(error))
+        return found
+
     @contextmanager
     def session(self, who: Credentials) -> Iterator[Connection]:
         """The session that `ready` made, kept open for the block. Raises Unreachable where it is no more."""

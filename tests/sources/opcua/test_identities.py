@@ -169,6 +169,17 @@ async def test_a_name_that_is_not_let_in_is_told_and_not_tried_at_once_again(
     assert OPERATOR_PASSWORD not in caplog.text
 
 
+async def test_each_name_can_be_tried_without_a_write(make: Any) -> None:
+    wrong = {"users": ["bert"], "user": "nobody", "password": "env:OBSERVING"}
+    device = make({"users": ["anna"], **AS_OPERATOR}, wrong, {"users": ["carl"], **AS_OBSERVER}, sessions=1)
+    async with connected(device):
+        (kept_out,) = await device.try_names()
+        assert "as user:nobody: the session was refused: ActivateSession: BadUserAccessDenied" in kept_out
+    device = make({"users": ["anna"], **AS_OPERATOR})
+    async with connected(device):
+        assert await device.try_names() == []
+
+
 async def test_a_secret_that_is_not_there_is_named(make: Any) -> None:
     device = make({"users": ["anna"], "user": OPERATOR, "password": "env:UNSET_ANYWHERE"})
     async with connected(device):
