@@ -21,10 +21,11 @@ from support.downstream import OPERATING, PLANT, lend_password, named, protected
 from support.line import MACHINE
 from support.net import until
 from support.opcua import OBSERVER, OBSERVER_PASSWORD, OPERATOR, OPERATOR_PASSWORD, Running, serving
+from support.proxy import proxy_to
 
 from server.opcua.sessions.registry import Ending
 from sources.asking import Asker
-from sources.errors import Denied, Refused, Unreachable
+from sources.errors import ConnectionLost, Denied, Refused, Unreachable
 from sources.opcua.address import parse_address
 from sources.opcua.channel import FORWARDED
 from sources.opcua.driver import OpcUaSource
@@ -35,6 +36,7 @@ from sources.quality import (
     BAD_IDENTITY_TOKEN_REJECTED,
     BAD_NOT_CONNECTED,
     BAD_RESOURCE_UNAVAILABLE,
+    BAD_TIMEOUT,
     BAD_USER_ACCESS_DENIED,
     GOOD,
     Quality,
@@ -65,9 +67,15 @@ def make(there: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any
     lend_password(monkeypatch)
     monkeypatch.setenv("OBSERVING", OBSERVER_PASSWORD)
 
-    def make(*rules: dict[str, Any], others: str = "refuse", **more: Any) -> OpcUaSource:
+    def make(
+        *rules: dict[str, Any],
+        others: str = "refuse",
+        port: int | None = None,
+        timeout: str = "4s",
+        **more: Any,
+    ) -> OpcUaSource:
         identity = {"map": list(rules), "others": others} | more
-        made = source(there, [SET_POINT], **OBSERVING, identity=identity)
+        made = source(port or there, [SET_POINT], **OBSERVING, identity=identity, timeout=timeout)
         made.settle(protected(there, tmp_path))
         return made
 
@@ -237,6 +245,46 @@ async def test_a_lost_connection_is_noticed_and_costs_the_next_write_nothing(
         assert (await write(device, ANNA, 2.0))[1] == GOOD
     there.do(lambda: end_sessions_of(there, OPERATOR))  # the one that was cut off
     assert there.bench.device.held["SpeedSP"] == 2.0
+
+
+async def test_a_write_without_an_answer_is_told_so_and_not_repeated(there: Running, make: Any) -> None:
+    device = make({"users": ["anna"], **AS_OPERATOR}, timeout="1s")
+    async with connected(device):
+        await write(device, ANNA, 1.0)
+        there.bench.device.delay = 2.0
+        try:
+            with pytest.raises(ConnectionLost, match="may have been carried out") as lost:
+                await write(device, ANNA, 2.0)
+        finally:
+            there.bench.device.delay = 0.0
+        assert lost.value.quality == BAD_TIMEOUT
+        await until(lambda: there.bench.device.held["SpeedSP"] == 2.0)  # it was, and later
+        assert (await write(device, ANNA, 3.0))[1] == GOOD
+
+
+async def test_a_server_that_lets_nobody_in_or_takes_too_long_is_given_up_and_tried_again(
+    there: Running, make: Any
+) -> None:
+    async with proxy_to(there.port) as proxy:
+        device = make({"users": ["anna"], **AS_OPERATOR}, port=proxy.port, timeout="1s")
+        async with connected(device):
+            proxy.delay = 0.3  # each answer comes in time, the session as a whole does not
+            with pytest.raises(Unreachable, match=r"no session with There .*within [12] s"):
+                await write(device, ANNA, 1.0)
+            proxy.delay = 0.0
+            with pytest.raises(Unreachable, match="tried again in"):
+                await write(device, ANNA, 1.0)
+            await until(lambda: tried_again(device), what="let in again")
+            assert there.bench.device.held["SpeedSP"] != 77.0
+            assert (await write(device, ANNA, 77.0))[1] == GOOD
+
+
+async def tried_again(device: OpcUaSource) -> bool:
+    try:
+        await device.acting(ANNA).ready()
+    except Unreachable:
+        return False
+    return True
 
 
 async def test_who_waits_for_a_session_may_go_and_the_next_has_it(there: Running, make: Any) -> None:
