@@ -50,7 +50,10 @@ _A_SLICE: Final = 200
 _USABLE_SCANS: Final = 3
 """So many periods after a device is gone its last values are no longer usable."""
 
-Forward = Callable[[str, Mapping[str, Any], Callable[[], Awaitable[Quality]]], Awaitable[Quality]]
+Forward = Callable[
+    [str, Mapping[str, Any], Callable[[], Awaitable[None]], Callable[[], Awaitable[Quality]]],
+    Awaitable[Quality],
+]
 """See `server.plant.commands.Commands.forward`."""
 
 Withhold = Callable[[str, Mapping[str, Any], Denied], Quality]
@@ -361,14 +364,13 @@ class ImportedNodes:
             raise ServiceFault(self._withhold("call", fields, denied)) from None
 
         async def send() -> Quality:
-            await hand.ready()
             if session.closed or session.access != access:
                 raise Denied("its client is gone, or may not call any more", BAD_TIMEOUT)
             given = [structs.encode_variant(value) for value in inputs]
             found_out.append(await hand.call_method(found.key, method, given))
             return found_out[0].status
 
-        code = await self._forward("call", {**fields, "as": hand.acts_as}, send)
+        code = await self._forward("call", {**fields, "as": hand.acts_as}, hand.ready, send)
         if is_bad(code):
             if code == StatusCodes.BadInvalidArgument and found_out and found_out[0].arguments:
                 raise InvalidArguments(found_out[0].arguments)

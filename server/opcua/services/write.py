@@ -199,12 +199,11 @@ class Writing:
             return self._commands.withhold("write", fields, denied)
 
         async def send() -> Quality:
-            await hand.ready()
             if awaited is not None and not awaited():
                 raise Denied("its client waits no longer, or may not write any more", BAD_TIMEOUT)
             return await hand.write_node(imported.key, variant)
 
-        return await self._commands.forward("write", {**fields, "as": hand.acts_as}, send)
+        return await self._commands.forward("write", {**fields, "as": hand.acts_as}, hand.ready, send)
 
     def _check(self, access: Access, node: Node | None, wanted: ua.WriteValue) -> Node:
         """The node, where its value may be written by this user. Raises ServiceFault."""

@@ -169,13 +169,18 @@ class Commands:
         return replace(attempt, acts_as=way.acts_as), way
 
     async def forward(
-        self, event: str, fields: Mapping[str, Any], send: Callable[[], Awaitable[Quality]]
+        self,
+        event: str,
+        fields: Mapping[str, Any],
+        ready: Callable[[], Awaitable[None]],
+        send: Callable[[], Awaitable[Quality]],
     ) -> Quality:
         """Send what the device alone governs, once, between its two records; its answer.
 
-        ``send`` raises Unreachable where nothing was sent, ConnectionLost where nobody knows.
-        ``fields`` are those of the records: ``node`` and ``user`` among them. What cannot be
-        recorded is refused, as a write is.
+        ``ready`` is waited for in between, and sends nothing; it and ``send`` raise Unreachable and
+        Denied where nothing was sent, ``send`` ConnectionLost where nobody knows. ``fields`` are those
+        of the records: ``node`` and ``user`` among them. What cannot be recorded is refused, as a
+        write is.
         """
         asked = None
         try:
@@ -186,6 +191,14 @@ class Commands:
                 return BAD_RESOURCE_UNAVAILABLE
         except asyncio.CancelledError:
             self._count(event, fields, Outcome.Refused, BAD_OPERATION_ABANDONED, None)
+            raise
+        try:
+            await ready()
+        except (Unreachable, Denied) as error:
+            self._count(event, fields, Outcome.Refused, _told(error), asked, str(error))
+            return _told(error)
+        except asyncio.CancelledError:
+            self._count(event, fields, Outcome.Refused, BAD_OPERATION_ABANDONED, asked)
             raise
         outcome, quality, reason = Outcome.Unknown, BAD_INTERNAL_ERROR, ""
         try:

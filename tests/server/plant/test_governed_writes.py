@@ -703,6 +703,10 @@ async def test_unless_it_is_configured_to_be_made() -> None:
 SENT = {"node": "ns=5;s=One", "user": "anna"}
 
 
+async def at_once() -> None:
+    """Ready."""
+
+
 @pytest.mark.parametrize(
     ("answer", "told", "outcome"),
     [
@@ -724,7 +728,7 @@ async def test_what_is_forwarded_stands_between_two_records(
             raise answer
         return answer
 
-    assert await bench.commands.forward("call", SENT, send) == told
+    assert await bench.commands.forward("call", SENT, at_once, send) == told
     assert bench.last == {
         "event": "call",
         **SENT,
@@ -745,11 +749,11 @@ async def test_what_is_forwarded_and_cannot_be_recorded_is_not_sent() -> None:
 
     bench = Bench()
     bench.book.full = True
-    assert await bench.commands.forward("call", SENT, send) == BAD_RESOURCE_UNAVAILABLE
+    assert await bench.commands.forward("call", SENT, at_once, send) == BAD_RESOURCE_UNAVAILABLE
     assert (sent, bench.last["outcome"]) == ([], "refused")
     bench = Bench(refuse_unrecorded=False)
     bench.book.full = True
-    assert await bench.commands.forward("call", SENT, send) == GOOD
+    assert await bench.commands.forward("call", SENT, at_once, send) == GOOD
     assert (sent, bench.last["outcome"]) == ([1], "done")
 
 
@@ -762,7 +766,7 @@ async def test_what_is_forwarded_and_broken_off_has_its_second_record(sent: bool
         await bench.device.open.wait()
         return GOOD
 
-    task = asyncio.create_task(bench.commands.forward("call", SENT, send))
+    task = asyncio.create_task(bench.commands.forward("call", SENT, at_once, send))
     await settle()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -890,6 +894,45 @@ async def test_a_write_broken_off_while_a_session_is_opened_has_its_second_recor
 
 async def until_recorded(bench: Bench) -> None:
     await until(lambda: bench.book.outcomes == ["asked"], every=0.001)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (Denied("not him", BAD_USER_ACCESS_DENIED), BAD_USER_ACCESS_DENIED),
+        (Unreachable("away"), BAD_NOT_CONNECTED),
+    ],
+)
+async def test_what_is_forwarded_waits_until_its_way_is_ready(error: Exception, told: Quality) -> None:
+    bench, its = hall()
+    sent: list[int] = []
+
+    async def send() -> Quality:
+        sent.append(1)
+        return GOOD
+
+    its.door.clear()
+    task = asyncio.create_task(bench.commands.forward("call", SENT, its.ready, send))
+    await until_recorded(bench)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (sent, bench.last["outcome"], bench.last["of"]) == ([], "refused", 1)
+    its.door.set()
+    its.refused = error
+    assert await bench.commands.forward("call", SENT, its.ready, send) == told
+    assert (sent, bench.last["outcome"], bench.last["reason"]) == ([], "refused", str(error))
+    its.refused = None
+    assert await bench.commands.forward("call", SENT, its.ready, send) == GOOD
+    assert sent == [1]
+
+
+async def test_nobody_logs_in_for_what_cannot_be_recorded() -> None:
+    bench, its = hall(bound("Speed", ValueType.Double, WriteRule()))
+    its.refused = AssertionError("asked for a session")
+    bench.book.full = True
+    assert await bench.write("Speed", 2.0) == BAD_RESOURCE_UNAVAILABLE
+    assert await bench.commands.forward("call", SENT, its.ready, at_once) == BAD_RESOURCE_UNAVAILABLE  # type: ignore[arg-type]
 
 
 async def test_the_end_of_every_attempt_is_told() -> None:
