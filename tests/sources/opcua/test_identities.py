@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 from support import pki
-from support.downstream import OPERATING, PLANT, lend_password, named, protected, source
+from support.downstream import OPERATING, PLANT, lend_password, named, protected, settings, source
 from support.line import MACHINE
 from support.net import until
 from support.opcua import OBSERVER, OBSERVER_PASSWORD, OPERATOR, OPERATOR_PASSWORD, Running, serving
@@ -26,10 +26,12 @@ from support.proxy import proxy_to
 from server.opcua.sessions.registry import Ending
 from sources.asking import Asker
 from sources.errors import ConnectionLost, Denied, Refused, Unreachable
-from sources.opcua.address import parse_address
+from sources.opcua.address import UA_URI, parse_address
 from sources.opcua.channel import FORWARDED
 from sources.opcua.driver import OpcUaSource
 from sources.opcua.identity import Credentials
+from sources.opcua.importing import Importing
+from sources.opcua.mapping import Unmappable
 from sources.opcua.tokens import _pair
 from sources.quality import (
     BAD_CONFIGURATION_ERROR,
@@ -430,3 +432,51 @@ def test_a_certificate_and_key_that_prove_nothing_are_told(
     old = pki.application("Old", uri="urn:old", private=own, start=2 * ago, end=ago)
     (tmp_path / "old.crt").write_bytes(pki.pem(old))
     assert "old.crt expired on" in told(certificate=tmp_path / "old.crt")
+
+
+class Here:
+    """Our namespaces."""
+
+    uris: tuple[str, ...] = (UA_URI, "urn:here")
+
+    def index(self, uri: str) -> int:
+        if uri not in self.uris:
+            self.uris += (uri,)
+        return self.uris.index(uri)
+
+
+class Session:
+    """A session with the namespaces it has read."""
+
+    name = "F"
+
+    def __init__(self, *uris: str) -> None:
+        self.namespaces = (UA_URI, *uris)
+
+    def index(self, uri: str) -> int | None:
+        return self.namespaces.index(uri) if uri in self.namespaces else None
+
+
+def test_imported_names_are_moved_to_the_namespaces_the_session_itself_has_read() -> None:
+    own, other = Session("urn:one", "urn:two"), Session("urn:new", "urn:two", "urn:one")
+    made: Any = Importing(own, settings(1), Here())  # type: ignore[arg-type]  # all that names take
+    made.connection = own
+    here = made._mapper.node_id(numeric(2))
+    assert made._names_of(own) == (made._mapper, made._back)
+    mapper, back = made._names_of(other)
+    assert (back.node_id(here), mapper.node_id(numeric(2))) == (
+        numeric(2),
+        here,
+    )
+    one = made._mapper.node_id(numeric(1))
+    assert (back.node_id(one), mapper.node_id(numeric(3))) == (numeric(3), one)
+    assert made._back.node_id(one) == numeric(1)
+    with pytest.raises(Unmappable):
+        mapper.node_id(numeric(1))  # urn:new: nothing of it was imported
+    with pytest.raises(Unmappable):
+        made._names_of(Session("urn:two"))[1].node_id(one)
+
+
+def numeric(index: int) -> bytes:
+    """``ns=…;i=5``."""
+    return bytes([1, index, 5, 0])
