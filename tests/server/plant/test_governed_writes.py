@@ -808,10 +808,12 @@ def hall(*properties: Property) -> tuple[Bench, Hall]:
     return bench, its
 
 
-async def test_both_records_of_a_write_say_in_whose_name_it_goes() -> None:
+async def test_both_records_of_a_write_say_in_whose_name_it_goes(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "isthmus.audit")
     bench, its = hall(bound("Speed", ValueType.Double, WriteRule()))
     assert await bench.write("Speed", 2.0) == GOOD
     assert [entry["as"] for entry in bench.book.entries] == ["user:line1"] * 2
+    assert [vars(record)["as"] for record in caplog.records] == ["user:line1"]
     assert set(its.askers) == {Asker("anna", frozenset({"AuthenticatedUser", "Operator"}))}
     bench = Bench(bound("Speed", ValueType.Double, WriteRule()))
     assert await bench.write("Speed", 2.0) == GOOD

@@ -22,6 +22,7 @@ from support.line import MACHINE
 from support.net import until
 from support.opcua import OBSERVER, OBSERVER_PASSWORD, OPERATOR, OPERATOR_PASSWORD, Running, serving
 from support.proxy import proxy_to
+from support.scanning import scanning
 
 from server.opcua.sessions.registry import Ending
 from sources.asking import Asker
@@ -369,6 +370,19 @@ async def test_what_was_refused_may_be_tried_again_with_other_rules(
         monkeypatch.setenv("CHANGING", OPERATOR_PASSWORD)
         device.adapt(make(rule, others="service").device.settings)
         assert (await write(device, ANNA, 4.0))[1] == GOOD
+
+
+async def test_nor_is_one_that_ends_between_two_writes(there: Running, make: Any) -> None:
+    """Nothing is looked up before this write: the server's word on the session is its answer to the write."""
+    there.feed("SpeedSP", 1.0)
+    device = make({"users": ["anna"], **AS_OPERATOR})
+    async with scanning(device) as its:
+        await its.good(SET_POINT)
+        assert (await write(device, ANNA, 1.0))[1] == GOOD
+        there.do(lambda: end_sessions_of(there, OPERATOR))
+        assert await write(device, ANNA, 9.0) == (f"user:{OPERATOR}", BAD_NOT_CONNECTED)
+        assert there.bench.device.held["SpeedSP"] == 1.0
+        assert (await write(device, ANNA, 2.0))[1] == GOOD
 
 
 async def test_namespaces_are_those_the_session_itself_has_read(there: Running, make: Any) -> None:
