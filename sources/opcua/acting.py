@@ -85,12 +85,11 @@ class Acting:
 
     async def write(self, pairs: Sequence[tuple[Tag[Any], Value]]) -> list[Quality]:
         """See Way."""
-        device, own = self._device(), self._identities.own()
         with self._session() as connection:
             codes = []
             for tag, value in pairs:
                 try:
-                    code = await write_tag(device, connection, own, tag, value)
+                    code = await write_tag(self._device(), connection, tag, value)
                 except Unreachable as error:
                     code = BAD_NOT_CONNECTED
                     await self._forsake(connection, error)
@@ -138,14 +137,12 @@ class Acting:
             await self._identities.forsake(self._who, connection, why)
 
 
-async def find_nodes(
-    device: Device, connection: Connection, own: Connection, tags: Sequence[OpcUaTag]
-) -> list[Any | None]:
+async def find_nodes(device: Device, connection: Connection, tags: Sequence[OpcUaTag]) -> list[Any | None]:
     """Each tag's NodeId in that session's names, None where the server has none. Raises ConnectionLost."""
     plan = device.plan
     if (
         plan is not None
-        and connection.namespaces == own.namespaces
+        and plan.namespaces == connection.namespaces
         and all(id(tag) in plan.nodes for tag in tags)
     ):
         return [plan.nodes[id(tag)] for tag in tags]
@@ -153,17 +150,15 @@ async def find_nodes(
     return [None if isinstance(node, str) else node for node in found]
 
 
-async def write_tag(
-    device: Device, connection: Connection, own: Connection, tag: OpcUaTag, value: Value
-) -> Quality:
-    """Write over a session, once. ``own`` is the source's own. The device's codes pass untouched.
+async def write_tag(device: Device, connection: Connection, tag: OpcUaTag, value: Value) -> Quality:
+    """Write over a session, once. The device's codes pass untouched.
 
     Raises Unreachable where nothing was sent, ConnectionLost where nobody knows what was done.
     """
     if not tag.writable:
         return BAD_NOT_WRITABLE
     try:
-        (node,) = await find_nodes(device, connection, own, (tag,))
+        (node,) = await find_nodes(device, connection, (tag,))
         if node is None:
             return BAD_CONFIGURATION_ERROR
         kind = await _kind(device, connection, tag, node)

@@ -181,7 +181,7 @@ class OpcUaSession:
         """See Session; values of now (MaxAge 0)."""
         wanted = tuple(tags)
         found: list[tuple[Value, Quality, int]] = [(None, BAD_CONFIGURATION_ERROR, 0)] * len(wanted)
-        nodes = await find_nodes(self._device, self._connection, self._connection, wanted)
+        nodes = await find_nodes(self._device, self._connection, wanted)
         asked = [(place, node) for place, node in enumerate(nodes) if node is not None]
         values_of = [(node, int(ua.AttributeIds.Value)) for _, node in asked]
         for (place, _), raw in zip(
@@ -206,7 +206,7 @@ class OpcUaSession:
         codes = []
         for tag, value in pairs:
             try:
-                codes.append(await write_tag(self._device, self._connection, self._connection, tag, value))
+                codes.append(await write_tag(self._device, self._connection, tag, value))
             except Unreachable:
                 codes.append(BAD_NOT_CONNECTED)
         return codes
