@@ -451,8 +451,9 @@ async def connect(
 ) -> Connection:
     """A session, ready; what goes over it is counted on ``traffic``. Raises Unreachable, Refused.
 
-    Whoever connects again and again has one ``resolver`` for it, so that one look-up at a time is made. The
-    session is that of ``who``, or the source's own; after ``patience`` seconds of silence the server may end it.
+    Whoever connects again and again has one ``resolver`` for it, so that one look-up at a time is made.
+    The session is that of ``who``, or the source's own; after ``patience`` seconds of silence the server
+    may end it.
     """
     resolver = resolver or Resolver(settings.host, settings.port)
     way = await choose(settings, surroundings, resolver)

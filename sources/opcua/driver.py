@@ -150,7 +150,9 @@ class OpcUaSource:
         if importing is not None:
             importing.connection = connection
         try:
-            async with self._identities.over(connection, device.surroundings, device.traffic):
+            async with self._identities.over(
+                connection, device.surroundings, device.traffic, device.resolver
+            ):
                 yield OpcUaSession(device, connection)
         except ConnectionLost:
             # What was subscribed to is taken over by the next connection, so its session is not closed.

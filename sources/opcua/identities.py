@@ -30,6 +30,7 @@ from sources.quality import (
     BAD_USER_ACCESS_DENIED,
     BAD_USER_SIGNATURE_INVALID,
 )
+from sources.resolve import Resolver
 
 log = logging.getLogger(__name__)
 audit = logging.getLogger("isthmus.audit")
@@ -64,6 +65,7 @@ class Identities:
         """Looks after the sessions, once there is one."""
         self._surroundings = Surroundings()
         self._traffic = Traffic()
+        self._resolver: Resolver | None = None
 
     def adapt(self, settings: DownstreamSettings) -> None:
         """Go by other rules from now on; what was refused may be tried at once."""
@@ -106,10 +108,11 @@ class Identities:
 
     @asynccontextmanager
     async def over(
-        self, own: Connection, surroundings: Surroundings, traffic: Traffic
+        self, own: Connection, surroundings: Surroundings, traffic: Traffic, resolver: Resolver
     ) -> AsyncIterator[None]:
-        """For the time the source's own session stands."""
+        """For the time the source's own session stands; what they share."""
         self._own, self._surroundings, self._traffic = own, surroundings, traffic
+        self._resolver = resolver
         try:
             yield
         finally:
@@ -273,7 +276,12 @@ class Identities:
         try:
             async with asyncio.timeout(within):
                 return await connect(
-                    self._settings, self._surroundings, self._traffic, who=who, patience=silent
+                    self._settings,
+                    self._surroundings,
+                    self._traffic,
+                    self._resolver,
+                    who=who,
+                    patience=silent,
                 )
         except TimeoutError:
             raise Unreachable(f"it was not made within {within:g} s") from None

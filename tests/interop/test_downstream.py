@@ -269,7 +269,7 @@ async def test_chosen_nodes_come_with_their_types_and_properties(packer: Packer)
         assert (property_of, found["EURange"].key) in found["Level"].references
         rate = encode_variant(ua.Variant(2.5, ua.VariantType.Double))
         here = b"\x01\x63\x01\x00"  # the equipment, of which the device knows nothing
-        answer = await importing.call(here, found["Drain"].key, [rate])
+        answer = await importing.call(connection, here, found["Drain"].key, [rate])
         assert (answer.status, decode_variant(answer.outputs[0]).Value) == (0, 5.0)
     finally:
         await connection.end()
