@@ -25,13 +25,13 @@ from server.opcua.wire.nodeid import key
 from sources.asking import Asker
 from sources.errors import ConnectionLost, Denied, Refused
 from sources.opcua import wire
-from sources.opcua.address import UA_URI, parse_address
+from sources.opcua.address import parse_address
 from sources.opcua.browse import browse
 from sources.opcua.config import DownstreamSettings, OpcUaTag
 from sources.opcua.connection import connect
 from sources.opcua.driver import OpcUaSource
 from sources.opcua.importing import Importing
-from sources.opcua.imports import Model, Wanted
+from sources.opcua.imports import Wanted
 from sources.opcua.security import Surroundings
 from sources.opcua.stack import decode_variant, encode_variant, status_name, ua
 from sources.quality import GOOD
@@ -167,28 +167,6 @@ async def _cut(device: OpcUaSource, listener: Listener, its: OpcUaTag, cut: obje
         await scan
 
 
-class Names:
-    """A mirror that shows nothing: it has the namespaces, and knows that an import is done."""
-
-    def __init__(self) -> None:
-        self.uris = [UA_URI]
-        self.shown: Model | None = None
-
-    def index(self, uri: str) -> int:
-        if uri not in self.uris:
-            self.uris.append(uri)
-        return self.uris.index(uri)
-
-    async def show(self, _device: object, model: Model, _values: object) -> None:
-        self.shown = model
-
-    def take(self, _device: object, _values: object) -> None:
-        """Nobody looks."""
-
-    def lose(self, _device: object, _quality: int) -> None:
-        """Nobody looks."""
-
-
 async def test_each_user_s_calls_come_as_whom_the_configuration_names(
     packer: Packer, surroundings: Surroundings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,12 +183,12 @@ async def test_each_user_s_calls_come_as_whom_the_configuration_names(
         ],
         "others": "service",
     }
-    names = Names()
+    mirror = Mirrored()
     device = await trusted(packer.port, surroundings, [], identity=identity)
-    device.mirror(names, [Wanted("Acme/Packer", parse_address(PACKER), FAST)])
+    device.mirror(mirror, [Wanted("Acme/Packer", parse_address(PACKER), FAST)])
     async with scanning(device):
-        await until(lambda: names.shown is not None)
-        index = names.index("urn:maker:packer#There")
+        await until(lambda: "Acme/Packer" in mirror.models)
+        index = mirror.index("urn:maker:packer#There")
 
         async def who(user: str, *roles: str) -> tuple[str, object]:
             way = device.acting(Asker(user, frozenset(roles)))
