@@ -70,6 +70,7 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 def make(there: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     lend_password(monkeypatch)
     monkeypatch.setenv("OBSERVING", OBSERVER_PASSWORD)
+    monkeypatch.setattr("sources.opcua.identities._LOOK", 0.05)
     for user in (OPERATOR, OBSERVER):  # what the test before did not close in time
         there.do(partial(end_sessions_of, there, user))
 
