@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Never, Protocol
+from typing import Any, Never, Protocol, runtime_checkable
 
 from sources.batch import Batch, Emit
 from sources.quality import Quality
@@ -80,4 +80,17 @@ class Source(Protocol):
         - Reads and writes that were begun, and those that come later with a tag of before, go on with
           the tags they were given, each write once.
         """
+        ...
+
+
+@runtime_checkable
+class Adapts(Protocol):
+    """A source some of whose settings may be others while it lives."""
+
+    def fits(self, settings: Any) -> bool:
+        """Whether these differ from its own in nothing but that."""
+        ...
+
+    def adapt(self, settings: Any) -> None:
+        """Take them, over the connection there is; returns at once."""
         ...

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Never, NoReturn
 
 from sources import backoff, clock
+from sources.asking import ActsFor, Asker, Way
 from sources.batch import Batch, Emit
 from sources.errors import ConnectionLost, Refused, SourceError, Unreachable
 from sources.insight import HasPlan, HasTraffic, PlannedBlock, TellsChanges, Traffic
@@ -126,6 +127,23 @@ class _Class:
             self.timer = None
 
 
+class _OneWay:
+    """The way to a device that knows no users. See `sources.asking.Way`."""
+
+    acts_as: Final = ""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+
+    async def ready(self) -> None:
+        """See Way."""
+        self._supervisor.check()
+
+    async def write(self, pairs: Sequence[tuple[Tag[Any], Written]]) -> list[Quality]:
+        """See Way."""
+        return await self._supervisor.write(pairs)
+
+
 class Supervisor:
     """Gives a source its life.
 
@@ -149,6 +167,7 @@ class Supervisor:
         self._counting = source if isinstance(source, HasStatistics) else None
         self._planned = source if isinstance(source, HasPlan) else None
         self._metered = source if isinstance(source, HasTraffic) else None
+        self._forwarding = source if isinstance(source, ActsFor) else None
         self._tells_changes = isinstance(source, TellsChanges) and source.tells_changes
         self._emit = emit
         self._delays = delays
@@ -232,6 +251,14 @@ class Supervisor:
     async def write(self, pairs: Sequence[tuple[Tag[Any], Written]]) -> list[Quality]:
         """Write once. Raises Unreachable where there is no connection, ConnectionLost as Session does."""
         return await self._live().write(pairs)
+
+    def acting(self, asker: Asker) -> Way:
+        """The way to the device for whoever asks. Raises Denied for whom nothing is written there."""
+        return _OneWay(self) if self._forwarding is None else self._forwarding.acting(asker)
+
+    def check(self) -> None:
+        """Raises Unreachable where there is no connection."""
+        self._live()
 
     def _live(self) -> Session:
         if self._session is None:

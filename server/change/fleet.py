@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+from pydantic import BaseModel
 
 from server.config import SourceEntry
 from sources.batch import Emit
 from sources.replay.recorder import NOBODY, Recorder, retap, tapped
-from sources.source import Source
+from sources.source import Adapts, Source
 from sources.supervisor import Supervisor
 from sources.tag import Stale, Tag
 
@@ -25,6 +27,8 @@ class FleetChange:
     """Their settings are others: what they held is worth nothing until the new one answers."""
     """Why is in ``reasons``."""
     retagged: Mapping[str, Retagging]
+    adapted: Mapping[str, BaseModel]
+    """Of their settings nothing is another but what they take while they live."""
     reasons: Mapping[str, str]
     """Of each replaced one: what of its settings is another."""
     untouched: int
@@ -105,11 +109,15 @@ class Fleet:
         added: dict[str, _Crew] = {}
         replaced: dict[str, _Crew] = {}
         retagged: dict[str, Retagging] = {}
+        adapted: dict[str, BaseModel] = {}
         reasons: dict[str, str] = {}
         every: list[SourceEntry] = []
         for entry in entries:
             was = before.get(entry.name)
             every.append(entry)
+            if was is not None and self._adapts(was, entry):
+                adapted[entry.name] = entry.settings
+                was = replace(was, settings=entry.settings)
             if was is None or not was.enabled:
                 if entry.enabled:
                     added[entry.name] = self._crew(entry)
@@ -126,10 +134,19 @@ class Fleet:
             [name for name in self._crews if name not in on],
             replaced,
             retagged,
+            adapted,
             reasons,
-            len(on) - len(added) - len(replaced) - len(retagged),
+            len(on) - len(added) - len(replaced) - len(retagged.keys() | adapted.keys()),
             tuple(every),
         )
+
+    def _adapts(self, was: SourceEntry, entry: SourceEntry) -> bool:
+        """Whether the source that runs takes these other settings."""
+        lives = was.enabled and entry.enabled and was.driver is entry.driver
+        if not lives or was.settings == entry.settings:
+            return False
+        source = self._crews[entry.name].source
+        return isinstance(source, Adapts) and source.fits(entry.settings)
 
     def halt(self, change: FleetChange) -> None:
         """Have nothing arrive any more from sources that go; their tags are about to be nobody's."""
@@ -147,6 +164,10 @@ class Fleet:
         for name, crew in (*change.replaced.items(), *change.added.items()):
             self._crews[name], self.supervisors[name] = crew, crew.supervisor
             self._go(name, crew.supervisor)
+        for name, settings in change.adapted.items():
+            source = self._crews[name].source
+            if isinstance(source, Adapts):
+                source.adapt(settings)
         for name, its in change.retagged.items():
             self.supervisors[name].retag(its.tags, its.stale)
             retap(self._recorders, name, its.tags)

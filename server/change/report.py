@@ -107,6 +107,7 @@ def nodes_report(outline: NodeOutline, properties: Difference) -> Nodes:
 def sources_report(change: FleetChange) -> Names:
     """What happens to the sources."""
     again = {name: f"reconnected because {reason}" for name, reason in change.reasons.items()}
+    again |= dict.fromkeys(change.adapted, "other identities: its connection stays")
     again |= {name: f"re-planned, connection kept: {_counted(its)}" for name, its in change.retagged.items()}
     return Names(
         _few(change.added), _few(change.removed), dict(islice(again.items(), LISTED)), change.untouched

@@ -116,7 +116,7 @@ def _wanted(node: str, user: str, event: str) -> dict[str, str]:
 def _print_line(record: dict[str, Any]) -> None:
     if record["event"] == "write":
         what = (
-            f"{_text(record.get('user'))} ({_text(record.get('client'))}) {_text(record.get('node'))}: "
+            f"{_who(record)} ({_text(record.get('client'))}) {_text(record.get('node'))}: "
             f"{_text(record.get('old'))} -> {_text(record.get('asked'))}, held {_text(record.get('held'))}: "
             f"{_text(record.get('outcome'))} {_text(record.get('status'))} {_text(record.get('reason'))}"
         )
@@ -130,18 +130,25 @@ def _table(records: Iterable[dict[str, Any]]) -> Table:
         "Record", "Time", "Event", "User", "Client", "Node", "Old", "Asked", "Held", "Outcome", "Status"
     )
     for record in records:
-        values = [record.get(key) for key in ("user", "client", "node", "old", "asked", "held", "outcome")]
+        values = [record.get(key) for key in ("client", "node", "old", "asked", "held", "outcome")]
         more = record.get("reason") or (record.get("message") if record["event"] != "write" else None)
         status = f"{_text(record.get('status'))} ({_text(more)})" if more else _text(record.get("status"))
         cells = [
             str(record["seq"]),
             _text(record.get("time")),
             _text(record["event"]),
+            _who(record),
             *map(_text, values),
             status,
         ]
         rows.add_row(*map(escape, cells))
     return rows
+
+
+def _who(record: dict[str, Any]) -> str:
+    """Who asked, and in whose name a device was told that knows users."""
+    there = record.get("as")
+    return f"{_text(record.get('user'))} as {_text(there)}" if there else _text(record.get("user"))
 
 
 def _text(value: Any) -> str:

@@ -19,6 +19,7 @@ from server.cli.waiting import bar
 from server.config import Configuration, SourceEntry, load
 from server.datadir import DataDirectory
 from server.plant.build import build_nodes
+from sources.asking import ActsFor
 from sources.errors import SourceError
 from sources.opcua.security import Surroundings
 from sources.quality import is_good
@@ -30,7 +31,8 @@ def check(
     plant: PlantFile,
     *,
     connect: Annotated[
-        bool, typer.Option("--connect", help="Also dial every source and read its tags once.")
+        bool,
+        typer.Option("--connect", help="Also dial every source, in every name, and read its tags once."),
     ] = False,
     data: DataOption = DEFAULT_DATA,
 ) -> None:
@@ -79,6 +81,7 @@ async def _answer(entry: SourceEntry, surroundings: Surroundings) -> str | None:
     try:
         async with asyncio.timeout(_WITHIN), source.connect() as session:
             batch = await session.read(entry.tags)
+            kept_out = await source.try_names() if isinstance(source, ActsFor) else []
     except TimeoutError:
         return f"no answer within {_WITHIN:g} s"
     except SourceError as error:
@@ -87,6 +90,9 @@ async def _answer(entry: SourceEntry, surroundings: Surroundings) -> str | None:
         qualities = [batch.qualities] * len(entry.tags)
     else:
         qualities = list(batch.qualities)
+    if kept_out:
+        more = f"; and {len(kept_out) - 1} more" if len(kept_out) > 1 else ""
+        return f"connected, but {kept_out[0]}{more}"
     bad = [tag.name for tag, quality in zip(entry.tags, qualities, strict=True) if not is_good(quality)]
     if not bad:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from pydantic_core import CoreSchema, core_schema
 from server.config.repeat import Repetition, parse_repetition
 from server.config.scalars import integer
 from server.plant.convert import Lookup
-from server.plant.model import Range
+from server.plant.model import RATE_UNITS, Range, Rate
 from sources.tag import ANY_LENGTH, INTEGER_LIMITS, MAX_LENGTH, Value, ValueType
 
 NAME: Final = "[A-Za-z][A-Za-z0-9_-]{0,62}"
@@ -97,6 +98,25 @@ Limits = Annotated[
     Range,
     PlainValidator(_range),
     WithJsonSchema({"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}),
+]
+
+
+_RATE: Final = re.compile(r"(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)\s+per\s+(second|minute|hour)")
+_RATE_SECONDS: Final = {unit: seconds for seconds, unit in RATE_UNITS.items()}
+
+
+def _rate(value: object) -> Rate:
+    match = _RATE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("write how much in which time, like 5 per second, 300 per minute or 10 per hour")
+    amount = float(match[1])
+    if not 0 < amount < math.inf:
+        raise ValueError("a rate is more than nothing")
+    return Rate(amount, _RATE_SECONDS[match[2]])
+
+
+RateOfChange = Annotated[
+    Rate, PlainValidator(_rate), WithJsonSchema({"type": "string", "pattern": f"^{_RATE.pattern}$"})
 ]
 
 

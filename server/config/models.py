@@ -26,6 +26,7 @@ from server.config.fields import (
     Members,
     Name,
     PinnedId,
+    RateOfChange,
     Scale,
     Uri,
     VerifyRule,
@@ -170,6 +171,9 @@ class WriteStanza(Stanza):
     limits: Limits | None = Field(None, description="[low, high] a client may write. Default: the range.")
     max_step: float | None = Field(
         None, gt=0, description="The most a write may differ from the present value, which must be Good."
+    )
+    max_rate: RateOfChange | None = Field(
+        None, description="How fast clients may change it: 5 per second, 300 per minute, 10 per hour."
     )
     max_per_minute: int | None = Field(None, ge=1, le=6000, description="Writes a minute at most.")
     interlock: Clauses | None = Field(

@@ -32,6 +32,7 @@ _RULES: Final = (
     "write_limits",
     "writers",
     "max_step",
+    "max_rate",
     "max_per_minute",
     "interlock",
     "verify",
@@ -215,7 +216,7 @@ class _Declaration:
         what = "an enumeration" if "enum" in self._stated else article(kind.name)
         if kind.is_number and "enum" not in self._stated:
             return
-        for key in ("unit", "range", "write_limits", "max_step", "kind"):
+        for key in ("unit", "range", "write_limits", "max_step", "max_rate", "kind"):
             if key in self._stated:
                 message = f"{what} has no {self._written(key)}: that is for numbers"
                 self._complain(key, message, "take it out, or change the type")
@@ -244,10 +245,16 @@ class _Declaration:
         stated, verify = self._stated, self._verify()
         if stated.get("access") == "rw":
             names = stated.get("writers")
-            if stated.get("max_step") is not None and not verify.read_back:
-                key = "verify" if "verify" in self._given else "max_step"
-                message = "a step is measured from a value that is read back, and verify: none reads none"
-                self._complain(key, message, "write verify: exact or {within: …}, or take max_step out")
+            if stated.get("max_rate") is not None and stated.get("array") is not None:
+                message = "elements of an array are written each at its own time, and have no rate in common"
+                self._complain("max_rate", message, "write max_step, or take max_rate out")
+            for rule, what in (("max_step", "a step"), ("max_rate", "a rate")):
+                if stated.get(rule) is not None and not verify.read_back:
+                    key = "verify" if "verify" in self._given else rule
+                    message = (
+                        f"{what} is measured from a value that is read back, and verify: none reads none"
+                    )
+                    self._complain(key, message, f"write verify: exact or {{within: …}}, or take {rule} out")
             return WriteRule(
                 frozenset(Role(name) for name in names) if names else DEFAULT_WRITERS,
                 stated.get("write_limits"),
@@ -256,6 +263,7 @@ class _Declaration:
                 verify.read_back,
                 verify.within,
                 stated.get("latest_wins", False),
+                stated.get("max_rate"),
             )
         for key in _RULES:
             if key in self._given and not self._words.damage.within((*self._loc, "access")):

@@ -218,20 +218,25 @@ class _Resolver:
         self._progress("reading the plant", of, of)
         return made
 
-    def _with_files(self, settings: SectionT | None, *loc: str) -> SectionT | None:
+    def _with_files(self, settings: SectionT | None, *loc: str | int) -> SectionT | None:
         """A section with the paths of its files taken from the plant file's directory."""
         if settings is None:
             return None
-        files = {name: value for name, value in settings if isinstance(value, Path)}
-        for name, value in files.items():
-            files[name] = self._path.parent / value
-            self._check_file(files[name], (*loc, name))
-        secrets = {
-            name: f"file:{self._path.parent / value.removeprefix('file:')}"
-            for name, value in settings
-            if isinstance(value, str) and value.startswith("file:")
-        }
-        return settings.model_copy(update={**files, **secrets})
+        found = {name: self._filed(value, (*loc, name)) for name, value in settings}
+        return settings.model_copy(update=found)
+
+    def _filed(self, value: Any, loc: Loc) -> Any:
+        if isinstance(value, Path):
+            file = self._path.parent / value
+            self._check_file(file, loc)
+            return file
+        if isinstance(value, str) and value.startswith("file:"):
+            return f"file:{self._path.parent / value.removeprefix('file:')}"
+        if isinstance(value, BaseModel):
+            return self._with_files(value, *loc)
+        if isinstance(value, tuple) and any(isinstance(one, BaseModel) for one in value):
+            return tuple(self._filed(one, (*loc, place)) for place, one in enumerate(value))
+        return value
 
     def _check_file(self, file: Path, loc: Loc) -> None:
         try:

@@ -75,6 +75,8 @@ class ControlServer:
             request = None
         if not isinstance(request, dict) or not self._knows(request.get("token")):
             return {"error": "the token is wrong"}
+        if not self._listener.prove():
+            return {"error": "too many commands are under way; try again"}
         handler = self._handlers.get(str(request.get("command")))
         if handler is None:
             return {"error": f"there is no command {request.get('command')!r}"}

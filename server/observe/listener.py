@@ -1,4 +1,7 @@
-"""A small TCP server: so many clients at once, so long each, and all of them gone at the end."""
+"""A small TCP server: so many clients at once, so long each, and all of them gone at the end.
+
+Those that have proved who they are have room of their own (`Listener.prove`).
+"""
 
 from __future__ import annotations
 
@@ -34,11 +37,25 @@ class Listener:
         self._longest = longest
         self._server: asyncio.Server | None = None
         self._clients: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        """Those of whom nothing is known."""
+        self._known: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        """Those that have proved who they are."""
 
     @property
     def address(self) -> tuple[str, int] | None:
         """Where it listens, None while it does not."""
         return None if self._server is None else self._server.sockets[0].getsockname()[:2]
+
+    def prove(self) -> bool:
+        """The client that is being served has proved who it is: nobody's connection makes it go any more.
+
+        False where there are as many of these as may be.
+        """
+        task = asyncio.current_task()
+        if task is None or task not in self._clients or len(self._known) >= _CONNECTIONS:
+            return False
+        self._known[task] = self._clients.pop(task)
+        return True
 
     async def start(self, host: str, port: int, context: ssl.SSLContext | None = None) -> None:
         """Open the port; 0 takes a free one. Raises OSError."""
@@ -55,11 +72,12 @@ class Listener:
         if server is None:
             return
         server.close()
-        for task, writer in self._clients.items():
+        clients = self._clients | self._known
+        for task, writer in clients.items():
             task.cancel()
             # Not closed but cut: a client that reads nothing would have us wait for ever.
             writer.transport.abort()
-        await asyncio.gather(*self._clients, return_exceptions=True)
+        await asyncio.gather(*clients, return_exceptions=True)
         try:
             async with asyncio.timeout(_GOODBYE):
                 # From Python 3.12 on this also waits for clients that never finished a TLS handshake.
@@ -73,7 +91,8 @@ class Listener:
             writer.transport.abort()
             return
         if len(self._clients) >= _CONNECTIONS:
-            # The newest is served: whoever only holds connections must not keep others out.
+            # The newest is served: whoever only holds connections must not keep others out. Those who have
+            # proved who they are stay: what they have begun is no stranger's to end.
             next(iter(self._clients.values())).transport.abort()
         self._clients[task] = writer
         try:
@@ -88,4 +107,5 @@ class Listener:
                 raise
         finally:
             self._clients.pop(task, None)
+            self._known.pop(task, None)
             writer.close()

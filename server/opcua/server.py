@@ -222,6 +222,7 @@ class OpcUaServer:
             writable=self._settings.writable,
             added=self._namespace_added,
             forward=self._commands.forward,
+            withhold=self._commands.withhold,
         )
 
         def handler(connection: Connection) -> ClientPeer:

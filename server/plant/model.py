@@ -78,6 +78,21 @@ class Enumeration:
     members: Mapping[int, str]
 
 
+RATE_UNITS: Final = {1.0: "second", 60.0: "minute", 3600.0: "hour"}
+"""The times a rate is said in, in seconds."""
+
+
+class Rate(NamedTuple):
+    """How fast a value may change: so much, in engineering units, in so many seconds."""
+
+    amount: float
+    seconds: float
+
+    def __str__(self) -> str:
+        """``5 per second``; the inverse of how it is configured."""
+        return f"{self.amount:g} per {RATE_UNITS.get(self.seconds, f'{self.seconds:g} s')}"
+
+
 @dataclass(frozen=True, slots=True)
 class WriteRule:
     """Who may write a property, what, and how often. Numbers are in engineering units, None is no limit."""
@@ -93,6 +108,8 @@ class WriteRule:
     """How far what is read back may lie from what was written; None for what the type cannot show."""
     latest_wins: bool = False
     """Whether a write that still waits for its device makes room for a newer one of this property."""
+    max_rate: Rate | None = None
+    """The fastest it may be changed, from what it holds and since it was last written."""
 
 
 @dataclass(frozen=True, slots=True)

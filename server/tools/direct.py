@@ -14,7 +14,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import product, zip_longest
 from typing import Any, Final
 
 from server.config import Configuration
@@ -251,21 +251,25 @@ def order(place: Place, tag: Tag[Any], text: str) -> Order:
 
 
 def check_step(before: Reading, wanted: Order) -> None:
-    """Raise UsageError where the property allows no step as large as this one."""
+    """Raise UsageError where the property allows no step as large as this one.
+
+    Of a ``max_rate`` nobody knows here when it was written last: one step may be as large as ever.
+    """
     prop = wanted.place.property
-    step = prop.type.write.max_step if prop is not None and prop.type.write is not None else None
-    if step is None:
-        return
+    rule = prop.type.write if prop is not None else None
+    limits: list[tuple[str, float, str]] = []
+    if rule is not None and rule.max_step is not None:
+        limits.append(("max_step", rule.max_step, f"{rule.max_step:g}"))
+    if rule is not None and rule.max_rate is not None:
+        limits.append(("max_rate", rule.max_rate.amount, str(rule.max_rate)))
     held = elements(before.value) if is_good(before.quality) else ()
-    for old, new in zip_longest(held, elements(wanted.value)):
+    for (name, most, shown), (old, new) in product(limits, zip_longest(held, elements(wanted.value))):
         if not isinstance(new, int | float):
             continue
         if not isinstance(old, int | float):
-            raise UsageError(f"{wanted.place.name} has a max_step, and its present value is not Good")
-        if abs(new - old) > step:
-            raise UsageError(
-                f"{wanted.place.name}: from {old:g} to {new:g} is more than its max_step, {step:g}"
-            )
+            raise UsageError(f"{wanted.place.name} has a {name}, and its present value is not Good")
+        if abs(new - old) > most:
+            raise UsageError(f"{wanted.place.name}: from {old:g} to {new:g} is more than its {name}, {shown}")
 
 
 def _whole(text: str, length: int | None, one: Callable[[str], Scalar]) -> Value:

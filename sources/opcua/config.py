@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from sources.errors import AddressError
 from sources.opcua.address import OpcUaAddress, parse_address
+from sources.opcua.identity import OR_SERVICE, Credentials, IdentitySettings
 from sources.settings import Duration, SecretReference, SettingsModel, parse_host
 from sources.spec import TagSpec
 from sources.tag import Tag, ValueType
@@ -63,10 +64,10 @@ class DownstreamSettings(SettingsModel):
     policy: Literal["Aes256_Sha256_RsaPss", "Aes128_Sha256_RsaOaep", "Basic256Sha256"] | None = Field(
         None, description="The security policy. Default: the best the device offers."
     )
-    identity: Literal["service"] = Field(
-        "service",
-        description="In whose name writes and calls are forwarded: service, the user named here, for every "
-        "user; who asked is in the audit log.",
+    identity: Annotated[IdentitySettings | None, OR_SERVICE] = Field(
+        None,
+        description="In whose name writes and calls are forwarded. Default: service, the user named here, "
+        "for everybody; who asked is in the audit log.",
     )
     user: str | None = Field(None, min_length=1, description="User name there. Default: anonymous.")
     password: SecretReference | None = Field(None, description="Its password: env:NAME or file:PATH.")
@@ -118,6 +119,11 @@ class DownstreamSettings(SettingsModel):
         if self.security == "none" and self.policy is not None:
             raise ValueError("security: none has no policy; take policy: out, or choose another security:")
         return self
+
+    @property
+    def credentials(self) -> Credentials:
+        """The source's own user."""
+        return Credentials(self.user, self.password)
 
     @property
     def host(self) -> str:

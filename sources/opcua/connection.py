@@ -17,9 +17,11 @@ from sources.insight import Traffic
 from sources.opcua.address import NodeAddress, PathAddress, Step, node_text
 from sources.opcua.channel import Channel, ServiceError
 from sources.opcua.config import DownstreamSettings
+from sources.opcua.identity import Credentials
 from sources.opcua.room import NoRoom
-from sources.opcua.security import Surroundings, Way, choose, user_token, where
+from sources.opcua.security import Surroundings, Way, choose, where
 from sources.opcua.stack import NONE, local, status_name, text, ua
+from sources.opcua.tokens import user_token
 from sources.quality import BAD_COMMUNICATION_ERROR, is_bad
 from sources.resolve import Resolver
 
@@ -28,7 +30,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 PRODUCT_URI: Final = "urn:isthmus"
-_SESSION_TIMEOUT: Final = 60_000.0
+_SESSION_TIMEOUT: Final = 60.0
 _GOODBYE: Final = 1.0
 
 _FINAL: Final = frozenset(
@@ -82,12 +84,20 @@ class Connection:
     """A session. Made by `connect`."""
 
     def __init__(
-        self, channel: Channel, settings: DownstreamSettings, recheck: Callable[[], object] = lambda: None
+        self,
+        channel: Channel,
+        settings: DownstreamSettings,
+        recheck: Callable[[], object] = lambda: None,
+        patience: float = _SESSION_TIMEOUT,
     ) -> None:
-        """``recheck`` looks at the server's certificate again, see `security.Way`."""
+        """``recheck`` looks at the server's certificate again, see `security.Way`.
+
+        ``patience`` is how many seconds the session may be silent; later what the server grants.
+        """
         self.channel = channel
         self.recheck = recheck
         self.settings = settings
+        self.patience = patience
         self.namespaces: tuple[str, ...] = ()
         """The server's NamespaceArray."""
         self.start_time: object = None
@@ -100,20 +110,20 @@ class Connection:
 
     # --- Making it
 
-    async def begin(self, way: Way, surroundings: Surroundings) -> None:
-        """Create and activate the session. Raises Unreachable, Refused."""
+    async def begin(self, way: Way, surroundings: Surroundings, who: Credentials) -> None:
+        """Create and activate the session for that user. Raises Unreachable, Refused."""
         try:
-            await self._begin(way, surroundings)
+            await self._begin(way, surroundings, who)
             await self.look()
         except ServiceError as error:
             name = status_name(error.code)
             if name in _FINAL or name.startswith("BadCertificate"):
-                raise Refused(f"the session was refused: {error}") from None
+                raise Refused(f"the session was refused: {error}", error.code) from None
             raise Unreachable(f"the session was not made: {error}") from None
         except ConnectionLost as lost:
             raise Unreachable(str(lost)) from None
 
-    async def _begin(self, way: Way, surroundings: Surroundings) -> None:
+    async def _begin(self, way: Way, surroundings: Surroundings, who: Credentials) -> None:
         identity = surroundings.identity
         uri = identity.application_uri if identity is not None else f"{PRODUCT_URI}:client"
         nonce = secrets.token_bytes(32)
@@ -129,7 +139,7 @@ class Connection:
             SessionName=f"Isthmus {secrets.token_hex(4)}",
             ClientNonce=nonce,
             ClientCertificate=own,
-            RequestedSessionTimeout=_SESSION_TIMEOUT,
+            RequestedSessionTimeout=self.patience * 1000,
             MaxResponseMessageSize=0,
         )
         created = (
@@ -151,6 +161,8 @@ class Connection:
                     f"the server does not prove that its certificate is its own: {error!r}"
                 ) from error
         self.channel.token = created.AuthenticationToken
+        granted = float(created.RevisedSessionTimeout or 0.0) / 1000
+        self.patience = granted if 0 < granted < self.patience else self.patience
         server_nonce = bytes(created.ServerNonce or b"")
         activate = ua.ActivateSessionParameters(LocaleIds=["en"])
         if protected:
@@ -158,7 +170,10 @@ class Connection:
                 Algorithm=way.policy.AsymmetricSignatureURI,
                 Signature=way.policy.asymmetric_cryptography.signature(way.certificate + server_nonce),
             )
-        activate.UserIdentityToken = await user_token(self.settings, surroundings, way, server_nonce)
+        token = await user_token(who, self.settings, surroundings, way, server_nonce)
+        activate.UserIdentityToken = token.token
+        if token.signature is not None:
+            activate.UserTokenSignature = token.signature
         await self.channel.request(ua.ActivateSessionRequest(Parameters=activate), ua.ActivateSessionResponse)
 
     async def look(self) -> None:
@@ -430,18 +445,23 @@ async def connect(
     surroundings: Surroundings,
     traffic: Traffic | None = None,
     resolver: Resolver | None = None,
+    *,
+    who: Credentials | None = None,
+    patience: float = _SESSION_TIMEOUT,
 ) -> Connection:
     """A session, ready; what goes over it is counted on ``traffic``. Raises Unreachable, Refused.
 
     Whoever connects again and again has one ``resolver`` for it, so that one look-up at a time is made.
+    The session is that of ``who``, or the source's own; after ``patience`` seconds of silence the server
+    may end it.
     """
     resolver = resolver or Resolver(settings.host, settings.port)
     way = await choose(settings, surroundings, resolver)
     channel = Channel(way.policy, settings.timeout, traffic)
     try:
         await channel.open(resolver, settings.url)
-        connection = Connection(channel, settings, way.recheck)
-        await connection.begin(way, surroundings)
+        connection = Connection(channel, settings, way.recheck, patience)
+        await connection.begin(way, surroundings, who or settings.credentials)
     except BaseException:
         await channel.gone()
         raise

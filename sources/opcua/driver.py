@@ -9,42 +9,38 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, Never
 
 from sources import clock
+from sources.asking import Asker
 from sources.batch import Batch, Emit
 from sources.errors import ConnectionLost, Unreachable
 from sources.insight import PlannedBlock, Traffic
 from sources.opcua import wire
-from sources.opcua.channel import FORWARDED, ServiceError
+from sources.opcua.acting import Acting, find_nodes, write_tag
+from sources.opcua.channel import FORWARDED
 from sources.opcua.config import DownstreamSettings, OpcUaTag
 from sources.opcua.connection import Connection, connect
-from sources.opcua.fit import fit_tag, to_device
+from sources.opcua.fit import fit_tag
+from sources.opcua.identities import Identities
 from sources.opcua.importing import Importing
-from sources.opcua.imports import CallResult, Mirror, Wanted
+from sources.opcua.imports import Mirror, Wanted
 from sources.opcua.kept import Device
 from sources.opcua.reading import read_raw
 from sources.opcua.scan import Scan
 from sources.opcua.security import Surroundings, where
-from sources.opcua.stack import status_name, ua
+from sources.opcua.stack import ua
 from sources.quality import (
-    BAD_COMMUNICATION_ERROR,
     BAD_CONFIGURATION_ERROR,
     BAD_NOT_CONNECTED,
-    BAD_NOT_WRITABLE,
-    BAD_RESOURCE_UNAVAILABLE,
-    BAD_TYPE_MISMATCH,
     GOOD,
     Quality,
     is_bad,
 )
 from sources.statistics import ScanStatistics
-from sources.tag import Part, Tag, Value, Written
+from sources.tag import Tag, Value, Written
 
 log = logging.getLogger(__name__)
-audit = logging.getLogger("isthmus.audit")
 
 RECHECK: Final = 60.0
 """Seconds after which nodes the server does not have are looked for again."""
-
-_TOO_MANY: Final = 0x80100000
 
 
 class OpcUaSource:
@@ -54,6 +50,7 @@ class OpcUaSource:
         self, name: str, settings: DownstreamSettings, tags: Sequence[OpcUaTag], *, recheck: float = RECHECK
     ) -> None:
         self._device = Device(name, settings, tuple(tags), recheck)
+        self._identities = Identities(name, settings)
 
     @property
     def name(self) -> str:
@@ -118,24 +115,23 @@ class OpcUaSource:
             return
         self._device.importing = Importing(self, self._device.settings, mirror)
 
-    @property
-    def acts_as(self) -> str:
-        """See imports.Device."""
-        return self._device.acts_as
+    def fits(self, settings: DownstreamSettings) -> bool:
+        """See `sources.source.Adapts`: in whose name others' writes and calls go."""
+        own = self._device.settings
+        return settings.model_copy(update={"identity": own.identity}) == own
 
-    async def write_node(self, node: bytes, variant: bytes) -> Quality:
-        """See imports.Device."""
-        return await self._reached().write(node, variant)
+    def adapt(self, settings: DownstreamSettings) -> None:
+        """See `sources.source.Adapts`. Sessions in names that nobody has any more are closed."""
+        self._device.settings = settings
+        self._identities.adapt(settings)
 
-    async def call_method(self, holder: bytes, method: bytes, inputs: Sequence[bytes]) -> CallResult:
-        """See imports.Device."""
-        return await self._reached().call(holder, method, inputs)
+    def acting(self, asker: Asker) -> Acting:
+        """See `sources.asking.ActsFor` and `imports.Device`."""
+        return Acting(lambda: self._device, self._identities, asker)
 
-    def _reached(self) -> Importing:
-        importing = self._device.importing
-        if importing is None or importing.connection is None:
-            raise Unreachable(f"{self.name} ({self.address}) is not connected")
-        return importing
+    async def try_names(self) -> list[str]:
+        """See `sources.asking.ActsFor`."""
+        return await self._identities.try_all()
 
     def retag(self, tags: Sequence[OpcUaTag]) -> None:
         """See Source. Monitored items are made and deleted in the subscriptions there are.
@@ -154,7 +150,10 @@ class OpcUaSource:
         if importing is not None:
             importing.connection = connection
         try:
-            yield OpcUaSession(device, connection)
+            async with self._identities.over(
+                connection, device.surroundings, device.traffic, device.resolver
+            ):
+                yield OpcUaSession(device, connection)
         except ConnectionLost:
             # What was subscribed to is taken over by the next connection, so its session is not closed.
             keep = device.plan is not None
@@ -184,7 +183,7 @@ class OpcUaSession:
         """See Session; values of now (MaxAge 0)."""
         wanted = tuple(tags)
         found: list[tuple[Value, Quality, int]] = [(None, BAD_CONFIGURATION_ERROR, 0)] * len(wanted)
-        nodes = await self._nodes(wanted)
+        nodes = await find_nodes(self._device, self._connection, wanted)
         asked = [(place, node) for place, node in enumerate(nodes) if node is not None]
         values_of = [(node, int(ua.AttributeIds.Value)) for _, node in asked]
         for (place, _), raw in zip(
@@ -205,109 +204,14 @@ class OpcUaSession:
                 subscription.read(place, now, device.settings.sampling)
 
     async def write(self, pairs: Sequence[tuple[Tag[Any], Written]]) -> list[Quality]:
-        """See Session. What could not be sent is BadNotConnected; the device's own codes pass untouched."""
-        return [await self._write(tag, value) for tag, value in pairs]
-
-    async def _write(self, tag: OpcUaTag, value: Written) -> Quality:
-        if not tag.writable:
-            return BAD_NOT_WRITABLE
-        try:
-            (node,) = await self._nodes((tag,))
-            if node is None:
-                return BAD_CONFIGURATION_ERROR
-            kind = await self._kind(tag, node)
-        except ConnectionLost:
-            return BAD_NOT_CONNECTED  # of the looking: nothing was written
-        part = value if isinstance(value, Part) else None
-        variant = to_device(value.values if isinstance(value, Part) else value, kind)
-        if variant is None:
-            log.info("%s: %r is no value for %s", self._device.name, value, tag.address)
-            return BAD_TYPE_MISMATCH
-        outcome = "unknown"
-        try:
-            quality = await self._forward(node, variant, tag.name, part)
-            outcome = status_name(quality)
-        finally:
-            self._tell(tag, outcome)
-        return quality
-
-    def _tell(self, tag: OpcUaTag, outcome: str) -> None:
-        """A line of the audit log beside that of the user who asked: in whose name the device was told."""
-        device = self._device
-        audit.info(
-            "write %s forwarded to %s as %s: %s",
-            tag.name,
-            device.name,
-            device.acts_as,
-            outcome,
-            extra={
-                "event": "forward",
-                "node": tag.name,
-                "source": device.name,
-                "as": device.acts_as,
-                "status": outcome,
-            },
-        )
-
-    async def _forward(self, node: Any, variant: Any, what: str, part: Part | None = None) -> Quality:
-        """Write a Variant to a node, or to a part of it, once.
-
-        Raises ConnectionLost where nobody knows what was done.
-        """
-        request = ua.WriteRequest()
-        request.Parameters.NodesToWrite = [
-            ua.WriteValue(
-                NodeId=node,
-                AttributeId=ua.AttributeIds.Value,
-                IndexRange=None if part is None else part.index_range,
-                Value=ua.DataValue(Value=variant),
-            )
-        ]
-        channel = self._connection.channel
-        try:
-            future = channel.send(request, self._device.settings.timeout, most=FORWARDED)
-        except ServiceError as error:
-            return BAD_RESOURCE_UNAVAILABLE if error.code == _TOO_MANY else error.code
-        except ConnectionLost:
-            return BAD_NOT_CONNECTED
-        try:
-            response = await channel.outcome(future, request, ua.WriteResponse)
-        except ServiceError as error:
-            return error.code
-        except ConnectionLost as lost:
-            raise ConnectionLost(
-                f"{lost}, after writing {what}: it may have been carried out", lost.quality
-            ) from None
-        codes = [int(code.value) for code in response.Results or []]
-        if len(codes) != 1:
-            raise ConnectionLost(
-                f"the answer to a Write is not one, after writing {what}: it may have been carried out",
-                BAD_COMMUNICATION_ERROR,
-            )
-        return codes[0]
-
-    async def _nodes(self, tags: Sequence[OpcUaTag]) -> list[Any | None]:
-        plan = self._device.plan
-        if plan is not None and all(id(tag) in plan.nodes for tag in tags):
-            return [plan.nodes[id(tag)] for tag in tags]
-        found = await self._connection.resolve([tag.address for tag in tags])
-        return [None if isinstance(node, str) else node for node in found]
-
-    async def _kind(self, tag: OpcUaTag, node: Any) -> int:
-        """The built-in type the device has for a tag: as it was last seen, or else looked up."""
-        plan = self._device.plan
-        for subscription in plan.subscriptions if plan is not None else ():
-            for place, other in enumerate(subscription.tags):
-                if other is tag and subscription.kinds[place]:
-                    return subscription.kinds[place]
-        value, kind = await self._connection.read(
-            [(node, ua.AttributeIds.Value), (node, ua.AttributeIds.DataType)]
-        )
-        if value.Value is not None and value.Value.VariantType.value:
-            return int(value.Value.VariantType.value)
-        if kind.Value is not None and isinstance(kind.Value.Value, ua.NodeId):
-            return await self._connection.built_in(kind.Value.Value) or tag.type.value
-        return tag.type.value
+        """See Session; in the source's own name. What could not be sent is BadNotConnected."""
+        codes = []
+        for tag, value in pairs:
+            try:
+                codes.append(await write_tag(self._device, self._connection, tag, value))
+            except Unreachable:
+                codes.append(BAD_NOT_CONNECTED)
+        return codes
 
 
 def _taken(raw: wire.Raw, tag: OpcUaTag) -> tuple[Value, Quality, int]:

@@ -207,10 +207,11 @@ class Importing:
             self._told.add(what)
             log.warning("%s: %s", self._device.name, what)
 
-    async def write(self, node: bytes, variant: bytes) -> Quality:
-        """See imports.Device.write_node."""
+    async def write(self, over: Connection, node: bytes, variant: bytes) -> Quality:
+        """See imports.Hand.write_node; over that session."""
+        _, back = self._names_of(over)
         try:
-            target, value = self._node(node), self._value(variant)
+            target, value = self._node(node, back), self._value(variant, back)
         except Unmappable as error:
             log.info("%s: not written: %s", self._device.name, error)
             return BAD_TYPE_MISMATCH
@@ -218,7 +219,7 @@ class Importing:
         request.Parameters.NodesToWrite = [
             ua.WriteValue(NodeId=target, AttributeId=ua.AttributeIds.Value, Value=ua.DataValue(Value=value))
         ]
-        response = await self._once(request, ua.WriteResponse, "the write")
+        response = await self._once(over, request, ua.WriteResponse, "the write")
         if isinstance(response, int):
             return response
         codes = [int(code.value) for code in response.Results or []]
@@ -226,27 +227,30 @@ class Importing:
             raise ConnectionLost("the answer to a write is not one", BAD_COMMUNICATION_ERROR)
         return codes[0]
 
-    async def call(self, holder: bytes, method: bytes, inputs: Sequence[bytes]) -> CallResult:
-        """See imports.Device.call_method."""
+    async def call(
+        self, over: Connection, holder: bytes, method: bytes, inputs: Sequence[bytes]
+    ) -> CallResult:
+        """See imports.Hand.call_method; over that session."""
+        mapper, back = self._names_of(over)
         try:
             asked = ua.CallMethodRequest(
-                ObjectId=self._object(holder, method),
-                MethodId=self._node(method),
-                InputArguments=[self._value(one) for one in inputs],
+                ObjectId=self._object(holder, method, back),
+                MethodId=self._node(method, back),
+                InputArguments=[self._value(one, back) for one in inputs],
             )
         except Unmappable as error:
             log.info("%s: not called: %s", self._device.name, error)
             return CallResult(BAD_TYPE_MISMATCH)
         request = ua.CallRequest()
         request.Parameters.MethodsToCall = [asked]
-        response = await self._once(request, ua.CallResponse, "the call")
+        response = await self._once(over, request, ua.CallResponse, "the call")
         if isinstance(response, int):
             return CallResult(response)
         if len(response.Results or []) != 1:
             raise ConnectionLost("the answer to a call is not one", BAD_COMMUNICATION_ERROR)
         (result,) = response.Results
         outputs = [
-            moved(self._mapper, Raw(encode_variant(one), 0, 0), self._tell).variant or b"\x00"
+            moved(mapper, Raw(encode_variant(one), 0, 0), self._tell).variant or b"\x00"
             for one in result.OutputArguments or []
         ]
         return CallResult(
@@ -255,9 +259,30 @@ class Importing:
             [int(code.value) for code in result.InputArgumentResults or []],
         )
 
-    async def _once(self, request: Any, answer: Any, what: str) -> Any:
+    def _names_of(self, over: Connection) -> tuple[Mapper, Mapper]:
+        """To the names here and back, of a session that may have read other namespaces than the first."""
+        own, spaces = self._live(), over.namespaces
+        if spaces == own.namespaces:
+            return self._mapper, self._back
+
+        def here(there: int) -> int | None:
+            index = own.index(spaces[there]) if there < len(spaces) else None
+            return None if index is None else self._here(index)
+
+        def there(here: int) -> int | None:
+            index = self._theirs.get(here)
+            return None if index is None else over.index(own.namespaces[index])
+
+        name, given = self._device.name, self._settings.namespaces
+        return (
+            # The layouts are known by their names over the source's own session: structures are refused.
+            Mapper(here, {}, lambda uri: own_uri(uri, name, given)),
+            Mapper(there, self._layouts_here, lambda uri: their_uri(uri, name, given)),
+        )
+
+    async def _once(self, over: Connection, request: Any, answer: Any, what: str) -> Any:
         """Send once; the answer, or the StatusCode it was refused with. Raises ConnectionLost."""
-        channel = self._live().channel
+        channel = over.channel
         try:
             sent = channel.send(request, self._settings.timeout, most=FORWARDED)
         except ServiceError as error:
@@ -271,17 +296,17 @@ class Importing:
         except ConnectionLost as lost:
             raise ConnectionLost(f"{lost}: {what} may have been carried out", lost.quality) from None
 
-    def _object(self, holder: bytes, method: bytes) -> Any:
+    def _object(self, holder: bytes, method: bytes, back: Mapper) -> Any:
         """What a method is called on there. Raises Unmappable."""
         try:
-            return self._node(holder)
+            return self._node(holder, back)
         except Unmappable:
             if method not in self._objects:
                 raise
-            return self._node(self._objects[method])
+            return self._node(self._objects[method], back)
 
-    def _node(self, key: bytes) -> Any:
-        return binary.nodeid_from_binary(Buffer(self._back.node_id(key)))
+    def _node(self, key: bytes, back: Mapper | None = None) -> Any:
+        return binary.nodeid_from_binary(Buffer((back or self._back).node_id(key)))
 
-    def _value(self, variant: bytes) -> Any:
-        return decode_variant(self._back.variant(variant))
+    def _value(self, variant: bytes, back: Mapper | None = None) -> Any:
+        return decode_variant((back or self._back).variant(variant))

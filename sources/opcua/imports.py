@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+from sources.asking import Asker
 from sources.opcua.address import UA_URI, OpcUaAddress
 from sources.opcua.wire import Raw
 from sources.quality import Quality
@@ -77,9 +78,21 @@ class Device(Protocol):
         """The source's name."""
         ...
 
+    def acting(self, asker: Asker) -> Hand:
+        """In whose name it goes for whoever asks. Raises Denied for whom nothing is sent."""
+        ...
+
+
+class Hand(Protocol):
+    """The way to a downstream server in one name."""
+
     @property
     def acts_as(self) -> str:
-        """In whose name writes and calls are forwarded, for the audit log."""
+        """That name, for the audit log."""
+        ...
+
+    async def ready(self) -> None:
+        """Have a session in that name; nothing is sent. Raises Unreachable, Denied."""
         ...
 
     async def write_node(self, node: bytes, variant: bytes) -> Quality:

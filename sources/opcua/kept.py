@@ -184,8 +184,3 @@ class Device:
 
     def __post_init__(self) -> None:
         self.resolver = Resolver(self.settings.host, self.settings.port)
-
-    @property
-    def acts_as(self) -> str:
-        """In whose name writes and calls are forwarded: whoever asked, the device knows the source's user."""
-        return f"service:{self.settings.user or 'anonymous'}"

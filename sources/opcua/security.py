@@ -1,4 +1,4 @@
-"""Whom we believe downstream, and as whom we come: our own certificate and trust list, a user's name."""
+"""Whom we believe downstream, and as which application we come: our own certificate and trust list."""
 
 from __future__ import annotations
 
@@ -22,11 +22,8 @@ from certs.validate import Usage, validate
 from sources.errors import Refused, Unreachable
 from sources.opcua.channel import Channel, ServiceError, unprotected
 from sources.opcua.config import DownstreamSettings
-from sources.opcua.stack import NONE_URI, POLICIES, encrypt_asymmetric, text, ua
+from sources.opcua.stack import NONE_URI, POLICIES, POLICY_URI, text, ua
 from sources.resolve import Resolver
-from sources.settings import SecretError, read_secret
-
-_POLICY: Final = "http://opcfoundation.org/UA/SecurityPolicy#"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +74,11 @@ async def choose(settings: DownstreamSettings, surroundings: Surroundings, resol
     wanted = [settings.policy] if settings.policy is not None else list(POLICIES)
     for name in wanted:
         for endpoint in endpoints:
-            if endpoint.SecurityPolicyUri == _POLICY + name and endpoint.SecurityMode == mode:
-                check = partial(_validated, settings, surroundings, endpoint)
+            if endpoint.SecurityPolicyUri == POLICY_URI + name and endpoint.SecurityMode == mode:
+                check = partial(validated, settings, surroundings, endpoint)
                 certificate = await asyncio.to_thread(check)
                 identity = surroundings.identity
-                assert identity is not None  # noqa: S101  # _validated refuses without
+                assert identity is not None  # noqa: S101  # validated refuses without
                 policy = POLICIES[name](
                     certificate,
                     identity.certificate,
@@ -118,14 +115,14 @@ async def _endpoints(settings: DownstreamSettings, resolver: Resolver) -> list[A
 
 def _offered(endpoints: list[Any]) -> str:
     names = {
-        f"{text(e.SecurityPolicyUri).removeprefix(_POLICY)} {e.SecurityMode.name.rstrip('_')}"
+        f"{text(e.SecurityPolicyUri).removeprefix(POLICY_URI)} {e.SecurityMode.name.rstrip('_')}"
         for e in endpoints
         if e.SecurityPolicyUri
     }
     return ", ".join(sorted(names)) or "nothing"
 
 
-def _validated(settings: DownstreamSettings, surroundings: Surroundings, endpoint: Any) -> x509.Certificate:
+def validated(settings: DownstreamSettings, surroundings: Surroundings, endpoint: Any) -> x509.Certificate:
     """The server's certificate, checked as that of a client is (OPC 10000-4 §6.1.3). Touches the disk."""
     trust = surroundings.trust
     if surroundings.identity is None or trust is None:
@@ -180,41 +177,6 @@ def _hosts(certificate: x509.Certificate) -> frozenset[str]:
         return frozenset()
     addresses = [str(one) for one in names.get_values_for_type(x509.IPAddress)]
     return frozenset(map(_normal, [*names.get_values_for_type(x509.DNSName), *addresses]))
-
-
-async def user_token(settings: DownstreamSettings, surroundings: Surroundings, way: Way, nonce: bytes) -> Any:
-    """The UserIdentityToken (OPC 10000-4 §7.40). Raises Refused."""
-    kind = ua.UserTokenType.Anonymous if settings.user is None else ua.UserTokenType.UserName
-    policies = [p for p in way.endpoint.UserIdentityTokens or [] if p.TokenType == kind]
-    if not policies:
-        who = "anonymous users" if settings.user is None else "users with a password"
-        raise Refused(f"it lets no {who} in at this endpoint")
-    policy = policies[0]
-    if settings.user is None or settings.password is None:
-        return ua.AnonymousIdentityToken(PolicyId=policy.PolicyId)
-    try:
-        password = await asyncio.to_thread(read_secret, settings.password, surroundings.base)
-    except SecretError as error:
-        raise Refused(str(error)) from None
-    uri = policy.SecurityPolicyUri or way.endpoint.SecurityPolicyUri
-    token = ua.UserNameIdentityToken(PolicyId=policy.PolicyId, UserName=settings.user)
-    if uri == NONE_URI:
-        if settings.security != "sign_and_encrypt":
-            raise Refused("it wants the password in the clear over a connection that is not encrypted")
-        token.Password = password.encode()
-        token.EncryptionAlgorithm = None
-        return token
-    if uri.removeprefix(_POLICY) not in POLICIES:
-        raise Refused(f"it wants the password encrypted by {uri}, which is no longer safe")
-    if settings.security == "none":
-        # Nobody has proved yet that it is the server: a password is only for one that is trusted.
-        certificate = await asyncio.to_thread(_validated, settings, surroundings, way.endpoint)
-    else:
-        certificate = x509.load_der_x509_certificate(way.certificate)
-    secret = password.encode() + nonce
-    plain = len(secret).to_bytes(4, "little") + secret
-    token.Password, token.EncryptionAlgorithm = encrypt_asymmetric(certificate.public_key(), plain, uri)
-    return token
 
 
 def where(url: str) -> str:

@@ -20,8 +20,10 @@ SecureConnection: Any = _connection.SecureConnection
 TransportLimits: Any = _connection.TransportLimits
 Buffer: Any = _utils.Buffer
 encrypt_asymmetric: Any = _policies.encrypt_asymmetric
+sign_asymmetric: Any = _policies.sign_asymmetric
 
-NONE_URI: Final = "http://opcfoundation.org/UA/SecurityPolicy#None"
+POLICY_URI: Final = "http://opcfoundation.org/UA/SecurityPolicy#"
+NONE_URI: Final = f"{POLICY_URI}None"
 
 NONE: Any = _policies.SecurityPolicyNone
 POLICIES: Final[dict[str, Any]] = {

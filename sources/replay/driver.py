@@ -235,7 +235,7 @@ class ReplaySession:
         return played
 
     def _note(self, batch: Batch) -> None:
-        for index, tag in enumerate(batch.tags):
+        for index, tag in enumerate(_told(batch)):
             value, quality, time = _at(batch, index)
             if batch.values is None and (known := self._last.get(tag.name)) is not None:
                 value, time = known[0], known[2]
@@ -250,7 +250,7 @@ class ReplaySession:
             while not wanted <= found.keys() and (chunk := tape.chunk()):
                 for frame in chunk:
                     batch = part.of(frame).batch(frame)
-                    for index, tag in enumerate(batch.tags if batch.values is not None else ()):
+                    for index, tag in enumerate(_told(batch) if batch.values is not None else ()):
                         known = _at(batch, index)
                         if known[1] == GOOD and tag.name in wanted:
                             found.setdefault(tag.name, known)
@@ -276,25 +276,32 @@ class _Picked:
 
     def batch(self, frame: Frame) -> Batch:
         """A frame of the block as a batch of now."""
-        places, qualities = self.places, frame.qualities
-        values = None if frame.values is None else [frame.values[place] for place in places]
-        if values is not None and self.floats:
-            values = [
-                float(value) if place in self.floats and isinstance(value, int) else value
-                for place, value in zip(places, values, strict=True)
-            ]
-        if values is not None and self.arrays:
-            values = [
-                _array(value, floats=place in self.floats) if place in self.arrays else value
-                for place, value in zip(places, values, strict=True)
-            ]
+        rows, told = self.places, None
+        if frame.places is not None:
+            row_of = {place: row for row, place in enumerate(frame.places)}
+            told = [index for index, place in enumerate(self.places) if place in row_of]
+            rows = [row_of[self.places[index]] for index in told]
+        values, qualities, times = frame.values, frame.qualities, frame.device_times
+        if values is not None:
+            values = [values[row] for row in rows]
+            if self.floats or self.arrays:
+                places = self.places if told is None else [self.places[index] for index in told]
+                values = [self._fitted(place, value) for place, value in zip(places, values, strict=True)]
         return Batch(
             self.tags,
             values,
-            qualities if isinstance(qualities, int) else [qualities[place] for place in places],
-            None if frame.device_times is None else [frame.device_times[place] for place in places],
+            qualities if isinstance(qualities, int) else [qualities[row] for row in rows],
+            None if times is None else [times[row] for row in rows],
             clock.now(),
+            told,
         )
+
+    def _fitted(self, place: int, value: Any) -> Value:
+        """A value of that place as its tag has it."""
+        floats = place in self.floats
+        if place in self.arrays:
+            return _array(value, floats=floats)
+        return float(value) if floats and isinstance(value, int) else value
 
 
 class _Part:
@@ -378,8 +385,13 @@ class _Tape:
             self._reader.close()
 
 
+def _told(batch: Batch) -> Sequence[ReplayTag]:
+    """The tags that a batch says something of."""
+    return batch.tags if batch.places is None else [batch.tags[place] for place in batch.places]
+
+
 def _at(batch: Batch, index: int) -> _Known:
-    """What a batch says of one of its tags."""
+    """What a batch says of one of the tags it is about."""
     quality = batch.qualities if isinstance(batch.qualities, int) else batch.qualities[index]
     value = None if batch.values is None else batch.values[index]
     return value, quality, None if batch.device_times is None else batch.device_times[index]

@@ -6,8 +6,9 @@ batches, each block before its first batch, ``{"block": 0, "source": …, "tags"
 block number may be given anew. The type of an array has its length behind it, ``Int16[8]``, or none
 where it may have any, ``Int16[]``; its value is a list. A batch is
 ``[block, received, qualities, values, device times]``: times in ticks, qualities one for all or
-one each, values and device times null where there were none. Numbers are exact; NaN and the
-infinities are written as Python's `json` does.
+one each, values and device times null where there were none. Where it is of some tags of the
+block only, their places in it stand at the end. Numbers are exact; NaN and the infinities are
+written as Python's `json` does.
 """
 
 from __future__ import annotations
@@ -67,6 +68,8 @@ class Frame:
     qualities: Quality | Sequence[Quality]
     device_times: Sequence[int] | None
     received: int
+    places: Sequence[int] | None = None
+    """As in `sources.batch`."""
 
 
 class Writer:
@@ -95,7 +98,8 @@ class Writer:
         qualities = batch.qualities if isinstance(batch.qualities, int) else list(batch.qualities)
         values = None if batch.values is None else list(batch.values)
         times = None if batch.device_times is None else list(batch.device_times)
-        rest = _json([batch.received, qualities, values, times])
+        some = [] if batch.places is None else [list(batch.places)]
+        rest = _json([batch.received, qualities, values, times, *some])
         number = self._block(source, batch.tags)
         self._zip.write(b"[%d,%s\n" % (number, rest[1:]))
 
@@ -228,16 +232,18 @@ class Reader:
 
     def _frame(self, line: Any, blocks: Mapping[int, tuple[str, RecordedTags]]) -> Frame:
         try:
-            number, received, qualities, values, times = line
+            number, received, qualities, values, times, *some = line
             source, tags = blocks[number]
+            places = _places(some, len(tags))
+            count = len(tags) if places is None else len(places)
             columns = [column for column in (values, times) if column is not None]
             if not isinstance(qualities, int):
                 columns.append(qualities)
-            if not isinstance(received, int) or any(len(column) != len(tags) for column in columns):
+            if not isinstance(received, int) or any(len(column) != count for column in columns):
                 raise ValueError  # noqa: TRY301
         except (KeyError, TypeError, ValueError):
             raise self._broken("the batch makes no sense") from None
-        return Frame(source, tags, values, qualities, times, received)
+        return Frame(source, tags, values, qualities, times, received, places)
 
     def _broken(self, problem: str) -> RecordingError:
         return RecordingError(f"{self._path}, line {self._number}: {problem}")
@@ -251,6 +257,18 @@ def _shape(text: str) -> tuple[ValueType, int | None]:
     if not rest.endswith("]"):
         raise ValueError(text)
     return ValueType[name], int(rest[:-1] or ANY_LENGTH)
+
+
+def _places(some: Sequence[Any], count: int) -> list[int] | None:
+    """What stands behind a batch of some tags of a block that has so many. Raises ValueError."""
+    if not some:
+        return None
+    (places,) = some
+    if not isinstance(places, list) or not all(type(place) is int for place in places):
+        raise ValueError
+    if len(set(places)) != len(places) or not all(0 <= place < count for place in places):
+        raise ValueError
+    return places
 
 
 def _bytes(found: dict[str, Any]) -> Any:

@@ -3,6 +3,7 @@
 // writes a variable, `get NAME` prints `value VALUE`. It ends with its standard input.
 "use strict";
 
+const { createHash } = require("node:crypto");
 const path = require("node:path");
 const readline = require("node:readline");
 const { OPCUAServer } = require("node-opcua-server");
@@ -29,7 +30,7 @@ async function main() {
     securityModes: [MessageSecurityMode.None, MessageSecurityMode.SignAndEncrypt],
     securityPolicies: [SecurityPolicy.None, SecurityPolicy.Basic256Sha256, SecurityPolicy.Aes256_Sha256_RsaPss],
     allowAnonymous: true,
-    userManager: { isValidUser: (user, password) => user === "anna" && password === "correct horse" },
+    userManager: { isValidUser: (user, password) => ({ anna: "correct horse", bert: "battery staple" })[user] === password },
     serverCapabilities: { minSupportedSampleRate: 10, operationLimits: { maxNodesPerRead: 50, maxMonitoredItemsPerCall: 2 } },
   });
   await server.initialize();
@@ -71,6 +72,29 @@ async function main() {
   drain.bindMethod((inputs, context, callback) => {
     const twice = { dataType: DataType.Double, value: 2 * inputs[0].value };
     callback(null, { statusCode: StatusCodes.Good, outputArguments: [twice] });
+  });
+  // Answers who calls it: a user's name, or the SHA-1 of his certificate.
+  const who = namespace.addMethod(machine, {
+    nodeId: "s=Packer.Who",
+    browseName: "Who",
+    inputArguments: [],
+    outputArguments: [{ name: "User", dataType: DataType.String }],
+  });
+  who.bindMethod((inputs, context, callback) => {
+    const token = context.session.userIdentityToken;
+    const proof = token.certificateData;
+    const value = proof ? createHash("sha1").update(proof).digest("hex").toUpperCase() : token.userName || "anonymous";
+    callback(null, { statusCode: StatusCodes.Good, outputArguments: [{ dataType: DataType.String, value }] });
+  });
+  const fill = namespace.addMethod(machine, {
+    nodeId: "s=Packer.Fill",
+    browseName: "Fill",
+    inputArguments: [{ name: "Boxes", dataType: DataType.UInt32 }, { name: "Rate", dataType: DataType.Double }],
+    outputArguments: [],
+  });
+  fill.bindMethod((inputs, context, callback) => {
+    const inputArgumentResults = [StatusCodes.Good, StatusCodes.BadOutOfRange];
+    callback(null, { statusCode: StatusCodes.BadInvalidArgument, inputArgumentResults, outputArguments: [] });
   });
   await server.start();
   const lines = readline.createInterface({ input: process.stdin });

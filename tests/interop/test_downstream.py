@@ -18,9 +18,12 @@ from support.programs import need
 from support.proxy import proxy_to
 from support.scanning import FAST, Listener, scanning
 
+from certs.files import thumbprint
 from certs.own import load_or_make
 from certs.store import TrustList
-from sources.errors import ConnectionLost, Refused
+from server.opcua.wire.nodeid import key
+from sources.asking import Asker
+from sources.errors import ConnectionLost, Denied, Refused
 from sources.opcua import wire
 from sources.opcua.address import parse_address
 from sources.opcua.browse import browse
@@ -30,7 +33,7 @@ from sources.opcua.driver import OpcUaSource
 from sources.opcua.importing import Importing
 from sources.opcua.imports import Wanted
 from sources.opcua.security import Surroundings
-from sources.opcua.stack import decode_variant, encode_variant, ua
+from sources.opcua.stack import decode_variant, encode_variant, status_name, ua
 from sources.quality import GOOD
 from sources.tag import ValueType
 
@@ -164,6 +167,53 @@ async def _cut(device: OpcUaSource, listener: Listener, its: OpcUaTag, cut: obje
         await scan
 
 
+async def test_each_user_s_calls_come_as_whom_the_configuration_names(
+    packer: Packer, surroundings: Surroundings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By password and by certificate: the server itself says who called."""
+    monkeypatch.setenv("BERT", "battery staple")
+    own = pki.key(13)
+    certificate = pki.application("Carl", uri="urn:test:carl", private=own)
+    file, key_file = pki.write(surroundings.base, certificate, own)
+    identity = {
+        "map": [
+            {"users": ["bert"], "user": "bert", "password": "env:BERT"},
+            {"roles": ["Engineer"], "certificate": file.name, "key": str(key_file)},
+            {"users": ["dora"], "user": "bert", "password": "env:DOWNSTREAM_PASSWORD"},
+        ],
+        "others": "service",
+    }
+    mirror = Mirrored()
+    device = await trusted(packer.port, surroundings, [], identity=identity)
+    device.mirror(mirror, [Wanted("Acme/Packer", parse_address(PACKER), FAST)])
+    async with scanning(device):
+        await until(lambda: "Acme/Packer" in mirror.models)
+        index = mirror.index("urn:maker:packer#There")
+
+        async def who(user: str, *roles: str) -> tuple[str, object]:
+            way = device.acting(Asker(user, frozenset(roles)))
+            await way.ready()
+            result = await way.call_method(key("Packer", index), key("Packer.Who", index), [])
+            assert result.status == GOOD
+            return way.acts_as, decode_variant(result.outputs[0]).Value
+
+        inputs = [b"\x07\x05\x00\x00\x00", b"\x0b" + bytes(8)]  # a UInt32 and a Double
+        way = device.acting(Asker("anybody"))
+        filled = await way.call_method(key("Packer", index), key("Packer.Fill", index), inputs)
+        assert [status_name(code) for code in (filled.status, *filled.arguments)] == [
+            "BadInvalidArgument",
+            "Good",
+            "BadOutOfRange",
+        ]
+
+        assert await who("anybody", "Operator") == ("service:anna", "anna")
+        assert await who("bert", "Operator") == ("user:bert", "bert")
+        assert await who("carl", "Engineer") == (f"certificate:{file.name}", thumbprint(certificate))
+        with pytest.raises(Denied, match="ActivateSession: Bad") as denied:
+            await who("dora")
+        assert status_name(denied.value.quality) in {"BadUserAccessDenied", "BadIdentityTokenRejected"}
+
+
 async def test_what_it_is_and_has(packer: Packer) -> None:
     settings = DownstreamSettings(url=f"opc.tcp://127.0.0.1:{packer.port}", security="none")
     found = await browse(settings, below=PACKER)
@@ -197,7 +247,7 @@ async def test_chosen_nodes_come_with_their_types_and_properties(packer: Packer)
         assert (property_of, found["EURange"].key) in found["Level"].references
         rate = encode_variant(ua.Variant(2.5, ua.VariantType.Double))
         here = b"\x01\x63\x01\x00"  # the equipment, of which the device knows nothing
-        answer = await importing.call(here, found["Drain"].key, [rate])
+        answer = await importing.call(connection, here, found["Drain"].key, [rate])
         assert (answer.status, decode_variant(answer.outputs[0]).Value) == (0, 5.0)
     finally:
         await connection.end()

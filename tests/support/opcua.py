@@ -14,6 +14,7 @@ from asyncua import ua
 from asyncua.client.client import Client
 from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
 from support import pki
+from support.devices import OneName
 from support.line import MACHINE, line
 from support.watched import FakeSource
 
@@ -26,7 +27,7 @@ from server.opcua.server import OpcUaServer
 from server.opcua.settings import OpcUaSettings
 from server.opcua.users import UserStore
 from server.plant.build import namespaces
-from server.plant.commands import Commands
+from server.plant.commands import Commands, Device
 from server.plant.commands.trail import Recorder
 from server.plant.model import Plant, Role
 from server.plant.values import ValueStore
@@ -51,7 +52,7 @@ def _short(tag: Tag[Any]) -> str:
 
 
 @dataclass
-class MemoryDevice:
+class MemoryDevice(OneName):
     """A device that is nothing but memory: it holds what is written, by the property's name."""
 
     held: dict[str, Value] = field(default_factory=dict)
@@ -78,6 +79,8 @@ class Bench:
         self.settings = OpcUaSettings(**given)
         self.store = ValueStore(self.plant)
         self.device = MemoryDevice()
+        self.devices: dict[str, Device] = {}
+        """Those beside it, by their sources."""
         self.kept: dict[str, Value] = {}
         self.recorder: Recorder | None = None
         self.source = FakeSource()
@@ -109,7 +112,7 @@ class Bench:
             store=self.store,
             commands=Commands(
                 self.store,
-                {"PLC": self.device},
+                {"PLC": self.device, **self.devices},
                 enabled=self.settings.writable,
                 keep=self._keep,
                 recorder=self.recorder,

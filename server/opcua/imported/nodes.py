@@ -26,11 +26,14 @@ from server.opcua.types import AttributeIds, ObjectIds, ServiceFault, StatusCode
 from server.opcua.wire import structs
 from server.opcua.wire.nodeid import Key, text
 from server.opcua.wire.reader import DecodingError
+from server.plant.commands import Caller
 from server.plant.model import Import, Role
+from sources.errors import Denied
 from sources.opcua.imports import CallResult, Device, ImportedNode, Model
 from sources.opcua.wire import Raw
 from sources.quality import (
     BAD_NO_COMMUNICATION,
+    BAD_TIMEOUT,
     BAD_WAITING_FOR_INITIAL_DATA,
     Quality,
     is_bad,
@@ -47,8 +50,14 @@ _A_SLICE: Final = 200
 _USABLE_SCANS: Final = 3
 """So many periods after a device is gone its last values are no longer usable."""
 
-Forward = Callable[[str, Mapping[str, Any], Callable[[], Awaitable[Quality]]], Awaitable[Quality]]
+Forward = Callable[
+    [str, Mapping[str, Any], Callable[[], Awaitable[None]], Callable[[], Awaitable[Quality]]],
+    Awaitable[Quality],
+]
 """See `server.plant.commands.Commands.forward`."""
+
+Withhold = Callable[[str, Mapping[str, Any], Denied], Quality]
+"""See `server.plant.commands.Commands.withhold`."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -71,6 +80,7 @@ class ImportedNodes:
         *,
         writable: bool,
         forward: Forward,
+        withhold: Withhold,
         added: Callable[[str], None] = lambda _: None,
     ) -> None:
         """``holders`` are by the path of the equipment; ``added`` is told of each new namespace.
@@ -84,6 +94,7 @@ class ImportedNodes:
         self._writable = writable
         self._added = added
         self._forward = forward
+        self._withhold = withhold
         self._models: dict[tuple[str, str], Model] = {}
         """By source and holder."""
         self._owners: dict[Key, set[tuple[str, str]]] = {}
@@ -343,15 +354,23 @@ class ImportedNodes:
     async def _call(
         self, device: Device, method: Key, session: Session, found: Node, inputs: list[ua.Variant]
     ) -> Outputs:
-        """Forward a call, once. Raises ServiceFault, InvalidArguments."""
+        """Forward a call, once, in the name of whoever asks. Raises ServiceFault, InvalidArguments."""
         found_out: list[CallResult] = []
+        caller, access = session.caller(), session.access
+        fields = _told(caller, device, method, inputs)
+        try:
+            hand = device.acting(caller.asker)
+        except Denied as denied:
+            raise ServiceFault(self._withhold("call", fields, denied)) from None
 
         async def send() -> Quality:
+            if session.closed or session.access != access:
+                raise Denied("its client is gone, or may not call any more", BAD_TIMEOUT)
             given = [structs.encode_variant(value) for value in inputs]
-            found_out.append(await device.call_method(found.key, method, given))
+            found_out.append(await hand.call_method(found.key, method, given))
             return found_out[0].status
 
-        code = await self._forward("call", _told(session, device, method, inputs), send)
+        code = await self._forward("call", {**fields, "as": hand.acts_as}, hand.ready, send)
         if is_bad(code):
             if code == StatusCodes.BadInvalidArgument and found_out and found_out[0].arguments:
                 raise InvalidArguments(found_out[0].arguments)
@@ -367,14 +386,12 @@ def _slices(items: list[T]) -> Iterator[list[T]]:
     return (items[at : at + _A_SLICE] for at in range(0, len(items), _A_SLICE))
 
 
-def _told(session: Session, device: Device, method: Key, inputs: list[ua.Variant]) -> dict[str, Any]:
-    """Who asks for which call, and in whose name the device is called."""
-    caller = session.caller()
+def _told(caller: Caller, device: Device, method: Key, inputs: list[ua.Variant]) -> dict[str, Any]:
+    """Who asks for which call."""
     return {
         "user": caller.user,
         "client": caller.client,
         "node": text(method),
         "source": device.name,
-        "as": device.acts_as,
         "inputs": reprlib.repr([value.Value for value in inputs]),
     }

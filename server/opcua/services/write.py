@@ -37,7 +37,8 @@ from server.plant.commands import Caller, Commands
 from server.plant.commands.trail import brief
 from server.plant.values import Point
 from sources.clock import from_datetime
-from sources.quality import is_bad
+from sources.errors import Denied
+from sources.quality import BAD_TIMEOUT, Quality, is_bad
 from sources.tag import Part, ValueType
 
 audit = logging.getLogger("isthmus.audit")
@@ -157,7 +158,7 @@ class Writing:
                     wanted=awaited,
                 )
             if isinstance(point, ImportedValue):
-                return await self._to_device(caller, found, point, wanted)
+                return await self._to_device(caller, found, point, wanted, awaited)
             code = self._to_store(found, cast("StoredValue", point), wanted)
         except ServiceFault as fault:
             code = fault.code
@@ -186,9 +187,14 @@ class Writing:
         return Part(first, _value(content.Value))
 
     async def _to_device(
-        self, caller: Caller, node: Node, imported: ImportedValue, wanted: ua.WriteValue
+        self,
+        caller: Caller,
+        node: Node,
+        imported: ImportedValue,
+        wanted: ua.WriteValue,
+        awaited: Callable[[], bool] | None,
     ) -> int:
-        """A variable of a downstream server: the whole value, in the name its source is configured with."""
+        """A variable of a downstream server: the whole value, in the name the caller has there."""
         before = _held(imported)
         content = self._content(node, before, wanted)
         device = imported.device
@@ -198,12 +204,21 @@ class Writing:
             **({"entry": caller.entry} if caller.entry else {}),
             "node": text(node.key)[:_MAX_NODE],
             "source": device.name,
-            "as": device.acts_as,
             "old": brief(before),
             "asked": brief(content.Value),
         }
         variant = structs.encode_variant(content)
-        return await self._commands.forward("write", fields, lambda: device.write_node(imported.key, variant))
+        try:
+            hand = device.acting(caller.asker)
+        except Denied as denied:
+            return self._commands.withhold("write", fields, denied)
+
+        async def send() -> Quality:
+            if awaited is not None and not awaited():
+                raise Denied("its client waits no longer, or may not write any more", BAD_TIMEOUT)
+            return await hand.write_node(imported.key, variant)
+
+        return await self._commands.forward("write", {**fields, "as": hand.acts_as}, hand.ready, send)
 
     def _check(self, access: Access, node: Node | None, wanted: ua.WriteValue) -> Node:
         """The node, where its value may be written by this user. Raises ServiceFault."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from server.plant.model import Property, Role
 from server.plant.values import Point
+from sources.asking import Asker
 from sources.quality import Quality
 from sources.tag import Part, Value
 
@@ -21,6 +22,11 @@ class Caller:
     client: str = ""
     entry: str = ""
     """What the client calls the request in an audit log of its own (AuditEntryId, OPC 10000-4 §7.32)."""
+
+    @property
+    def asker(self) -> Asker:
+        """The same in the words of the sources."""
+        return Asker(self.user, frozenset(role.value for role in self.roles))
 
 
 class Outcome(enum.Enum):
@@ -50,6 +56,8 @@ class Attempt:
     """What the point was of when it was asked; a change of the configuration may make that another."""
     old: Value
     asked: object
+    acts_as: str = ""
+    """In whose name the device is told, where it knows users."""
 
 
 @dataclass(frozen=True, slots=True)

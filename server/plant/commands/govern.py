@@ -18,9 +18,10 @@ from server.plant.commands.trail import Listener, Recorder, Trail
 from server.plant.convert import ConversionError, raw_of
 from server.plant.model import Binding, Property, PropertyType
 from server.plant.values import Point, ValueStore
+from sources.asking import Asker, Way
 from sources.batch import Batch
 from sources.clock import now
-from sources.errors import ConnectionLost, Unreachable
+from sources.errors import ConnectionLost, Denied, Unreachable
 from sources.quality import (
     BAD_INDEX_RANGE_NO_DATA,
     BAD_INTERNAL_ERROR,
@@ -48,8 +49,8 @@ class Device(Protocol):
         """Raises ConnectionLost, or Unreachable where there is no connection."""
         ...
 
-    async def write(self, pairs: Sequence[tuple[Tag[Any], Written]]) -> list[Quality]:
-        """Raises ConnectionLost when the outcome is unknown, Unreachable when nothing was sent."""
+    def acting(self, asker: Asker) -> Way:
+        """The way in the name that whoever asks has there. Raises Denied where he has none."""
         ...
 
 
@@ -127,6 +128,9 @@ class Commands:
         prop = point.property
         attempt = Attempt(caller, point, prop, point.value, value)
         refusal = self._rules.of_request(caller, prop, value)
+        if refusal is None:
+            _, way = self._aimed(attempt)
+            refusal = way if isinstance(way, Result) else None
         if refusal is not None:
             return await self._end(attempt, refusal)
         rule, binding = prop.type.write, prop.binding
@@ -148,17 +152,40 @@ class Commands:
                 result = refused(BAD_TIMEOUT, "its client waits no longer, or may not write any more")
             else:
                 time = None if source_time is None else min(source_time, now())
-                result, asked = await self._take_turn(attempt, value, time)
+                attempt, way = self._aimed(attempt)
+                if isinstance(way, Result):
+                    result = way
+                else:
+                    result, asked = await self._take_turn(attempt, value, time, way, wanted or _always)
         return await self._end(attempt, result, asked)
 
+    def _aimed(self, attempt: Attempt) -> tuple[Attempt, Way | Result | None]:
+        """The attempt with its name there, and the way: None for a constant, a Result where there is none."""
+        binding = attempt.property.binding
+        if binding is None:
+            return attempt, None
+        device = self._devices.get(binding.source)
+        if device is None:
+            return attempt, refused(BAD_NOT_CONNECTED)
+        try:
+            way = device.acting(attempt.caller.asker)
+        except Denied as denied:
+            return attempt, refused(denied.quality, str(denied))
+        return replace(attempt, acts_as=way.acts_as), way
+
     async def forward(
-        self, event: str, fields: Mapping[str, Any], send: Callable[[], Awaitable[Quality]]
+        self,
+        event: str,
+        fields: Mapping[str, Any],
+        ready: Callable[[], Awaitable[None]],
+        send: Callable[[], Awaitable[Quality]],
     ) -> Quality:
         """Send what the device alone governs, once, between its two records; its answer.
 
-        ``send`` raises Unreachable where nothing was sent, ConnectionLost where nobody knows.
-        ``fields`` are those of the records: ``node`` and ``user`` among them. What cannot be
-        recorded is refused, as a write is.
+        ``ready`` is waited for in between, and sends nothing; it and ``send`` raise Unreachable and
+        Denied where nothing was sent, ``send`` ConnectionLost where nobody knows. ``fields`` are those
+        of the records: ``node`` and ``user`` among them. What cannot be recorded is refused, as a
+        write is.
         """
         asked = None
         try:
@@ -170,23 +197,42 @@ class Commands:
         except asyncio.CancelledError:
             self._count(event, fields, Outcome.Refused, BAD_OPERATION_ABANDONED, None)
             raise
-        outcome, quality = Outcome.Unknown, BAD_INTERNAL_ERROR
+        try:
+            await ready()
+        except (Unreachable, Denied) as error:
+            self._count(event, fields, Outcome.Refused, _told(error), asked, str(error))
+            return _told(error)
+        except asyncio.CancelledError:
+            self._count(event, fields, Outcome.Refused, BAD_OPERATION_ABANDONED, asked)
+            raise
+        outcome, quality, reason = Outcome.Unknown, BAD_INTERNAL_ERROR, ""
         try:
             quality = await send()
             outcome = Outcome.Failed if is_bad(quality) else Outcome.Done
-        except Unreachable:
-            outcome, quality = Outcome.Refused, BAD_NOT_CONNECTED
+        except (Unreachable, Denied) as error:
+            outcome, quality, reason = Outcome.Refused, _told(error), str(error)
         except ConnectionLost as lost:
-            quality = lost.quality
+            quality, reason = lost.quality, str(lost)
         finally:
-            self._count(event, fields, outcome, quality, asked)
+            self._count(event, fields, outcome, quality, asked, reason)
         return quality
 
+    def withhold(self, event: str, fields: Mapping[str, Any], denied: Denied) -> Quality:
+        """Record that what the device alone governs is not sent for this user; the answer."""
+        self._count(event, fields, Outcome.Refused, denied.quality, None, str(denied))
+        return denied.quality
+
     def _count(
-        self, event: str, fields: Mapping[str, Any], outcome: Outcome, quality: Quality, asked: int | None
+        self,
+        event: str,
+        fields: Mapping[str, Any],
+        outcome: Outcome,
+        quality: Quality,
+        asked: int | None,
+        reason: str = "",
     ) -> None:
         self.outcomes[outcome.value] += 1
-        self._trail.after(event, fields, outcome, quality, asked)
+        self._trail.after(event, fields, outcome, quality, asked, reason)
 
     async def refuse(self, caller: Caller, key: str, value: object, quality: Quality) -> Quality:
         """Record a write that was refused before it came here; gives the quality back."""
@@ -201,7 +247,7 @@ class Commands:
         return result.quality
 
     async def _take_turn(
-        self, attempt: Attempt, value: Written, time: int | None
+        self, attempt: Attempt, value: Written, time: int | None, way: Way | None, wanted: Callable[[], bool]
     ) -> tuple[Result, int | None]:
         """Write it, if it may be now; how that ended, and the number of the record that it was asked."""
         refusal = self._forbidden(attempt, value)
@@ -209,20 +255,23 @@ class Commands:
             return refusal, None
         asked = None
         try:
-            asked = await self._trail.ask(attempt)
-        except AuditError as error:
-            if self._refuse_unrecorded:
-                return refused(BAD_RESOURCE_UNAVAILABLE, f"it cannot be recorded: {error}"), None
+            asked = await self._recorded(attempt)
+            if way is not None:
+                await way.ready()
+        except (Unreachable, Denied) as error:
+            return refused(_told(error), str(error)), asked
         except asyncio.CancelledError:
-            self._trail.note(attempt, refused(BAD_OPERATION_ABANDONED, "it was broken off"), None)
+            self._trail.note(attempt, refused(BAD_OPERATION_ABANDONED, "it was broken off"), asked)
             raise
-        # The disk took its time: what allowed the write may be so no longer.
+        # The disk took its time, and the device's: what allowed the write may be so no longer.
         refusal = self._forbidden(attempt, value)
+        if refusal is None and not wanted():
+            refusal = refused(BAD_TIMEOUT, "its client waits no longer, or may not write any more")
         if refusal is not None:
             return refusal, asked
-        self._rules.count(attempt.property)
+        self._rules.count(attempt.point, value)
         try:
-            result = await self._carry_out(attempt, value, time)
+            result = await self._carry_out(attempt, value, time, way)
         except BaseException:
             # Cancelled, or a fault of ours: what is on its way is not called back.
             result = Result(BAD_INTERNAL_ERROR, Outcome.Unknown, "it was broken off")
@@ -232,6 +281,15 @@ class Commands:
         if result.outcome is Outcome.Unknown:
             self._look_out(attempt, asked)
         return result, asked
+
+    async def _recorded(self, attempt: Attempt) -> int | None:
+        """Record that it is asked. Raises Denied where it has to be recorded and cannot."""
+        try:
+            return await self._trail.ask(attempt)
+        except AuditError as error:
+            if self._refuse_unrecorded:
+                raise Denied(f"it cannot be recorded: {error}", BAD_RESOURCE_UNAVAILABLE) from None
+            return None
 
     def _forbidden(self, attempt: Attempt, value: Written) -> Result | None:
         """What forbids it now; among that, that the property is no more what it was asked for."""
@@ -243,29 +301,27 @@ class Commands:
         point, prop = attempt.point, attempt.property
         return self._store.points.get(prop.key) is not point or point.property is not prop
 
-    async def _carry_out(self, attempt: Attempt, value: Written, time: int | None) -> Result:
+    async def _carry_out(self, attempt: Attempt, value: Written, time: int | None, way: Way | None) -> Result:
         prop = attempt.property
         rule, binding = prop.type.write, prop.binding
-        if binding is None or rule is None:
+        if binding is None or rule is None or way is None:
             return await self._hold(attempt, value, time)
-        device = self._devices.get(binding.source)
-        if device is None:
-            return refused(BAD_NOT_CONNECTED)
         try:
             raw = raw_of(value, binding.conversion, binding.tag.type)
         except ConversionError as error:
             return refused(BAD_OUT_OF_RANGE, str(error))
         try:
-            (quality,) = await device.write([(binding.tag, raw)])
-        except Unreachable:
-            return refused(BAD_NOT_CONNECTED)
+            (quality,) = await way.write([(binding.tag, raw)])
+        except (Unreachable, Denied) as error:
+            return refused(_told(error), str(error))
         except ConnectionLost as error:
             return Result(error.quality, Outcome.Unknown, str(error))
         if not is_good(quality):
             return Result(quality, Outcome.Failed)
         if not rule.read_back:
             return Result(quality, Outcome.Done)
-        return await self._read_back(device, prop.type, binding, attempt, raw, quality, time)
+        # What it holds is the source's own to read: another user may write what he may not read.
+        return await self._read_back(prop.type, binding, attempt, raw, quality, time)
 
     async def _hold(self, attempt: Attempt, value: Written, time: int | None) -> Result:
         """A constant. Kept first: a value that was acknowledged survives whatever comes next."""
@@ -287,7 +343,6 @@ class Commands:
 
     async def _read_back(  # what was written, to what, and what was said of it
         self,
-        device: Device,
         kind: PropertyType,
         binding: Binding,
         attempt: Attempt,
@@ -296,6 +351,9 @@ class Commands:
         time: int | None,
     ) -> Result:
         unread = Result(GOOD_COMPLETES_ASYNCHRONOUSLY, Outcome.Done, "it could not be read back")
+        device = self._devices.get(binding.source)
+        if device is None:
+            return unread
         try:
             batch = await device.read([binding.tag])
         except (ConnectionLost, Unreachable):
@@ -329,3 +387,12 @@ class Commands:
             del self._doubtful[point.property.key]
             reason = "heard again after an unknown outcome"
             self._trail.note(doubt[0], Result(point.status, Outcome.Seen, reason, point.value), doubt[1])
+
+
+def _told(error: Unreachable | Denied) -> Quality:
+    """What a client is told of a write of which nothing was sent."""
+    return error.quality if isinstance(error, Denied) else BAD_NOT_CONNECTED
+
+
+def _always() -> bool:
+    return True

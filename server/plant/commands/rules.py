@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Final, TypeGuard
 
 from server.plant.commands.attempt import Caller, Result, elements, refused
+from server.plant.commands.pace import Pace
 from server.plant.model import Property, PropertyType
 from server.plant.values import Point
 from sources.quality import (
@@ -33,7 +34,7 @@ _MINUTE: Final = 60.0
 
 
 class Rules:
-    """Judges writes. It remembers when properties with a rate limit were written."""
+    """Judges writes. It remembers when properties with a rate limit were written, and what."""
 
     def __init__(
         self, points: Mapping[str, Point], *, enabled: bool, clock: Callable[[], float] = monotonic
@@ -42,6 +43,7 @@ class Rules:
         self._points = points
         self._enabled = enabled
         self._clock = clock
+        self._pace = Pace(points, clock)
         self._written: dict[str, deque[float]] = {}
 
     def may_write(self, caller: Caller, prop: Property) -> bool:
@@ -72,11 +74,18 @@ class Rules:
         return None
 
     def of_moment(self, point: Point, value: Written) -> Result | None:
-        """What forbids it at this moment: an interlock, too large a step, too many writes."""
-        return self._interlocked(point.property) or _too_far(point, value) or self._too_often(point.property)
+        """What forbids it at this moment: an interlock, too large a step, too fast, too often."""
+        return (
+            self._interlocked(point.property)
+            or _too_far(point, value)
+            or self._pace.too_fast(point, value)
+            or self._too_often(point.property)
+        )
 
-    def count(self, prop: Property) -> None:
+    def count(self, point: Point, value: Written) -> None:
         """It is written now."""
+        self._pace.count(point, value)
+        prop = point.property
         rule = prop.type.write
         if rule is None or rule.max_per_minute is None:
             return

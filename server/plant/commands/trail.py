@@ -91,10 +91,18 @@ class Trail:
         return await self._recorder.record(event, asked, durable=True)
 
     def after(
-        self, event: str, fields: Mapping[str, Any], outcome: Outcome, quality: Quality, asked: int | None
+        self,
+        event: str,
+        fields: Mapping[str, Any],
+        outcome: Outcome,
+        quality: Quality,
+        asked: int | None,
+        reason: str = "",
     ) -> None:
         """Record how that ended, without waiting."""
         ended = {**fields, "outcome": outcome.value, "status": quality_name(quality)}
+        if reason:
+            ended["reason"] = reason
         if asked is not None:
             ended["of"] = asked
         if self._recorder is not None:
@@ -133,6 +141,7 @@ class Trail:
                 "node": key,
                 "user": caller.user,
                 "client": caller.client,
+                **({"as": attempt.acts_as} if attempt.acts_as else {}),
                 "old": brief(attempt.old),
                 "new": new,
                 "held": brief(result.held),
@@ -151,6 +160,7 @@ def _fields(attempt: Attempt) -> dict[str, Any]:
         **({"entry": caller.entry} if caller.entry else {}),
         "node": prop.key,
         **({"source": prop.binding.source} if prop.binding is not None else {}),
+        **({"as": attempt.acts_as} if attempt.acts_as else {}),
         "old": brief(attempt.old),
         "asked": brief(attempt.asked),
     }

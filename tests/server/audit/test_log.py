@@ -175,6 +175,60 @@ def no_file_larger_than(size: int) -> Any:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+async def test_what_another_hand_adds_to_the_file_is_never_written_over(tmp_path: Path) -> None:
+    """In a new file, and in one that is taken up again: each record goes to the end, wherever that is."""
+    added = b"not a record"
+    for _ in range(2):
+        async with opened(tmp_path, sync=False) as log:
+            await log.record("write", {"n": 1})
+            (file,) = files(tmp_path)
+            with file.open("ab") as other:
+                other.write(added)
+            before = file.read_bytes()
+            await log.record("write", {"n": 2})
+            assert file.read_bytes().startswith(before)
+        # As it was, so that the next time takes the same file up again.
+        file.write_bytes(b"".join(file.read_bytes().split(added)))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no folders to be waited for")
+async def test_the_disk_has_the_name_of_a_new_file_before_a_record_in_it_is_acknowledged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a power failure takes the file with all that is in it, however well its content was kept."""
+    folders: list[int] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        real(descriptor)
+        info = os.fstat(descriptor)
+        if stat.S_ISDIR(info.st_mode):
+            assert info.st_ino == tmp_path.stat().st_ino
+            folders.append(len(files(tmp_path)))
+
+    monkeypatch.setattr("server.audit.segments.os.fsync", fsync)
+    async with opened(tmp_path, segment_bytes=1_000) as log:
+        assert folders == [1]
+        for _ in range(20):
+            await log.record("write", {"text": "x" * 100}, durable=True)
+            assert folders[-1] == len(files(tmp_path))
+    assert folders == list(range(1, len(files(tmp_path)) + 1))
+    assert len(folders) > 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no folders to be waited for")
+def test_a_log_whose_folder_cannot_be_kept_is_not_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("server.audit.segments.os.fsync", fsync)
+    with pytest.raises(AuditError, match="cannot be written: Input/output error"):
+        AuditLog(tmp_path).open()
+
+
 async def test_a_full_disk_refuses_and_the_log_recovers(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -26,6 +26,7 @@ FAST = ScanClass("fast", 0.1)
 
 class Settings(BaseModel):
     host: str
+    pace: int = 1
 
 
 @dataclass
@@ -77,12 +78,24 @@ class SlowToClose:
         self.tags = tuple(tags)
 
 
-def driver(floor: Floor, kind: str = "slow") -> Driver:
+class Adapting(SlowToClose):
+    """Takes another pace while it lives."""
+
+    pace = 1
+
+    def fits(self, settings: Settings) -> bool:
+        return settings.host == self.address
+
+    def adapt(self, settings: Settings) -> None:
+        self.pace = settings.pace
+
+
+def driver(floor: Floor, kind: str = "slow", make: type[SlowToClose] = SlowToClose) -> Driver:
     return Driver(
         kind,
         Settings,
         lambda *_: tag("x"),
-        lambda name, settings, tags: SlowToClose(floor, name, settings, tags),
+        lambda name, settings, tags: make(floor, name, settings, tags),
     )
 
 
@@ -130,6 +143,37 @@ def switch(fleet: Fleet, *entries: SourceEntry) -> Any:
     fleet.halt(change)
     deque(fleet.go(change), 0)
     return change
+
+
+async def test_what_a_source_takes_while_it_lives_costs_it_no_connection() -> None:
+    floor, heard = Floor(), Heard()
+    kind, other = driver(floor, "adapting", Adapting), driver(floor)
+    a, b, c, new = map(tag, ("a", "b", "c", "new"))
+    first = [entry(kind, "A", "a", a), entry(kind, "B", "b", b), entry(other, "C", "c", c)]
+    fleet = Fleet(first, heard)
+
+    def faster(one: SourceEntry, host: str, *tags: Tag[Any]) -> SourceEntry:
+        return replace(one, settings=Settings(host=host, pace=2), tags=tags or one.tags)
+
+    def pace(name: str) -> int:
+        source: Any = fleet._crews[name].source
+        return int(source.pace)
+
+    async with living(fleet):
+        await until(lambda: len(floor.open) == 3, what="all connections")
+        change = switch(fleet, faster(first[0], "a"), first[1], first[2])
+        assert (list(change.adapted), list(change.replaced), change.untouched) == (["A"], [], 2)
+        assert "other identities" in sources_report(change).changed["A"]
+        assert (pace("A"), pace("B"), floor.connects) == (2, 1, 3)
+        # With other tags besides; with another host; and of a source that takes no such thing.
+        change = switch(fleet, faster(first[0], "a"), faster(first[1], "b", b, new), faster(first[2], "c"))
+        assert (list(change.adapted), list(change.retagged)) == (["B"], ["B"])
+        assert (list(change.replaced), change.untouched, pace("B")) == (["C"], 1, 2)
+        await heard.of("new")
+        change = switch(
+            fleet, faster(first[0], "elsewhere"), faster(first[1], "b", b, new), faster(first[2], "c")
+        )
+        assert (list(change.adapted), list(change.replaced), change.untouched) == ([], ["A"], 2)
 
 
 async def test_each_source_is_dealt_with_by_what_changed_of_it() -> None:

@@ -126,3 +126,14 @@ def test_wrong_usage_says_what_would_be_right(audit: Shell, tmp_path: Path) -> N
     done = CliRunner().invoke(app, ["verify", "--data", str(tmp_path / "nowhere")])
     assert done.exit_code == 1
     assert "name the data directory with --data" in done.stderr
+
+
+async def test_in_whose_name_a_device_was_told_stands_beside_who_asked(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path / "audit")
+    await asyncio.to_thread(log.open)
+    fields = {"user": "anna", "node": "Acme.SP", "old": 1, "asked": 2, "outcome": "done", "status": "Good"}
+    await log.record("write", fields | {"as": "user:line1"})
+    await log.close()
+    for command in ("list", "tail"):
+        done = CliRunner().invoke(app, [command, "--data", str(tmp_path)], env={"COLUMNS": "250"})
+        assert "anna as user:line1" in done.stdout

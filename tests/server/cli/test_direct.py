@@ -29,7 +29,7 @@ equipment:
     source: FillerPLC
     properties:
       SpeedSP: {unit: bpm, range: [0, 800], access: rw}
-      Gentle: {range: [0, 800], write: {max_step: 50}}
+      Gentle: {range: [0, 800], write: {max_step: 50, max_rate: 40 per minute}}
       Mode: {enum: packml-mode, access: rw}
       Temp: {unit: CEL}
       Kept: {value: 3.0}
@@ -80,6 +80,9 @@ async def test_a_value_of_a_modbus_device(tmp_path: Path) -> None:
         code, _, err = await invoked("write", file, "Acme.Gentle", "260", "--yes")
         assert code == 2
         assert "from 200 to 260 is more than its max_step, 50" in err
+        code, _, err = await invoked("write", file, "Acme.Gentle", "245", "--yes")
+        assert code == 2
+        assert "from 200 to 245 is more than its max_rate, 40 per minute" in err
         code, out, _ = await invoked("write", file, "Acme.Gentle", "200", "--yes")
         assert (code, out) == (0, "Acme.Gentle: was 200.0, written, reads 200.0\n")
         code, _, err = await invoked("write", url, "holding:0:float32", "1", "--yes")

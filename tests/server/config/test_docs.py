@@ -30,6 +30,7 @@ SECTIONS = {
     "stale": ["StaleStanza"],
     "driver: opcua": ["DownstreamSettings"],
     "deadband": ["DeadbandSettings"],
+    "identity": ["IdentitySettings", "IdentityRule"],
     "driver: replay": ["ReplaySettings"],
     "assets": ["AssetStanza"],
     "classes": ["ClassStanza"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.plants import HEAD, plant_of
+from support.plants import HEAD, messages_of, plant_of
 
 from server.config import Configuration, load
 from server.plant.convert import Cast, Linear, Lookup
@@ -313,6 +313,38 @@ def test_files_of_mqtt_are_relative_to_the_plant_file(tmp_path: Path) -> None:
     )
     assert found.mqtt is not None
     assert found.mqtt.ca == tmp_path / "tls" / "ca.pem"
+
+
+def test_files_of_identities_are_relative_to_the_plant_file(tmp_path: Path) -> None:
+    for name in ("anna.crt", "anna.key"):
+        (tmp_path / name).write_text("x")
+    text = """
+          There:
+            driver: opcua
+            url: "opc.tcp://10.20.1.30"
+            identity:
+              map:
+                - {users: [anna], certificate: anna.crt, key: anna.key, key_password: file:secret}
+                - {roles: [Operator], user: line, password: env:LINE}
+              others: %s
+        equipment: {Acme: {level: Site}}
+        """
+    (there,) = [one for one in plant_of(tmp_path, text % "refuse").sources if one.name == "There"]
+    identity = there.settings.identity  # type: ignore[attr-defined]
+    assert identity.map[0].certificate == tmp_path / "anna.crt"
+    assert identity.map[0].key_password == f"file:{tmp_path / 'secret'}"
+    assert identity.map[1].password == "env:LINE"
+    for plain in (text.replace("env:LINE", "hunter-2"), text.replace("file:secret", "hunter-2")):
+        messages = "\n".join(messages_of(tmp_path, plain % "refuse"))
+        assert "a secret never stands in this file" in messages
+        assert "hunter" not in messages
+    (tmp_path / "anna.key").unlink()
+    assert messages_of(tmp_path, text % "nobody") == [
+        "sources.There.identity.others: 'nobody' is not one of refuse, service"
+    ]
+    assert messages_of(tmp_path, text % "refuse") == [
+        f"sources.There.identity.map.0.key: there is no file {tmp_path / 'anna.key'}"
+    ]
 
 
 def test_lists_become_what_the_settings_want(tmp_path: Path) -> None:

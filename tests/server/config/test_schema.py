@@ -89,3 +89,30 @@ def test_sources_are_told_apart_by_their_driver(whole: dict[str, Any]) -> None:
     assert source["discriminator"] == {"propertyName": "driver"}
     drivers = [whole["$defs"][one["$ref"].rpartition("/")[2]] for one in source["oneOf"]]
     assert [driver["properties"]["driver"]["const"] for driver in drivers] == list(DRIVERS)
+
+
+@pytest.mark.parametrize(
+    ("identity", "fits"),
+    [
+        ("service", True),
+        ("{map: [{roles: [Operator], user: x, password: env:X}], others: refuse}", True),
+        ("{map: [{users: [anna], certificate: a.crt, key: a.key}], others: service, idle: 5min}", True),
+        ("{map: [{roles: [Anonymous], user: x, password: env:X}], others: refuse}", False),
+        ("{map: [{roles: [Operator], user: x, password: plain}], others: refuse}", False),
+        ("{map: []}", False),
+        ("anybody", False),
+    ],
+)
+def test_it_knows_identities(whole: dict[str, Any], identity: str, fits: bool) -> None:
+    source = f'  There: {{driver: opcua, url: "opc.tcp://h", identity: {identity}}}\n'
+    found = errors(whole, f"{HEAD}sources:\n{source}equipment: {{Acme: {{level: Site}}}}\n")
+    assert (found == []) is fits
+
+
+@pytest.mark.parametrize(
+    ("rate", "fits"), [("5 per second", True), ("2.5e3 per hour", True), ("5", False), ("5 per day", False)]
+)
+def test_it_knows_rates(whole: dict[str, Any], rate: str, fits: bool) -> None:
+    prop = f"x: {{value: 1, write: {{max_rate: {rate}}}}}"
+    found = errors(whole, f"{HEAD}equipment: {{Acme: {{level: Site, properties: {{{prop}}}}}}}\n")
+    assert (found == []) is fits

@@ -10,7 +10,7 @@ from support.plants import messages_of, plant_of, problems_of
 from server.app import weak_lines
 from server.config import Configuration
 from server.plant.interlock import Comparison
-from server.plant.model import DEFAULT_WRITERS, Property, Range, Role, WriteRule
+from server.plant.model import DEFAULT_WRITERS, Property, Range, Rate, Role, WriteRule
 
 LINE = """
 opcua: {writable: true}
@@ -69,11 +69,19 @@ def test_every_rule_arrives(tmp_path: Path) -> None:
     found = rule_of(
         tmp_path,
         "{roles: [Engineer], limits: [10, 800], max_step: 50, max_per_minute: 6, verify: {within: 0.5}, "
-        "latest_wins: true}",
+        "latest_wins: true, max_rate: 2.5 per minute}",
     )
     assert found == WriteRule(
-        frozenset({Role.Engineer}), Range(10, 800), 50.0, 6, read_back=True, tolerance=0.5, latest_wins=True
+        frozenset({Role.Engineer}),
+        Range(10, 800),
+        50.0,
+        6,
+        read_back=True,
+        tolerance=0.5,
+        latest_wins=True,
+        max_rate=Rate(2.5, 60.0),
     )
+    assert str(found.max_rate) == "2.5 per minute"
 
 
 def test_rules_make_a_property_writable_and_leave_the_defaults(tmp_path: Path) -> None:
@@ -266,6 +274,13 @@ def test_a_property_that_is_never_read_locks_for_ever_and_is_warned_of(tmp_path:
     ("rules", "expected"),
     [
         ("{max_step: 0}", "write.max_step: 0 is out of range: it must be more than 0"),
+        ("{max_rate: 5}", "write.max_rate: write how much in which time, like 5 per second"),
+        ("{max_rate: 0 per second}", "write.max_rate: a rate is more than nothing"),
+        ("{max_rate: 5 per day}", "write.max_rate: write how much in which time"),
+        (
+            "{max_rate: 5 per hour, verify: none}",
+            "write.verify: a rate is measured from a value that is read",
+        ),
         ("{max_per_minute: 0}", "write.max_per_minute: 0 is out of range: it must be at least 1"),
         ("{verify: exactly}", "write.verify: write exact, none or {within: 0.5}"),
         ("{verify: {within: -1}}", "write.verify: a tolerance is not negative"),
@@ -292,6 +307,10 @@ def test_rules_that_cannot_be_meant_are_refused(tmp_path: Path, rules: str, expe
         (
             "type: Boolean, value: true, write: {max_step: 1}",
             "write.max_step: a Boolean has no write.max_step",
+        ),
+        (
+            "type: String, value: a, write: {max_rate: 1 per second}",
+            "write.max_rate: a String has no write.max_rate",
         ),
         ("type: String, value: a, write: {limits: [0, 1]}", "write.limits: a String has no write.limits"),
         (

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.net import until
 
 from server.observe.control import ControlError, ControlServer, ask
 
@@ -16,9 +17,22 @@ async def echo(request: dict[str, Any]) -> Any:
     return request.get("say")
 
 
+class Job:
+    """A command that takes until it is let go on."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.go = asyncio.Event()
+
+    async def __call__(self, request: dict[str, Any]) -> Any:
+        self.begun += 1
+        await self.go.wait()
+        return request.get("say")
+
+
 @asynccontextmanager
-async def controlled(data: Path) -> AsyncIterator[None]:
-    server = ControlServer(data, {"echo": echo})
+async def controlled(data: Path, job: Job | None = None) -> AsyncIterator[None]:
+    server = ControlServer(data, {"echo": echo}, slow={"job": job} if job is not None else None)
     await server.start()
     try:
         yield
@@ -85,3 +99,47 @@ async def test_whoever_only_holds_connections_keeps_nobody_out(tmp_path: Path) -
         assert await ask(tmp_path, "echo", say=1) == 1
         for _, writer in idle:
             writer.close()
+
+
+async def test_who_has_shown_the_token_is_evicted_by_nobody(tmp_path: Path) -> None:
+    job = Job()
+    async with controlled(tmp_path, job):
+        port = json.loads((tmp_path / "control.json").read_text(encoding="utf-8"))["port"]
+        running = asyncio.create_task(ask(tmp_path, "job", say="done", within=60))
+        await until(lambda: job.begun == 1)
+        idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(60)]
+        for _, writer in idle[:20]:
+            writer.write(b'{"token": "guess", "command": "echo"}\n')
+        await until(lambda: ended(idle) >= 40)
+        assert await ask(tmp_path, "echo", say=1) == 1
+        assert not running.done()
+        job.go.set()
+        assert await running == "done"
+        for _, writer in idle:
+            writer.close()
+
+
+async def test_those_with_the_token_are_so_many_and_no_more(tmp_path: Path) -> None:
+    job = Job()
+    async with controlled(tmp_path, job):
+        running = [asyncio.create_task(ask(tmp_path, "job", say=1, within=60)) for _ in range(20)]
+        await until(lambda: job.begun == 20)
+        with pytest.raises(ControlError, match="too many commands are under way"):
+            await ask(tmp_path, "echo", say=1)
+        job.go.set()
+        assert await asyncio.gather(*running) == [1] * 20
+        assert await ask(tmp_path, "echo", say=1) == 1
+
+
+async def test_a_stop_ends_what_is_under_way(tmp_path: Path) -> None:
+    job = Job()
+    async with controlled(tmp_path, job):
+        running = asyncio.create_task(ask(tmp_path, "job", within=60))
+        await until(lambda: job.begun == 1)
+    with pytest.raises(ControlError):
+        await running
+
+
+def ended(connections: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]) -> int:
+    """How many of these the server has hung up."""
+    return sum(reader.at_eof() or reader.exception() is not None for reader, _ in connections)

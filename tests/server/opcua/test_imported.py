@@ -8,26 +8,30 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from asyncua.client.client import Client
 from support.auditing import last
 from support.net import until
-from support.opcua import OPERATOR, OPERATOR_PASSWORD, Bench
+from support.opcua import OBSERVER, OBSERVER_PASSWORD, OPERATOR, OPERATOR_PASSWORD, Bench
 from support.scanning import FAST
 from support.uaclient import ua
 
 from server.audit.log import AuditLog
 from server.opcua.imported.nodes import ImportedNodes
 from server.opcua.server import OpcUaServer
+from server.opcua.sessions.registry import Ending
 from server.opcua.space import encode
 from server.opcua.types import AttributeIds
 from server.opcua.wire.nodeid import key
 from server.opcua.wire.writer import localized_text, qualified_name
 from server.plant.model import Equipment, EquipmentLevel, Import, Role
+from sources.asking import Asker
+from sources.errors import Denied
 from sources.opcua.imports import CallResult, ImportedNode, Model
 from sources.opcua.wire import Raw
+from sources.quality import BAD_USER_ACCESS_DENIED
 
 HAS_TYPE, HAS_COMPONENT, VARIABLE_TYPE = key(40), key(47), key(63)
 
@@ -39,10 +43,23 @@ class There:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.denied: Denied | None = None
+        self.askers: list[Asker] = []
+        self.opening = asyncio.Event()
+        self.opening.set()
         self.written: list[tuple[bytes, bytes]] = []
         self.called: list[tuple[bytes, bytes, tuple[bytes, ...]]] = []
         self.answer = CallResult(0)
         self.before: Callable[[], None] = lambda: None
+
+    def acting(self, asker: Asker) -> Self:
+        self.askers.append(asker)
+        if self.denied is not None:
+            raise self.denied
+        return self
+
+    async def ready(self) -> None:
+        await self.opening.wait()
 
     async def write_node(self, node: bytes, variant: bytes) -> int:
         self.before()
@@ -281,6 +298,56 @@ async def test_what_cannot_be_recorded_is_not_sent_to_a_device(
     assert (device.written, device.called) == ([], [])
 
 
+async def recorded(world: World, event: str, count: int) -> None:
+    await until(lambda: len(world.records(event)) == count, what="recorded")
+
+
+async def test_who_has_no_name_there_is_refused_and_that_is_recorded(writable: World) -> None:
+    imported, device = writable.server.imported, There("F")
+    index = imported.index("urn:x#F")
+    await imported.show(device, model("A", setpoint(index), *machine(index)), {})
+    device.denied = Denied("no identity for operator", BAD_USER_ACCESS_DENIED)
+    async with writable.client() as client:
+        with pytest.raises(ua.UaStatusCodeError, match="BadUserAccessDenied"):
+            await write(client, ("One", index), 2.0)
+        with pytest.raises(ua.UaStatusCodeError, match="BadUserAccessDenied"):
+            await call(client, index)
+    assert (device.written, device.called) == ([], [])
+    assert {asker.user for asker in device.askers} == {OPERATOR}
+    for event in ("write", "call"):
+        await recorded(writable, event, 1)
+        (record,) = writable.records(event)
+        wanted = ("user", "outcome", "status", "reason", "source")
+        assert [record[key] for key in wanted] == [
+            OPERATOR,
+            "refused",
+            "BadUserAccessDenied",
+            "no identity for operator",
+            "F",
+        ]
+
+
+@pytest.mark.parametrize("event", ["write", "call"])
+async def test_a_client_that_goes_while_a_session_is_opened_there_has_nothing_sent(
+    writable: World, event: str
+) -> None:
+    imported, device = writable.server.imported, There("F")
+    index = imported.index("urn:x#F")
+    await imported.show(device, model("A", setpoint(index), *machine(index)), {})
+    device.opening.clear()
+    async with writable.client() as client:
+        asking = write(client, ("One", index), 2.0) if event == "write" else call(client, index)
+        task = asyncio.create_task(asking)
+        await recorded(writable, event, 1)
+        for session in list(writable.server._sessions):
+            writable.server._sessions.close(session, Ending.Closed)
+        device.opening.set()
+        await recorded(writable, event, 2)
+        await asyncio.gather(task, return_exceptions=True)
+    assert writable.records(event)[1]["outcome"] == "refused"
+    assert (device.written, device.called) == ([], [])
+
+
 async def test_another_source_of_the_name_takes_over_what_is_sent(writable: World) -> None:
     imported, old, new = writable.server.imported, There("F"), There("F")
     index = imported.index("urn:x#F")
@@ -306,35 +373,51 @@ async def test_what_a_call_answers_and_nobody_can_read_is_told(writable: World) 
     assert len(device.called) == 1
 
 
+async def test_what_the_device_says_of_each_argument_reaches_the_client(writable: World) -> None:
+    imported, device = writable.server.imported, There("F")
+    index = imported.index("urn:x#F")
+    await imported.show(device, model("A", *machine(index)), {})
+    asked = ua.CallMethodRequest(ObjectId=ua.NodeId("Machine", index), MethodId=ua.NodeId("Start", index))
+    async with writable.client() as client:
+        device.answer = CallResult(0x80AB0000, (), (0, 0x803C0000))
+        (result,) = await client.uaclient.call([asked])
+        assert result.StatusCode.name == "BadInvalidArgument"
+        assert [code.name for code in result.InputArgumentResults] == ["Good", "BadOutOfRange"]
+        device.answer = CallResult(0x80AB0000)
+        (result,) = await client.uaclient.call([asked])
+        assert (result.StatusCode.name, result.InputArgumentResults) == ("BadInvalidArgument", [])
+
+
 async def test_nobody_writes_or_calls_what_the_import_does_not_open(writable: World) -> None:
     imported, device = writable.server.imported, There("F")
     index = imported.index("urn:x#F")
     shown = setpoint(index), *machine(index)
 
-    async def levels() -> list[object]:
+    async def levels(asking: Any) -> list[object]:
         """Of the variable, for all and for the user; whether the method may be called, likewise."""
-        one, start = client.get_node(ua.NodeId("One", index)), client.get_node(ua.NodeId("Start", index))
+        one, start = asking.get_node(ua.NodeId("One", index)), asking.get_node(ua.NodeId("Start", index))
         of_variable = await one.read_attributes(
             [ua.AttributeIds.AccessLevel, ua.AttributeIds.UserAccessLevel]
         )
         of_method = await start.read_attributes([ua.AttributeIds.Executable, ua.AttributeIds.UserExecutable])
         return [found.Value.Value for found in (*of_variable, *of_method)]
 
-    client: Any
     async with writable.client() as client:
         await imported.show(device, model("Closed", *shown), {})
-        assert await levels() == [1, 1, False, False]
+        assert await levels(client) == [1, 1, False, False]
         with pytest.raises(ua.UaStatusCodeError, match="BadNotWritable"):
             await write(client, ("One", index), 2.0)
         with pytest.raises(ua.UaStatusCodeError, match="BadUserAccessDenied"):
             await call(client, index)
         # Another import of the same nodes opens them, as long as it has them.
         await imported.show(device, model("A", *shown), {})
-        assert await levels() == [3, 3, True, True]
+        assert await levels(client) == [3, 3, True, True]
+        async with writable.client(OBSERVER, OBSERVER_PASSWORD) as watching:
+            assert await levels(watching) == [3, 1, True, False]
         await write(client, ("One", index), 2.0)
         await call(client, index)
         await imported.show(device, model("A"), {})
-        assert await levels() == [1, 1, False, False]
+        assert await levels(client) == [1, 1, False, False]
     assert (len(device.written), len(device.called)) == (1, 1)
 
 

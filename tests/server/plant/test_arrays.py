@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.devices import OneName
 
 from server.audit.record import seal
 from server.plant.commands import Caller, Commands
@@ -51,7 +52,7 @@ def plant(*properties: Property) -> Plant:
     return Plant("urn:p", "urn:t", (Equipment("Acme", EquipmentLevel.Site, properties),))
 
 
-class Device:
+class Device(OneName):
     """Holds what is written, or what it makes of that."""
 
     def __init__(self, **held: tuple[Any, ...]) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from support.devices import OneName
 from support.line import MACHINE, line
 
 from server.plant.commands import MAX_TEXT, Caller, Commands
@@ -35,7 +36,7 @@ OPERATOR = Caller("anna", frozenset({Role.Anonymous, Role.AuthenticatedUser, Rol
 GUEST = Caller("guest", frozenset({Role.Anonymous, Role.AuthenticatedUser}))
 
 
-class Memory:
+class Memory(OneName):
     """A device that is a dict: takes what is written, unless told to misbehave."""
 
     def __init__(self) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+from support.devices import OneName
 from support.line import MACHINE, line
 
 from server.plant.fresh import FreshReads
@@ -17,7 +18,7 @@ from sources.quality import BAD_COMMUNICATION_ERROR, BAD_NOT_CONNECTED, GOOD, Qu
 from sources.tag import Tag
 
 
-class Device:
+class Device(OneName):
     """Answers when it is let; notes what it was asked for."""
 
     def __init__(self) -> None:

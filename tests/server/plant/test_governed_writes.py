@@ -9,6 +9,8 @@ from dataclasses import replace
 from typing import Any, cast
 
 import pytest
+from support.devices import OneName
+from support.net import until
 
 from server.audit.errors import AuditError
 from server.plant.commands import Caller, Commands
@@ -26,13 +28,15 @@ from server.plant.model import (
     Property,
     PropertyType,
     Range,
+    Rate,
     Role,
     WriteRule,
 )
 from server.plant.values import ValueStore
+from sources.asking import Asker
 from sources.batch import Batch
 from sources.clock import now
-from sources.errors import ConnectionLost, Unreachable
+from sources.errors import ConnectionLost, Denied, Unreachable
 from sources.quality import (
     BAD_COMMUNICATION_ERROR,
     BAD_DEVICE_FAILURE,
@@ -67,7 +71,7 @@ def bound(name: str, kind: ValueType, rule: WriteRule | None = None, **more: Any
     return Property(A, PropertyType(name, kind, write=rule), binding=binding, **more)
 
 
-class Device:
+class Device(OneName):
     """A device that is a dict, and does as it is told with what is written."""
 
     def __init__(self) -> None:
@@ -140,7 +144,7 @@ class Bench:
             recorder=self.book,
             **settings,
         )
-        self.commands._rules._clock = lambda: self.time
+        self.commands._rules._clock = self.commands._rules._pace._clock = lambda: self.time
 
     async def _keep(self, key: str, value: Value) -> None:
         pass
@@ -193,6 +197,73 @@ async def test_without_a_good_value_there_is_no_step(quality: Quality) -> None:
     bench.feed("Speed", 1.0)
     bench.lose("Speed", quality)
     assert await bench.write("Speed", 1.0) == BAD_INVALID_STATE
+    bench.feed("Speed", float("nan"))
+    assert await bench.write("Speed", 1.0) == BAD_INVALID_STATE
+    assert bench.device.writes == []
+
+
+RATE = WriteRule(max_rate=Rate(5.0, 1.0))
+
+
+async def test_a_change_is_no_faster_than_allowed_since_the_last_write() -> None:
+    bench = Bench(bound("Speed", ValueType.Double, RATE))
+    bench.feed("Speed", 100.0)
+    # Nobody knows since when it is so: as far as in one second.
+    assert await bench.write("Speed", 105.1) == BAD_OUT_OF_RANGE
+    assert bench.last["reason"] == "faster than 5 per second: at most 5 away from 100.0"
+    assert await bench.write("Speed", 105.0) == GOOD
+    bench.time += 0.5
+    assert await bench.write("Speed", 107.6) == BAD_OUT_OF_RANGE
+    assert bench.last["reason"] == (
+        "faster than 5 per second: at most 2.5 away from 105.0, 0.5 s after the last write"
+    )
+    assert await bench.write("Speed", 102.5) == GOOD
+    bench.time += 3600  # what was not used is not saved up
+    assert await bench.write("Speed", 107.6) == BAD_OUT_OF_RANGE
+    assert await bench.write("Speed", 107.5) == GOOD
+    assert await bench.write("Speed", 107.5) == GOOD
+    assert [value for _, value in bench.device.writes] == [105.0, 102.5, 107.5, 107.5]
+
+
+async def test_what_changes_nothing_holds_up_no_change() -> None:
+    bench = Bench(bound("Speed", ValueType.Double, RATE))
+    bench.feed("Speed", 100.0)
+    for _ in range(10):
+        assert await bench.write("Speed", 100.0) == GOOD
+    assert await bench.write("Speed", 105.0) == GOOD
+
+
+async def test_what_the_device_has_been_given_by_others_is_where_a_change_begins() -> None:
+    bench = Bench(bound("Speed", ValueType.Double, WriteRule(max_rate=Rate(300.0, 60.0))))
+    bench.feed("Speed", 100.0)
+    assert await bench.write("Speed", 200.0) == GOOD
+    bench.feed("Speed", 500.0)
+    bench.time += 6
+    assert await bench.write("Speed", 231.0) == BAD_OUT_OF_RANGE
+    assert "faster than 300 per minute: at most 30 away from 500.0, 6 s" in bench.last["reason"]
+    assert await bench.write("Speed", 530.0) == GOOD
+
+
+async def test_after_an_unknown_outcome_a_change_is_measured_from_both_values() -> None:
+    bench = Bench(bound("Speed", ValueType.Double, RATE))
+    bench.feed("Speed", 100.0)
+    bench.device.error = ConnectionLost("cut", BAD_COMMUNICATION_ERROR)
+    assert await bench.write("Speed", 104.0) == BAD_COMMUNICATION_ERROR
+    bench.device.error = None
+    bench.time += 0.6
+    assert await bench.write("Speed", 97.5) == BAD_OUT_OF_RANGE  # 6.5 away from what it may hold
+    assert "away from 104.0" in bench.last["reason"]
+    assert await bench.write("Speed", 102.5) == GOOD
+
+
+@pytest.mark.parametrize("quality", [UNCERTAIN, BAD_NO_COMMUNICATION])
+async def test_without_a_good_value_there_is_no_rate(quality: Quality) -> None:
+    bench = Bench(bound("Speed", ValueType.Double, RATE))
+    assert await bench.write("Speed", 1.0) == BAD_INVALID_STATE
+    bench.feed("Speed", 1.0)
+    bench.lose("Speed", quality)
+    assert await bench.write("Speed", 1.0) == BAD_INVALID_STATE
+    assert "no rate can be measured" in bench.last["reason"]
     bench.feed("Speed", float("nan"))
     assert await bench.write("Speed", 1.0) == BAD_INVALID_STATE
     assert bench.device.writes == []
@@ -632,12 +703,17 @@ async def test_unless_it_is_configured_to_be_made() -> None:
 SENT = {"node": "ns=5;s=One", "user": "anna"}
 
 
+async def at_once() -> None:
+    """Ready."""
+
+
 @pytest.mark.parametrize(
     ("answer", "told", "outcome"),
     [
         (GOOD, GOOD, "done"),
         (BAD_DEVICE_FAILURE, BAD_DEVICE_FAILURE, "failed"),
         (Unreachable("away"), BAD_NOT_CONNECTED, "refused"),
+        (Denied("not him", BAD_USER_ACCESS_DENIED), BAD_USER_ACCESS_DENIED, "refused"),
         (ConnectionLost("cut", BAD_COMMUNICATION_ERROR), BAD_COMMUNICATION_ERROR, "unknown"),
     ],
 )
@@ -652,13 +728,14 @@ async def test_what_is_forwarded_stands_between_two_records(
             raise answer
         return answer
 
-    assert await bench.commands.forward("call", SENT, send) == told
+    assert await bench.commands.forward("call", SENT, at_once, send) == told
     assert bench.last == {
         "event": "call",
         **SENT,
         "outcome": outcome,
         "status": quality_name(told),
         "of": 1,
+        **({"reason": str(answer)} if isinstance(answer, Exception) else {}),
     }
     assert bench.commands.outcomes[outcome] == 1
 
@@ -672,11 +749,11 @@ async def test_what_is_forwarded_and_cannot_be_recorded_is_not_sent() -> None:
 
     bench = Bench()
     bench.book.full = True
-    assert await bench.commands.forward("call", SENT, send) == BAD_RESOURCE_UNAVAILABLE
+    assert await bench.commands.forward("call", SENT, at_once, send) == BAD_RESOURCE_UNAVAILABLE
     assert (sent, bench.last["outcome"]) == ([], "refused")
     bench = Bench(refuse_unrecorded=False)
     bench.book.full = True
-    assert await bench.commands.forward("call", SENT, send) == GOOD
+    assert await bench.commands.forward("call", SENT, at_once, send) == GOOD
     assert (sent, bench.last["outcome"]) == ([1], "done")
 
 
@@ -689,12 +766,175 @@ async def test_what_is_forwarded_and_broken_off_has_its_second_record(sent: bool
         await bench.device.open.wait()
         return GOOD
 
-    task = asyncio.create_task(bench.commands.forward("call", SENT, send))
+    task = asyncio.create_task(bench.commands.forward("call", SENT, at_once, send))
     await settle()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert bench.last["outcome"] == ("unknown" if sent else "refused")
+
+
+# --- In whose name
+
+
+class Hall(Device):
+    """A device that knows users, and takes its time until one may come in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.acts_as = "user:line1"
+        self.denied: Exception | None = None
+        self.refused: Exception | None = None
+        self.door = asyncio.Event()
+        self.door.set()
+        self.askers: list[Asker] = []
+
+    def acting(self, asker: Asker) -> Hall:
+        self.askers.append(asker)
+        if self.denied is not None:
+            raise self.denied
+        return self
+
+    async def ready(self) -> None:
+        await self.door.wait()
+        if self.refused is not None:
+            raise self.refused
+
+
+def hall(*properties: Property) -> tuple[Bench, Hall]:
+    bench = Bench(*properties)
+    bench.device = its = Hall()
+    cast("dict[str, Device]", bench.commands._devices)["PLC"] = its
+    return bench, its
+
+
+async def test_both_records_of_a_write_say_in_whose_name_it_goes(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "isthmus.audit")
+    bench, its = hall(bound("Speed", ValueType.Double, WriteRule()))
+    assert await bench.write("Speed", 2.0) == GOOD
+    assert [entry["as"] for entry in bench.book.entries] == ["user:line1"] * 2
+    assert [vars(record)["as"] for record in caplog.records] == ["user:line1"]
+    assert set(its.askers) == {Asker("anna", frozenset({"AuthenticatedUser", "Operator"}))}
+    bench = Bench(bound("Speed", ValueType.Double, WriteRule()))
+    assert await bench.write("Speed", 2.0) == GOOD
+    assert all("as" not in entry for entry in bench.book.entries)
+
+
+async def test_a_newer_write_in_another_name_takes_the_place_of_one_that_waits() -> None:
+    bench, its = hall(bound("Speed", ValueType.Double, WriteRule(latest_wins=True)))
+    its.door.clear()
+    bert = replace(ANNA, user="bert")
+    first = bench.start("Speed", 1.0)
+    await until_recorded(bench)
+    second, third = bench.start("Speed", 2.0), bench.start("Speed", 3.0, caller=bert)
+    await settle()
+    its.door.set()
+    assert [await one for one in (first, second, third)] == [GOOD, BAD_OPERATION_ABANDONED, GOOD]
+    sent = [(entry["user"], entry["asked"]) for entry in bench.book.entries if entry["outcome"] == "done"]
+    assert sent == [("anna", 1.0), ("bert", 3.0)]
+    assert its.askers[-1].user == "bert"  # asked when its turn had come
+
+
+async def test_who_has_no_name_there_is_refused_before_he_takes_a_place() -> None:
+    bench, its = hall(bound("Speed", ValueType.Double, WriteRule()))
+    its.denied = Denied("no identity for anna", BAD_USER_ACCESS_DENIED)
+    assert await bench.write("Speed", 2.0) == BAD_USER_ACCESS_DENIED
+    assert (its.writes, bench.commands.waiting) == ([], {})
+    assert (bench.book.outcomes, bench.last["reason"]) == (["refused"], "no identity for anna")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(Denied("wrong password", 0x80210000), 0x80210000), (Unreachable("away"), BAD_NOT_CONNECTED)],
+)
+async def test_what_keeps_a_name_out_is_told_and_nothing_is_sent(error: Exception, told: Quality) -> None:
+    bench, its = hall(bound("Speed", ValueType.Double, WriteRule()))
+    its.refused = error
+    assert await bench.write("Speed", 2.0) == told
+    assert (its.writes, bench.book.outcomes, bench.last["reason"]) == ([], ["asked", "refused"], str(error))
+
+
+async def test_what_ceases_to_be_allowed_while_a_session_is_opened_is_not_sent() -> None:
+    lock = Condition(f"{A}.Ready", Comparison.Equal, True, "Ready == true")
+    speed = bound("Speed", ValueType.Double, WriteRule(), interlock=(lock,))
+    bench, its = hall(speed, bound("Ready", ValueType.Boolean))
+    bench.feed("Ready", True)
+    its.door.clear()
+    task = asyncio.create_task(bench.write("Speed", 2.0))
+    await until_recorded(bench)
+    bench.feed("Ready", False)
+    its.door.set()
+    assert await task == BAD_INVALID_STATE
+    assert (its.writes, bench.book.outcomes) == ([], ["asked", "refused"])
+
+
+async def test_a_client_that_goes_while_a_session_is_opened_has_nothing_sent() -> None:
+    bench, its = hall(bound("Speed", ValueType.Double, WriteRule()))
+    its.door.clear()
+    there = [True]
+    write = bench.commands.write(ANNA, f"{A}.Speed", 2.0, wanted=lambda: there[0])
+    task = asyncio.create_task(write)
+    await until_recorded(bench)
+    there[0] = False
+    its.door.set()
+    assert await task == BAD_TIMEOUT
+    assert (its.writes, bench.book.outcomes) == ([], ["asked", "refused"])
+
+
+async def test_a_write_broken_off_while_a_session_is_opened_has_its_second_record() -> None:
+    bench, its = hall(bound("Speed", ValueType.Double, WriteRule()))
+    its.door.clear()
+    task = asyncio.create_task(bench.write("Speed", 2.0))
+    await until_recorded(bench)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (bench.book.outcomes, bench.last["of"]) == (["asked", "refused"], 1)
+    its.door.set()
+    assert await bench.write("Speed", 3.0) == GOOD  # the place is free again
+
+
+async def until_recorded(bench: Bench) -> None:
+    await until(lambda: bench.book.outcomes == ["asked"], every=0.001)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (Denied("not him", BAD_USER_ACCESS_DENIED), BAD_USER_ACCESS_DENIED),
+        (Unreachable("away"), BAD_NOT_CONNECTED),
+    ],
+)
+async def test_what_is_forwarded_waits_until_its_way_is_ready(error: Exception, told: Quality) -> None:
+    bench, its = hall()
+    sent: list[int] = []
+
+    async def send() -> Quality:
+        sent.append(1)
+        return GOOD
+
+    its.door.clear()
+    task = asyncio.create_task(bench.commands.forward("call", SENT, its.ready, send))
+    await until_recorded(bench)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (sent, bench.last["outcome"], bench.last["of"]) == ([], "refused", 1)
+    its.door.set()
+    its.refused = error
+    assert await bench.commands.forward("call", SENT, its.ready, send) == told
+    assert (sent, bench.last["outcome"], bench.last["reason"]) == ([], "refused", str(error))
+    its.refused = None
+    assert await bench.commands.forward("call", SENT, its.ready, send) == GOOD
+    assert sent == [1]
+
+
+async def test_nobody_logs_in_for_what_cannot_be_recorded() -> None:
+    bench, its = hall(bound("Speed", ValueType.Double, WriteRule()))
+    its.refused = AssertionError("asked for a session")
+    bench.book.full = True
+    assert await bench.write("Speed", 2.0) == BAD_RESOURCE_UNAVAILABLE
+    assert await bench.commands.forward("call", SENT, its.ready, at_once) == BAD_RESOURCE_UNAVAILABLE  # type: ignore[arg-type]
 
 
 async def test_the_end_of_every_attempt_is_told() -> None:

@@ -14,7 +14,7 @@ from support.scanning import FAST, NORMAL, SLOW, Listener, scanning
 
 from sources.modbus.driver import ModbusSource
 from sources.modbus.scan import Scan
-from sources.quality import BAD_CONFIGURATION_ERROR
+from sources.quality import BAD_CONFIGURATION_ERROR, GOOD
 from sources.tag import ScanClass, Tag
 
 PATIENT = "30s"
@@ -163,6 +163,25 @@ async def test_a_scan_class_of_the_same_name_and_another_period_is_another() -> 
             await until(lambda: source.statistics["normal"].reads > reads + 20)
             source.retag([kept])
             assert set(source.statistics) == {"fast"}
+
+
+async def test_each_write_is_sent_once_whatever_is_planned_meanwhile() -> None:
+    async with modbus_peer() as peer:
+        peer.delay = 0.002
+        kept, written = tag("holding:0"), tag("holding:500", writable=True)
+        source = ModbusSource("PLC", settings(peer.port, timeout=PATIENT), [kept, written])
+        async with scanning(source) as scan:
+            await scan.good(kept, written)
+            writes = [asyncio.create_task(scan.session.write([(written, number)])) for number in range(40)]
+            turn = 0
+            while not all(write.done() for write in writes):
+                turn += 1
+                await asyncio.sleep(0.001)
+                source.retag([kept, written, tag(f"holding:{turn}")] if turn % 3 else [kept])
+            assert [write.result() for write in writes] == [[GOOD]] * 40
+            sent = [request for request in peer.requests if request[0] not in {1, 2, 3, 4}]
+            assert len(sent) == len(set(sent)) == 40
+            assert peer.registers[500] == 39
 
 
 async def test_an_error_of_planning_ends_the_scan_not_the_change(

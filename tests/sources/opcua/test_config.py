@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
 from support.scanning import FAST
 
+from server.plant.model import Role
+from sources.asking import Asker
 from sources.errors import AddressError
 from sources.opcua.address import NodeAddress, PathAddress, Step, parse_address
 from sources.opcua.config import DownstreamSettings, parse_tag
+from sources.opcua.identity import RoleName
 from sources.spec import TagSpec
 from sources.tag import ValueType
 
@@ -77,6 +80,13 @@ def test_what_cannot_be_meant_is_refused_with_advice(text: str, advice: str) -> 
         parse_address(text)
 
 
+AS_X: dict[str, Any] = {"users": ["anna"], "user": "x", "password": "env:X"}
+
+
+def mapped(*rules: dict[str, Any]) -> dict[str, Any]:
+    return {"map": list(rules), "others": "refuse"}
+
+
 @pytest.mark.parametrize(
     ("keys", "advice"),
     [
@@ -90,7 +100,22 @@ def test_what_cannot_be_meant_is_refused_with_advice(text: str, advice: str) -> 
         ({"deadband": {}}, "either absolute: or percent:"),
         ({"deadband": {"absolute": 1.0, "percent": 1.0}}, "either absolute: or percent:"),
         ({"namespaces": {"urn:a": "urn:c", "urn:b": "urn:c"}}, "cannot become one"),
-        ({"identity": "user"}, "service"),
+        ({"identity": "user"}, "it is service, or says with map: and others:"),
+        ({"identity": mapped()}, "at least 1 item"),
+        ({"identity": mapped({"user": "x", "password": "env:X"})}, "it is for nobody"),
+        ({"identity": mapped({"users": ["anna"]})}, "one identity there"),
+        ({"identity": mapped({"users": ["anna"], "user": "x"})}, "user and password go together"),
+        (
+            {"identity": mapped({"users": ["anna"], "user": "x", "password": "secret"})},
+            "never stands in this",
+        ),
+        ({"identity": mapped({"users": ["anna"], "certificate": "a.crt"})}, "go together"),
+        ({"identity": mapped(AS_X | {"certificate": "a.crt", "key": "a.key"})}, "one identity there"),
+        ({"identity": mapped(AS_X | {"key_password": "env:X"})}, "without a key"),
+        ({"identity": mapped(AS_X | {"users": ["anonymous"]})}, "nobody in particular"),
+        ({"identity": mapped(AS_X | {"roles": ["Anonymous"]})}, "AuthenticatedUser"),
+        ({"identity": mapped(AS_X, AS_X)}, "anna stands in users twice"),
+        ({"identity": {"map": [AS_X]}}, "others"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(keys: dict[str, Any], advice: str) -> None:
@@ -108,3 +133,25 @@ def test_a_tag_has_the_type_of_its_property_or_of_as() -> None:
     for encoding, words, advice in (("string(8)", None, "as: "), (None, "ABCD", "words: ")):
         with pytest.raises(AddressError, match=advice):
             parse_tag(TagSpec("Speed", "i=1", ValueType.Double, FAST, encoding, words), settings)
+
+
+def test_the_first_rule_that_fits_says_in_whose_name() -> None:
+    by_role = {"roles": ["Operator", "Engineer"], "user": "y", "password": "env:Y"}
+    keys: dict[str, Any] = {"url": URL, "identity": mapped(AS_X, by_role)}
+    identity = DownstreamSettings(**keys).identity
+    assert identity is not None
+
+    def user(name: str, *roles: str) -> str | None:
+        rule = identity.rule(Asker(name, frozenset(roles)))
+        return rule.user if rule is not None else None
+
+    assert [user("anna", "Operator"), user("bert", "Operator"), user("bert", "Observer", "Engineer")] == [
+        "x",
+        "y",
+        "y",
+    ]
+    assert [user("bert"), user("Anna"), user("anna.", "operator")] == [None, None, None]
+
+
+def test_every_role_but_anonymous_can_be_named() -> None:
+    assert set(get_args(RoleName)) == {role.value for role in Role} - {"Anonymous"}

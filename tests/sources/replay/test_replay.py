@@ -104,6 +104,41 @@ async def test_what_was_recorded_is_played_back(tmp_path: Path) -> None:
     assert end.values is None
 
 
+async def test_what_told_of_some_tags_tells_of_these(tmp_path: Path) -> None:
+    """As sources do whose devices report changes."""
+    some = [
+        Batch(TAGS, [7, 1.5], [GOOD, 0x40000000], [11, 12], 1000, (1, 0)),
+        Batch(TAGS, (), GOOD, None, 2000, ()),
+        Batch(TAGS, None, BAD_TIMEOUT, None, 3000, (2,)),
+        Batch(TAGS, [2.5], GOOD, None, 4000, (0,)),
+    ]
+    await record(tmp_path / "rec", some)
+    async with scanning(replayed(tmp_path / "rec", SPECS[2], SPECS[0])) as playing:
+        await until(lambda: len(playing.listener.batches) == 5)
+        *played, _end = playing.listener.batches
+    assert [its.name for its in played[0].tags] == ["Acme.Speed", "Acme.Name"]
+    told = [(batch.places, batch.values, batch.qualities, batch.device_times) for batch in played]
+    assert told == [
+        ([0], [1.5], [0x40000000], [12]),
+        ([], [], GOOD, None),
+        ([1], None, BAD_TIMEOUT, None),
+        ([0], [2.5], GOOD, None),
+    ]
+
+
+@pytest.mark.parametrize("places", ["[4]", "[-1]", "[0,0]", "[true]", "0", "[0],[1]"])
+async def test_places_that_are_none_are_no_recording(tmp_path: Path, places: str) -> None:
+    await record(tmp_path / "rec", [Batch(TAGS, [1.5], GOOD, None, 1000, (0,))])
+    text = gzip.decompress((tmp_path / "rec").read_bytes())
+    spoiled = text.replace(b",[0]]\n", f",{places}]\n".encode())
+    assert spoiled != text
+    (tmp_path / "rec").write_bytes(gzip.compress(spoiled))
+    reader = Reader(tmp_path / "rec")
+    with pytest.raises(RecordingError, match="the batch makes no sense"):
+        list(reader.frames())
+    reader.close()
+
+
 async def test_not_a_number_stays_one(tmp_path: Path) -> None:
     await record(tmp_path / "rec", [Batch((SPEED,), [math.nan], GOOD, None, 1)])
     async with scanning(replayed(tmp_path / "rec")) as playing:

@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 from asyncua import ua
 from asyncua.ua.ua_binary import struct_to_binary
+from support.devices import OneName
 from support.line import MACHINE, line
 from support.nodes import ANYBODY, OPERATOR, access, point_key, request, session, variable
 
@@ -41,7 +42,7 @@ OPERATORS = RolePermissions(
 )
 
 
-class Device:
+class Device(OneName):
     def __init__(self) -> None:
         self.held: dict[str, Value] = {}
         self.log: list[tuple[str, Value]] = []
