@@ -133,6 +133,7 @@ async def run(
                 namespaces=spaces,
                 broker=url,
             )
+            publisher.mirror(server.imported.published)
         shown = server.source_objects
         if shown is not None:
             fleet.changed = lambda: shown.follow(fleet.supervisors.values())

@@ -75,6 +75,39 @@ class HasTraffic(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class ImportFigures:
+    """How one import fares. ``holder`` is the path of the equipment that holds it.
+
+    ``nodes`` were found when it was last carried out, ``variables`` among them, of which the device
+    would not watch ``refused``. That was at ``walked`` (ticks, 0 for never) and took ``seconds``; ``error``
+    is why it came to nothing, empty where it did not.
+    """
+
+    holder: str
+    nodes: int = 0
+    variables: int = 0
+    refused: int = 0
+    walked: int = 0
+    seconds: float = 0.0
+    error: str = ""
+
+
+@runtime_checkable
+class HasImports(Protocol):
+    """A source whose nodes are imported beside its tags."""
+
+    @property
+    def imports(self) -> Sequence[ImportFigures]:
+        """What is imported of it."""
+        ...
+
+    @property
+    def imported_values(self) -> int:
+        """Values of imported variables that came, over all connections."""
+        ...
+
+
 @runtime_checkable
 class TellsChanges(Protocol):
     """A source whose device speaks of changes only.

@@ -286,6 +286,7 @@ class ImportRights(Stanza):
     )
 
 
+VariablePath = Annotated[str, Field(min_length=1, max_length=1000)]
 ChosenNodes = Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1, max_length=10_000)]
 
 
@@ -304,6 +305,11 @@ class ImportStanza(Stanza):
         None, description="Who may write its variables, without limits of ours. Default: nobody."
     )
     call: ImportRights | None = Field(None, description="Who may call its methods. Default: nobody.")
+    mqtt: bool | Annotated[list[VariablePath], Field(min_length=1)] = Field(
+        True,
+        description="Whether its variables are published, or which: paths below the equipment, * for any "
+        "characters. Default true, up to 10,000.",
+    )
 
     @model_validator(mode="after")
     def _some(self) -> Self:

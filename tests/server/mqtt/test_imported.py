@@ -1,0 +1,98 @@
+"""Imported variables on MQTT, from a machine's own server through ours to Mosquitto, and as clients see them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.importing import DATA, METADATA, rig, stanza
+from support.machine_server import URI
+from support.net import until
+from support.pubsub_schema import validate, validate_data
+
+pytestmark = pytest.mark.interop
+
+FILLER = "Acme__F1__Filler"
+OWN = f"nsu={URI}#F1;"
+
+
+async def test_a_machine_s_values_are_published_as_clients_read_them(tmp_path: Path) -> None:
+    async with rig(tmp_path, stanza("Acme/F1", "F1", more=", scan: slow")) as plant:
+        observer = plant.observer
+        described = (await observer.first("ua-metadata", METADATA + FILLER)).body
+        frame = await observer.first("ua-keyframe", DATA + FILLER)
+        validate(described)
+        validate_data(frame.body, described)
+        meta = described["MetaData"]
+        assert meta["Name"] == "Acme/F1/Filler"
+        assert meta["Namespaces"] == ["http://opcfoundation.org/UA/", f"{URI}#F1"]
+        fields = {one["Name"]: one for one in meta["Fields"]}
+        assert set(fields) == {"Speed", "SpeedSP", "State", "Self", "Names", "Setup"}
+        assert fields["State"]["DataType"] == f"{OWN}s=State"
+        assert fields["Speed"]["Properties"][0]["Value"]["Value"] == f"{OWN}s=Filler.Speed"
+        payload = frame.part["Payload"]
+        assert {name: one["Value"] for name, one in payload.items()} == {
+            "Speed": 412.5,
+            "SpeedSP": 1.0,
+            "State": "Running_1",
+            "Self": f"{OWN}s=Filler",
+            "Names": [f"{OWN}Cap", f"{OWN}Label"],
+            "Setup": {"UaTypeId": f"{OWN}s=Setup", "Target": f"{OWN}s=Filler", "Rate": 2.5},
+        }
+        assert not [one for one in payload.values() if "Status" in one]
+
+        # A change comes with the device's time, and alone.
+        (machine,) = plant.machines
+        await machine("write", "Speed", 99.5)
+        delta = await observer.first("ua-deltaframe", DATA + FILLER)
+        validate_data(delta.body, described)
+        assert {name: one["Value"] for name, one in delta.part["Payload"].items()} == {"Speed": 99.5}
+        _, time = await machine("read", "Speed")
+        assert delta.part["Payload"]["Speed"]["SourceTimestamp"] == f"{time}Z".replace("+00:00Z", "Z")
+
+        # It says nothing for longer than values last that nobody reads: it is alive all the same.
+        first = await plant.shown("F1", "last_success")
+        await until(lambda: later(plant, first + 20_000_000), what="three seconds of keep-alives")
+        assert await plant.status("F1", "Speed") == "Good"
+
+        # The link is dead: first Uncertain with the last value, then, after the scans of its class, Bad.
+        seen = len(observer.seen)
+        plant.lose(0)
+        doubtful = await observer.first("ua-deltaframe", DATA + FILLER, after=seen)
+        assert {name for name in doubtful.part["Payload"]} == set(fields)
+        assert {one["Status"]["Symbol"] for one in doubtful.part["Payload"].values()} == {
+            "UncertainNoCommunicationLastUsableValue"
+        }
+        assert doubtful.part["Payload"]["Speed"]["Value"] == 99.5
+        bad = await observer.first(
+            "ua-deltaframe",
+            DATA + FILLER,
+            after=seen,
+            where=lambda one: one.part["Payload"].get("Speed", {}).get("Value", 0) is None,
+        )
+        assert bad.part["Payload"]["Speed"]["Status"]["Symbol"] == "BadNoCommunication"
+        value = await plant.value("F1", "Speed")
+        assert (value.StatusCode.name, value.Value.Value) == ("BadNoCommunication", None)
+
+        # And back after a restart, with what changed meanwhile; another variable is another version of the set.
+        await machine.restart()
+        await machine("write", "Speed", 7.5)
+        await machine("add", "Extra")
+        plant.proxies[0].open = True
+        back = await observer.first(
+            "ua-metadata",
+            METADATA + FILLER,
+            where=lambda one: "Extra" in {field["Name"] for field in one.body["MetaData"]["Fields"]},
+        )
+        assert back.body["DataSetWriterId"] == described["DataSetWriterId"]
+        version = back.body["MetaData"]["ConfigurationVersion"]
+        assert version["MinorVersion"] > meta["ConfigurationVersion"]["MinorVersion"]
+        now = observer.seen.index(back)
+        frame = await observer.first("ua-keyframe", DATA + FILLER, after=now)
+        validate_data(frame.body, back.body)
+        assert frame.part["Payload"]["Speed"]["Value"] == 7.5
+        assert frame.part["Payload"]["Extra"]["Value"] == "7"
+
+
+async def later(plant: object, ticks: int) -> bool:
+    return bool(await plant.shown("F1", "last_success") > ticks)  # type: ignore[attr-defined]
