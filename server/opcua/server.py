@@ -277,6 +277,10 @@ class OpcUaServer:
         except (UnknownNamespace, DuplicateNode) as error:
             raise SpaceError(f"the address space cannot be built: {error}") from error
 
+    async def change_imports(self, plant: Plant) -> None:
+        """Have the equipment of this plant hold imports, and no other. See `ImportedNodes.change`."""
+        await self.imported.change(holders_of(plant, self._names.index(plant.plant_uri)))
+
     # --- Starting
 
     def _bind(self) -> int:

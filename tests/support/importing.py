@@ -27,7 +27,10 @@ opcua: {{port: 0, listen: [127.0.0.1], anonymous: true, allow_none: true, writab
 scan: {{normal: 200ms, slow: {{every: 400ms, stale: {{bad_after: 5}}}}}}
 sources:
 """
-SOURCE = '  {name}: {{driver: opcua, url: "opc.tcp://127.0.0.1:{port}", security: none, keepalive: 500ms, timeout: 1s}}\n'
+SOURCE = (
+    '  {name}: {{driver: opcua, url: "opc.tcp://127.0.0.1:{port}", security: none, '
+    "keepalive: 500ms, timeout: 1s}}\n"
+)
 EQUIPMENT = "equipment:\n  Acme: {level: Site}\n"
 DATA = "opcua/json/data/acme/plant/"
 METADATA = "opcua/json/metadata/acme/plant/"

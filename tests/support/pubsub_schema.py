@@ -327,6 +327,14 @@ def validate_data(message: dict[str, Any], metadata: dict[str, Any]) -> None:
             _check_type(name, value["Value"], fields[name], is_enum=name in enums)
 
 
+_SHAPES = {
+    **dict.fromkeys((13, 14, 15, 16, 17, 18, 20), str),
+    **dict.fromkeys((19, 21, 22, 23), dict),
+    24: object,
+}
+"""What a value of a built-in type is that is no plain number or text."""
+
+
 def _check_type(name: str, value: object, builtin: int, *, is_enum: bool) -> None:
     if value is None:
         return
@@ -334,14 +342,9 @@ def _check_type(name: str, value: object, builtin: int, *, is_enum: bool) -> Non
         for one in value:
             _check_type(name, one, builtin, is_enum=is_enum)
         return
-    if builtin in {14, 15, 16, 17, 18, 20}:
-        right = isinstance(value, str)
-    elif builtin in {19, 21, 22, 23}:
-        right = isinstance(value, dict)
-    elif builtin == 24:
-        right = True
-    elif builtin == 13:
-        right = isinstance(value, str)
+    shape = _SHAPES.get(builtin)
+    if shape is not None:
+        right = isinstance(value, shape)
     elif (is_enum and builtin == 6) or builtin in {8, 9, 12}:
         right = isinstance(value, str)
         if builtin in {8, 9} and right:

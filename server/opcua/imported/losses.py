@@ -60,7 +60,8 @@ class Losses:
                     self._wait(owner, model.usable)
 
     def mark(self, source: str, quality: Quality) -> None:
-        """Mark all values of a source."""
+        """Mark all values of a source, of which nothing is known any more."""
+        self._alive.discard(source)
         self._mark(self._values.get(source, {}).values(), quality)
 
     def _wait(self, owner: Owner, seconds: float) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from typing import Final, TypeVar
 
 from nodesets.records import NodeClass, NodeId, NodeRecord, Reference
@@ -19,7 +19,7 @@ from server.opcua.space.node import Node
 from server.opcua.space.plant import PlantBuilder
 from server.opcua.space.shapes import Holder, PlantVariable, Shape
 from server.opcua.space.space import DuplicateNode, Space
-from server.opcua.wire.nodeid import Key, key
+from server.opcua.wire.nodeid import Key, key, split
 from server.plant.build import equipment_id, shape_key, skeleton
 from server.plant.difference import Difference
 from server.plant.model import Equipment, Plant, Property
@@ -93,6 +93,16 @@ class SpaceChange:
         self._names = names
         self._builder = builder
         self._edits = edits
+
+    def clash(self) -> str:
+        """A node that comes and whose NodeId another has by now, imported ones among them; else nothing."""
+        nodes, gone = self._space.nodes, set(self._edits.gone)
+        coming = chain((node for node, _ in self._edits.made), self._edits.variables)
+        taken = next((one.key for one in coming if one.key in nodes and one.key not in gone), None)
+        if taken is None:
+            return ""
+        index, identifier = split(taken)
+        return f"{NodeId(self._names.uris[index], identifier)} is the NodeId of an imported node already"
 
     def carry_out(self, between: Callable[[], Iterator[None]]) -> Iterator[None]:
         """Do it, in steps between which others may have their turn; no step takes long.
@@ -253,7 +263,10 @@ class _Preparation:
             changed=len(changed) + altered,
         )
         outline = Outline(added, removed, changed, count)
-        return SpaceChange(self._space, self._names, self._builder, edits, outline)
+        ready = SpaceChange(self._space, self._names, self._builder, edits, outline)
+        if clash := ready.clash():
+            raise DuplicateNode(clash)
+        return ready
 
     def _check_ids(self) -> None:
         """No two nodes of the new state may have one NodeId. Raises DuplicateNode."""

@@ -1,4 +1,4 @@
-"""Imported variables on MQTT, from a machine's own server through ours to Mosquitto, and as clients see them."""
+"""Imported variables on MQTT, from a machine's own server through ours to Mosquitto."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def test_a_machine_s_values_are_published_as_clients_read_them(tmp_path: P
         seen = len(observer.seen)
         plant.lose(0)
         doubtful = await observer.first("ua-deltaframe", DATA + FILLER, after=seen)
-        assert {name for name in doubtful.part["Payload"]} == set(fields)
+        assert set(doubtful.part["Payload"]) == set(fields)
         assert {one["Status"]["Symbol"] for one in doubtful.part["Payload"].values()} == {
             "UncertainNoCommunicationLastUsableValue"
         }
@@ -74,7 +74,7 @@ async def test_a_machine_s_values_are_published_as_clients_read_them(tmp_path: P
         value = await plant.value("F1", "Speed")
         assert (value.StatusCode.name, value.Value.Value) == ("BadNoCommunication", None)
 
-        # And back after a restart, with what changed meanwhile; another variable is another version of the set.
+        # And back after a restart, with what changed meanwhile: another variable, another version.
         await machine.restart()
         await machine("write", "Speed", 7.5)
         await machine("add", "Extra")
