@@ -134,9 +134,7 @@ async def run(
                 broker=url,
             )
             publisher.mirror(server.imported.published)
-        shown = server.source_objects
-        if shown is not None:
-            fleet.changed = lambda: shown.follow(fleet.supervisors.values())
+        _show_sources(fleet, server)
         changer = Changer(config, Parts(server, store, kept, fleet, publisher))
         running = Running(
             server,
@@ -164,6 +162,14 @@ async def run(
             fleet.start(group)
             group.create_task(changer.run(), name="changes")
             ready(running)
+
+
+def _show_sources(fleet: Fleet, server: OpcUaServer) -> None:
+    """Have those that run in the address space, with the scan classes that they have."""
+    shown = server.source_objects
+    if shown is not None:
+        fleet.changed = lambda: shown.follow(fleet.supervisors.values())
+        fleet.changed()
 
 
 async def _record(recorders: Mapping[str, Recorder], stack: AsyncExitStack) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from sources.tag import ScanClass
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedBlock:
@@ -100,6 +102,11 @@ class HasImports(Protocol):
     @property
     def imports(self) -> Sequence[ImportFigures]:
         """What is imported of it."""
+        ...
+
+    @property
+    def import_scans(self) -> Sequence[ScanClass]:
+        """How often that is reported."""
         ...
 
     @property

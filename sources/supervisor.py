@@ -203,7 +203,14 @@ class Supervisor:
     @property
     def scans(self) -> Sequence[str]:
         """The names of its scan classes, the fastest first."""
-        return [scan.name for scan in sorted(self._classes, key=lambda scan: (scan.period, scan.name))]
+        periods = self._periods
+        return sorted(periods, key=lambda name: (periods[name], name))
+
+    @property
+    def _periods(self) -> dict[str, float]:
+        """Of its scan classes, by their names: of tags and of imports."""
+        imported = self._importing.import_scans if self._importing is not None else ()
+        return {scan.name: scan.period for scan in (*self._classes, *imported)}
 
     @property
     def status(self) -> SourceStatus:
@@ -226,7 +233,7 @@ class Supervisor:
             self._reads,
             self._all_values,
             dict(self._errors),
-            {scan.name: ScanFigures(scan.period) for scan in self._classes}
+            {name: ScanFigures(period) for name, period in self._periods.items()}
             | {name: scan.snapshot() for name, scan in statistics.items()},
             replace(self._traffic),
             self._pace.rates,

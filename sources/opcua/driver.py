@@ -38,7 +38,7 @@ from sources.quality import (
     is_bad,
 )
 from sources.statistics import ScanStatistics
-from sources.tag import Tag, Value
+from sources.tag import ScanClass, Tag, Value
 
 log = logging.getLogger(__name__)
 
@@ -126,6 +126,11 @@ class OpcUaSource:
         """See `sources.insight.HasImports`."""
         device = self._device
         return device.counts.figures(device.imports, device.plan) if device.counts is not None else ()
+
+    @property
+    def import_scans(self) -> Sequence[ScanClass]:
+        """See `sources.insight.HasImports`."""
+        return [wanted.scan for wanted in self._device.imports]
 
     @property
     def imported_values(self) -> int:

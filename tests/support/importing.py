@@ -17,13 +17,17 @@ from support.proxy import Proxy, proxy_to
 from support.uaclient import Client, ua
 
 from server.observe.control import ask
+from server.opcua.users import UserStore
+from server.plant.model import Role
 
 PLANT_URI = "urn:acme:plant"
+USER, PASSWORD = "anna", "correct horse"
 BEGIN = """\
 model: 1
 namespaces: {{plant: "urn:acme:plant", types: "urn:acme:types"}}
 opcua: {{port: 0, listen: [127.0.0.1], anonymous: true, allow_none: true, writable: true}}
 {mqtt}
+metrics: {{port: 0}}
 scan: {{normal: 200ms, slow: {{every: 400ms, stale: {{bad_after: 5}}}}}}
 sources:
 """
@@ -91,14 +95,21 @@ class Rig:
         found = await ask(self.data, "status")
         return next(one for one in found["sources"] if one["name"] == source)
 
-    async def shown(self, source: str, name: str) -> Any:
-        """A variable below ``@sources``, which only an administrator may see: asked by the control socket."""
-        return (await self.told(source))[name]
+    async def shown(self, source: str, *names: str) -> list[Any]:
+        """What an operator reads of a source in the address space."""
+        index = await self.client.get_namespace_index(PLANT_URI)
+        asking = Client(self.process.ready["opcua"])
+        asking.set_user(USER)
+        asking.set_password(PASSWORD)
+        async with asking:
+            nodes = [asking.get_node(ua.NodeId(f"@sources/{source}/{name}", index)) for name in names]
+            return [await node.read_value() for node in nodes]
 
     async def order(self, *stanzas: str, dry_run: bool = False) -> dict[str, Any]:
         """Apply another configuration; the report."""
         self.file.write_text(self.head + "".join(stanzas), encoding="utf-8")
-        return await ask(self.data, "apply", within=60, file=str(self.file), dry_run=dry_run)
+        found: dict[str, Any] = await ask(self.data, "apply", within=60, file=str(self.file), dry_run=dry_run)
+        return found
 
 
 @asynccontextmanager
@@ -115,6 +126,8 @@ async def rig(folder: Path, *stanzas: str, machines: int = 1) -> AsyncIterator[R
         file = folder / "plant.yaml"
         file.write_text(head + "".join(stanzas), encoding="utf-8")
         data = folder / "data"
+        data.mkdir()
+        await UserStore(data / "users.yaml").add(USER, PASSWORD, [Role.Operator])
         process = await stack.enter_async_context(running(folder / "run", "run", file, "--data", data))
         client = await stack.enter_async_context(Client(process.ready["opcua"]))
         yield Rig(made, proxies, broker, observer, process, client, data, file, head)

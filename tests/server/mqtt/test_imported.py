@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
-from support.importing import DATA, METADATA, rig, stanza
+from support.importing import DATA, METADATA, Rig, rig, stanza
+from support.isthmus import isthmus
 from support.machine_server import URI
+from support.metrics import metrics_url, scraped
 from support.net import until
 from support.pubsub_schema import validate, validate_data
 
@@ -51,13 +54,15 @@ async def test_a_machine_s_values_are_published_as_clients_read_them(tmp_path: P
         assert delta.part["Payload"]["Speed"]["SourceTimestamp"] == f"{time}Z".replace("+00:00Z", "Z")
 
         # It says nothing for longer than values last that nobody reads: it is alive all the same.
-        first = await plant.shown("F1", "last_success")
-        await until(lambda: later(plant, first + 20_000_000), what="three seconds of keep-alives")
+        first = (await plant.told("F1"))["last_success"]
+        await until(lambda: later(plant, first + 10_000_000), what="a second of keep-alives")
         assert await plant.status("F1", "Speed") == "Good"
+        await check_what_is_told(plant)
 
         # The link is dead: first Uncertain with the last value, then, after the scans of its class, Bad.
         seen = len(observer.seen)
         plant.lose(0)
+        restarted = asyncio.create_task(machine.restart())
         doubtful = await observer.first("ua-deltaframe", DATA + FILLER, after=seen)
         assert set(doubtful.part["Payload"]) == set(fields)
         assert {one["Status"]["Symbol"] for one in doubtful.part["Payload"].values()} == {
@@ -75,7 +80,7 @@ async def test_a_machine_s_values_are_published_as_clients_read_them(tmp_path: P
         assert (value.StatusCode.name, value.Value.Value) == ("BadNoCommunication", None)
 
         # And back after a restart, with what changed meanwhile: another variable, another version.
-        await machine.restart()
+        await restarted
         await machine("write", "Speed", 7.5)
         await machine("add", "Extra")
         plant.proxies[0].open = True
@@ -94,5 +99,35 @@ async def test_a_machine_s_values_are_published_as_clients_read_them(tmp_path: P
         assert frame.part["Payload"]["Extra"]["Value"] == "7"
 
 
-async def later(plant: object, ticks: int) -> bool:
-    return bool(await plant.shown("F1", "last_success") > ticks)  # type: ignore[attr-defined]
+async def later(plant: Rig, ticks: int) -> bool:
+    return bool((await plant.told("F1"))["last_success"] > ticks)
+
+
+async def check_what_is_told(plant: Rig) -> None:
+    """Of a source that has no tags, in the address space, by the metrics and by the command."""
+    state, success, nodes, variables, refused, walked, errors, blocks = await plant.shown(
+        "F1",
+        "State",
+        "LastSuccess",
+        "ImportedNodes",
+        "ImportedVariables",
+        "RefusedVariables",
+        "LastWalk",
+        "ImportErrors",
+        "ScanClasses/slow/Blocks",
+    )
+    assert (state, nodes, variables, refused, errors, blocks) == (2, 15, 8, 0, [], 1)
+    assert walked < success
+    (imported,) = (await plant.told("F1"))["imports"]
+    assert (imported["holder"], imported["nodes"], imported["error"]) == ("Acme/F1", 15, "")
+    assert 0 < imported["seconds"] < 20
+    metrics = await scraped(await metrics_url(plant.process))
+    assert metrics["isthmus_source_imported_variables", "F1"] == 8
+    assert metrics["isthmus_source_values_total", "F1"] >= 8
+    assert metrics["isthmus_source_last_success_timestamp_seconds", "F1"] > 0
+    assert (metrics["isthmus_mqtt_imported",], metrics["isthmus_mqtt_left_out",]) == (6, 0)
+    told = await plant.told("F1")
+    assert told["rates"]["requests"] > 0
+    assert told["rates"]["bytes_in"] > 0
+    printed = await asyncio.to_thread(isthmus, "status", "--data", plant.data)
+    assert "6 imported variables" in " ".join(printed.stdout.split())

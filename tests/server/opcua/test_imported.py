@@ -13,12 +13,14 @@ from typing import Any, Self
 import pytest
 from asyncua.client.client import Client
 from support.auditing import last
+from support.line import line
 from support.net import until
 from support.opcua import OBSERVER, OBSERVER_PASSWORD, OPERATOR, OPERATOR_PASSWORD, Bench
 from support.scanning import FAST
 from support.uaclient import ua
 
 from server.audit.log import AuditLog
+from server.opcua.errors import SpaceError
 from server.opcua.imported.nodes import ImportedNodes
 from server.opcua.server import OpcUaServer
 from server.opcua.sessions.registry import Ending
@@ -26,6 +28,7 @@ from server.opcua.space import encode
 from server.opcua.types import AttributeIds
 from server.opcua.wire.nodeid import key
 from server.opcua.wire.writer import localized_text, qualified_name
+from server.plant.difference import difference, reconcile
 from server.plant.model import Equipment, EquipmentLevel, Import, Role
 from sources.asking import Asker
 from sources.errors import Denied
@@ -234,6 +237,24 @@ async def test_no_import_takes_the_place_of_another_s_node(
     await imported.show(second, model("OfG"), {})
     assert (imported._space.find(mine), imported._space.find(plant)) == held
     assert not there(imported, own)
+
+
+async def test_no_other_plant_takes_the_place_of_an_imported_node(server: OpcUaServer) -> None:
+    imported, device = server.imported, There("F")
+    index = server.namespace_index("urn:acme:plant")
+    taken = key("Acme/Line2", index)
+    await imported.show(device, model("A", variable(taken, "Line2")), {})
+    before = line()
+    added = Equipment("Acme/Line2", EquipmentLevel.ProductionLine)
+    after = reconcile(before, replace(before, equipment=(*before.equipment, added))).plant
+    with pytest.raises(SpaceError, match=r"nsu=urn:acme:plant;s=Acme/Line2 .* imported node"):
+        server.prepare(before, after, difference(before, after), {})
+    # What comes after that is found before anything is touched.
+    await imported.show(device, model("A"), {})
+    ready = server.prepare(before, after, difference(before, after), {})
+    assert not ready.clash()
+    await imported.show(device, model("A", variable(taken, "Line2")), {})
+    assert "Acme/Line2" in ready.clash()
 
 
 async def test_values_of_a_device_that_is_gone_end_by_themselves(server: OpcUaServer) -> None:
