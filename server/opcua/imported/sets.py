@@ -83,6 +83,7 @@ class Sets:
         if count > MOST and not chosen.patterns:
             why = f"{chosen.path} imports more than {MOST} variables and chooses none with mqtt: [paths]"
             self.left_out[why] += count
+            self._taken.difference_update(node.key for place in places for _, node in place.found)
             return
         for place in places:
             if len(self.made) >= MOST_SETS:
