@@ -54,12 +54,14 @@ class Traffic:
     """What went over a source's connections since the start, scans, reads and writes alike.
 
     ``requests`` were sent, answered or not; the bytes are those of requests and of replies to
-    them with the protocol's framing, without what TCP or TLS put around it.
+    them with the protocol's framing, without what TCP or TLS put around it. ``slowed`` is how often a
+    device that speaks by itself had to wait, as it said too much.
     """
 
     requests: int = 0
     bytes_out: int = 0
     bytes_in: int = 0
+    slowed: int = 0
 
     def asked(self, size: int) -> None:
         """A request of so many bytes went out."""

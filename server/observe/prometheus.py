@@ -189,6 +189,7 @@ _COUNTERS: Final[tuple[tuple[str, str, Callable[[SourceStatus], float]], ...]] =
     ("requests", "Requests sent.", lambda source: source.traffic.requests),
     ("received_bytes", "Bytes received.", lambda source: source.traffic.bytes_in),
     ("sent_bytes", "Bytes sent.", lambda source: source.traffic.bytes_out),
+    ("slowed", "Times it had to wait, as it said too much.", lambda source: source.traffic.slowed),
 )
 
 

@@ -19,6 +19,7 @@ from sources.opcua.connection import Connection
 from sources.opcua.kept import Device, nobody
 from sources.opcua.live import Live
 from sources.opcua.messages import Messages
+from sources.opcua.pace import Pace
 from sources.opcua.planning import Planning
 from sources.opcua.publishing import Publishing
 from sources.opcua.resume import resume
@@ -38,6 +39,7 @@ class Scan:
         self._messages = Messages(self._live, self._publishing)
         self._plans = Planning(self._live)
         self._trust_at = self._live.clock() + _TRUST
+        self._pace = Pace(device.name, device.traffic)
         device.wake = self._live.wake
         self._planning: asyncio.Task[None] | None = None
         """What is planned, while messages go on being taken: an import takes its time."""
@@ -58,7 +60,8 @@ class Scan:
                 await self._listen()
                 listened = self._live.clock()
                 for answer in self._publishing.answered():
-                    await self._messages.take(answer)
+                    async with self._pace:
+                        await self._messages.take(answer)
                 if self._planning is not None and self._planning.done():
                     planned, self._planning = self._planning, None
                     planned.result()

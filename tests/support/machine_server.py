@@ -148,6 +148,9 @@ class MachineServer:
             return [data.Value.Value, data.SourceTimestamp.isoformat() if data.SourceTimestamp else None]
         if what == "write":
             await node.write_value(value)
+        elif what == "flood":
+            for number in range(value):
+                await node.write_value(float(number))
         elif what == "add":
             await self.machine.add_variable(node.nodeid, f"{self._index}:{name}", 7)
         elif what == "remove":
@@ -187,7 +190,7 @@ class Machine:
 
     async def __call__(self, what: str, name: str = "", value: Any = None) -> Any:
         """``read`` gives value and source time; ``started`` the rates its method was called with;
-        ``write``, ``add`` and ``remove`` a variable."""
+        ``write``, ``add`` and ``remove`` a variable; ``flood`` writes it so many times, counting."""
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps([what, name, value]).encode() + b"\n")
         return await self.answer()

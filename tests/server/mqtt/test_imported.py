@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from support.importing import DATA, METADATA, Rig, rig, stanza
 from support.isthmus import isthmus
 from support.machine_server import URI
 from support.metrics import metrics_url, scraped
+from support.mqtt_observer import Seen
 from support.net import until
 from support.pubsub_schema import validate, validate_data
 
@@ -50,8 +52,18 @@ async def test_a_machine_s_values_are_published_as_clients_read_them(tmp_path: P
         delta = await observer.first("ua-deltaframe", DATA + FILLER)
         validate_data(delta.body, described)
         assert {name: one["Value"] for name, one in delta.part["Payload"].items()} == {"Speed": 99.5}
-        _, time = await machine("read", "Speed")
-        assert delta.part["Payload"]["Speed"]["SourceTimestamp"] == f"{time}Z".replace("+00:00Z", "Z")
+        _, changed = await machine("read", "Speed")
+        assert delta.part["Payload"]["Speed"]["SourceTimestamp"] == f"{changed}Z".replace("+00:00Z", "Z")
+
+        # However often it changes, what is told of it is one value an interval, the last one in the end.
+        seen, began = len(observer.seen), time.monotonic()
+        await machine("flood", "Speed", 2000)
+        await observer.first(
+            "ua-deltaframe", DATA + FILLER, after=seen, where=lambda one: speed_of(one) == 1999.0
+        )
+        told = len(observer.of("ua-deltaframe", DATA + FILLER)) - 1
+        assert told <= (time.monotonic() - began) / 0.1 + 2
+        assert (await plant.value("F1", "Speed")).Value.Value == 1999.0
 
         # It says nothing for longer than values last that nobody reads: it is alive all the same.
         first = (await plant.told("F1"))["last_success"]
@@ -68,12 +80,12 @@ async def test_a_machine_s_values_are_published_as_clients_read_them(tmp_path: P
         assert {one["Status"]["Symbol"] for one in doubtful.part["Payload"].values()} == {
             "UncertainNoCommunicationLastUsableValue"
         }
-        assert doubtful.part["Payload"]["Speed"]["Value"] == 99.5
+        assert speed_of(doubtful) == 1999.0
         bad = await observer.first(
             "ua-deltaframe",
             DATA + FILLER,
             after=seen,
-            where=lambda one: one.part["Payload"].get("Speed", {}).get("Value", 0) is None,
+            where=lambda one: "Speed" in one.part["Payload"] and speed_of(one) is None,
         )
         assert bad.part["Payload"]["Speed"]["Status"]["Symbol"] == "BadNoCommunication"
         value = await plant.value("F1", "Speed")
@@ -97,6 +109,10 @@ async def test_a_machine_s_values_are_published_as_clients_read_them(tmp_path: P
         validate_data(frame.body, back.body)
         assert frame.part["Payload"]["Speed"]["Value"] == 7.5
         assert frame.part["Payload"]["Extra"]["Value"] == "7"
+
+
+def speed_of(seen: Seen) -> object:
+    return seen.part["Payload"].get("Speed", {}).get("Value")
 
 
 async def later(plant: Rig, ticks: int) -> bool:
