@@ -263,19 +263,27 @@ class MqttPublisher:
         while True:
             await self._other_sets.wait()
             self._other_sets.clear()
-            async with self.changing:
-                mirroring = await mirrored.mirroring()
-                sets = [MirroredDataSet(one, mirrored.name_of, self._refuse) for one in mirroring.sets]
-                before, self._mirroring = self._mirroring, mirroring
-                try:
-                    ready = await asyncio.to_thread(self._ready, self._sets, sets, self._store.points)
-                except MqttStateError as error:
-                    log.error("MQTT: imported values are published as before: %s", error)  # noqa: TRY400
-                    self._mirroring = before
-                else:
-                    self.change(ready)
-                    self._tell_left_out(before.left_out)
+            try:
+                await self._publish_others(mirrored)
+            except MqttStateError as error:
+                log.error("MQTT: imported values are published as before: %s", error)  # noqa: TRY400
+            except Exception:
+                # Whatever is wrong with what is imported, the plant is published.
+                log.exception("MQTT: imported values are published as before: a fault of ours")
             await asyncio.sleep(self._settings.publishing_interval)  # they come in crowds
+
+    async def _publish_others(self, mirrored: Mirrored) -> None:
+        async with self.changing:
+            mirroring = await mirrored.mirroring()
+            sets = [MirroredDataSet(one, mirrored.name_of, self._refuse) for one in mirroring.sets]
+            before, self._mirroring = self._mirroring, mirroring
+            try:
+                ready = await asyncio.to_thread(self._ready, self._sets, sets, self._store.points)
+            except BaseException:
+                self._mirroring = before
+                raise
+            self.change(ready)
+            self._tell_left_out(before.left_out)
 
     def _tell_left_out(self, before: Mapping[str, int]) -> None:
         for why, count in self._mirroring.left_out.items():

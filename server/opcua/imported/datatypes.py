@@ -15,8 +15,11 @@ from server.opcua.wire import nodeid, structs
 from server.opcua.wire.nodeid import NULL, Key
 from server.opcua.wire.reader import DecodingError, Reader
 from server.plant.mirrored import DataType, DataTypes, Form, StructureField
+from sources.opcua.mapping import standard_number
 
 _LAST_BUILT_IN: Final = 25
+_STRING: Final = 3
+"""Of the forms of a NodeId."""
 _VARIANT, _STRUCTURE, _INT32, _ENUMERATION = 24, 22, 6, 29
 _NUMBERS: Final = frozenset({26, 27, 28})
 """Abstract: each value says which it is."""
@@ -56,8 +59,8 @@ class TypeBook:
     def _look_up(self, key: Key) -> int:
         node = self._space.find(key)
         for one in (key, *(each.key for each in self._space.supertypes(node))) if node else (key,):
-            index, number = nodeid.split(one)
-            if index == 0 and isinstance(number, int):
+            number = standard_number(one)
+            if number is not None:
                 if number in _NUMBERS:
                     return _VARIANT
                 if number == _ENUMERATION:
@@ -73,8 +76,8 @@ class TypeBook:
             one = waiting.pop()
             if one in self._made or len(self._made) >= _MOST:
                 continue
-            index, number = nodeid.split(one)
-            if index == 0 and isinstance(number, int) and number <= _ENUMERATION:
+            number = standard_number(one)
+            if number is not None and number <= _ENUMERATION:
                 continue
             node = self._space.find(one)
             self._made[one] = None if node is None else self._make(node, waiting)
@@ -92,7 +95,7 @@ class TypeBook:
         }
         definition = _decoded(node.attributes.get(AttributeIds.DataTypeDefinition))
         if isinstance(definition, ua.EnumDefinition) and built_in == _INT32:
-            members = {int(one.Value): str(one.Name or "") for one in definition.Fields or []}
+            members = {int(one.Value): clean(one.Name) for one in definition.Fields or []}
             return DataType(form=Form.Enumeration, members=members, **common)
         if isinstance(definition, ua.StructureDefinition) and built_in == _STRUCTURE:
             form = _FORMS.get(definition.StructureType)
@@ -107,17 +110,17 @@ class TypeBook:
                 rank = int(one.ValueRank)
                 fields.append(
                     StructureField(
-                        str(one.Name or ""), self.text(its), self.built_in(its), rank, optional=optional
+                        clean(one.Name), self.text(its), self.built_in(its), rank, optional=optional
                     )
                 )
             return DataType(form=form, encoding=self.text(encoding), fields=tuple(fields), **common)
-        if built_in in {_STRUCTURE, _VARIANT, _INT32}:
+        if built_in in {_STRUCTURE, _VARIANT}:
             return None
         return DataType(form=Form.Simple, **common)
 
     def _qualified(self, name: bytes) -> str:
-        index, text = Reader(name).qualified_name()
-        return text or "" if index == 0 else f"nsu={escape_uri(self._name_of(index))};{text or ''}"
+        index, text = name_of(name)
+        return text if index == 0 else f"nsu={escape_uri(clean(self._name_of(index)))};{text}"
 
     @property
     def types(self) -> DataTypes:
@@ -143,11 +146,27 @@ def types_of(types: DataTypes, wanted: Mapping[str, None]) -> DataTypes:
     return DataTypes(found, {one.encoding: one for one in found.values() if one.encoding})
 
 
-def node_text(key: Key, name_of: Callable[[int], str]) -> str:
+def clean(text: str | None) -> str:
+    """Text that every encoder takes: a device may send what is half a character."""
+    return (text or "").encode("utf-8", "replace").decode("utf-8")
+
+
+def name_of(encoded: bytes) -> tuple[int, str]:
+    """Namespace index and text of an encoded QualifiedName; no text where it cannot be read."""
+    try:
+        index, text = Reader(encoded).qualified_name()
+    except DecodingError:
+        return 0, ""
+    return index, clean(text)
+
+
+def node_text(key: Key, uri_of: Callable[[int], str]) -> str:
     """A NodeId as text that holds everywhere (OPC 10000-6 §5.1.12)."""
-    index, _ = nodeid.split(key)
-    text = nodeid.text(key)
-    return text if index == 0 else f"nsu={escape_uri(name_of(index))};{text.partition(';')[2]}"
+    if key[0] == _STRING:  # a device may send what is no text at all
+        index, text = int.from_bytes(key[1:3], "little"), f"s={key[7:].decode('utf-8', 'replace')}"
+    else:
+        index, text = nodeid.split(key)[0], nodeid.text(key).rpartition(";")[2]
+    return text if index == 0 else f"nsu={escape_uri(clean(uri_of(index)))};{text}"
 
 
 def _decoded(variant: bytes | None) -> Any:

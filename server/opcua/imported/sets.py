@@ -10,13 +10,13 @@ from typing import Any, Final
 
 from asyncua import ua
 
-from server.opcua.imported.datatypes import TypeBook, node_text, types_of
+from server.opcua.imported.datatypes import TypeBook, clean, name_of, node_text, types_of
 from server.opcua.imported.value import ImportedValue
 from server.opcua.space.space import Space
 from server.opcua.types import AttributeIds
 from server.opcua.wire import structs
 from server.opcua.wire.nodeid import Key, numeric
-from server.opcua.wire.reader import DecodingError, Reader
+from server.opcua.wire.reader import DecodingError
 from server.plant.mirrored import MARK, MirroredField, MirroredSet
 from server.plant.model import Range, Unit
 from sources.opcua.imports import ImportedNode, Model
@@ -167,7 +167,7 @@ class Sets:
             self._types.text(data_type),
             _rank(node),
             _dimensions(node),
-            str(getattr(description, "Text", None) or ""),
+            clean(getattr(description, "Text", None)),
         )
 
     def _analog(
@@ -178,13 +178,14 @@ class Sets:
             property_ = model.nodes.get(target)
             if kind != _HAS_PROPERTY or property_ is None or target not in values:
                 continue
-            index, name = Reader(property_.browse_name).qualified_name()
+            index, name = name_of(property_.browse_name)
             held = _decoded(values[target].variant) if index == 0 else None
             if name == "EURange" and isinstance(held, ua.Range):
                 yield "range", Range(float(held.Low), float(held.High))
             elif name == "EngineeringUnits" and isinstance(held, ua.EUInformation):
-                symbol, text = held.DisplayName.Text or "", held.Description.Text or ""
-                yield "unit", Unit(symbol, int(held.UnitId), held.NamespaceUri or "", symbol, text)
+                symbol = clean(held.DisplayName.Text)
+                uri, text = clean(held.NamespaceUri), clean(held.Description.Text)
+                yield "unit", Unit(symbol, int(held.UnitId), uri, symbol, text)
 
 
 def _is_chosen(chosen: Chosen, path: str) -> bool:
@@ -193,7 +194,7 @@ def _is_chosen(chosen: Chosen, path: str) -> bool:
 
 def _name(node: ImportedNode) -> str:
     """Its BrowseName without the namespace; a slash in it would look like one between names."""
-    text = Reader(node.browse_name).qualified_name()[1] or ""
+    _, text = name_of(node.browse_name)
     return text.replace("/", "_") or "_"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.importing import DATA, METADATA, Rig, rig, stanza
+from support.importing import DATA, METADATA, PLANT_URI, Rig, rig, stanza
 from support.isthmus import isthmus
 from support.machine_server import URI
 from support.net import until
@@ -19,6 +19,10 @@ from server.plant.model import Equipment, EquipmentLevel, Import, Plant, Role
 from sources.tag import ScanClass, Stale
 
 FAST = ScanClass("fast", 0.2)
+BOUND = (
+    "  Acme/Bound: {level: WorkUnit, source: F2, properties: {Speed: {}}, "
+    f"map: {{Speed: 'nsu={URI};s=Filler.Speed'}}}}\n"
+)
 
 
 def plant(*equipment: Equipment) -> Plant:
@@ -74,13 +78,26 @@ class Heard:
         self.changes += [(one.Affected.Identifier, one.Verb) for one in event.Changes]
 
 
+class Statuses:
+    """Of each node what its monitored item was told, by the node's name."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, list[str]] = {}
+
+    def datachange_notification(self, node: Any, _value: Any, data: Any) -> None:
+        told = self.of.setdefault(str(node.nodeid.Identifier), [])
+        status = data.monitored_item.Value.StatusCode.name
+        if told[-1:] != [status]:
+            told.append(status)
+
+
 async def connects(it: Rig) -> tuple[int, int]:
     return (await it.told("F1"))["connects"], (await it.told("F2"))["connects"]
 
 
 @pytest.mark.interop
 async def test_imports_come_go_and_change_while_clients_look_on(tmp_path: Path) -> None:
-    first, second = stanza("Acme/F1", "F1"), stanza("Acme/F2", "F2")
+    first, second = BOUND + stanza("Acme/F1", "F1"), stanza("Acme/F2", "F2")
     async with rig(tmp_path, first, machines=2) as it:
         one, two = it.machines
         await until(lambda: is_good(it, "F1"))
@@ -114,14 +131,14 @@ async def test_imports_come_go_and_change_while_clients_look_on(tmp_path: Path) 
         # Other roles: the nodes stay, and may be written.
         level = it.client.get_node(ua.NodeId("Filler.SP", index))
         assert await level.get_access_level() == {ua.AccessLevel.CurrentRead}
-        opened = stanza("Acme/F1", "F1", more=", write: {}")
+        opened = BOUND + stanza("Acme/F1", "F1", more=", write: {}")
         found = await it.order(opened, second)
         assert (found["outcome"], found["imports"]["changed"]) == ("applied", {"Acme/F1": "other roles"})
         assert ua.AccessLevel.CurrentWrite in await level.get_access_level()
 
         # A part of it only: what that has stays as it is, and the rest goes; not all of it is published.
         smaller = stanza("Acme/F2", "F2", under=f"nsu={URI};s=Filler.Speed")
-        chosen = stanza("Acme/F1", "F1", more=", write: {}, mqtt: [Filler/Sp*]")
+        chosen = BOUND + stanza("Acme/F1", "F1", more=", write: {}, mqtt: [Filler/Sp*]")
         found = await it.order(chosen, smaller)
         assert found["imports"]["changed"] == {"Acme/F1": "mqtt", "Acme/F2": "carried out anew"}
         await until(lambda: has_status(it, "F2", "State", "BadNodeIdUnknown"))
@@ -144,12 +161,32 @@ async def test_imports_come_go_and_change_while_clients_look_on(tmp_path: Path) 
 
         # Gone: its nodes are, subscriptions say so, and what the broker retained is cleared.
         topic = f"{METADATA}Acme__F1__Filler"
-        found = await it.order(smaller)
+        found = await it.order(BOUND + smaller)
         assert (found["outcome"], found["imports"]["removed"]) == ("applied", ["Acme/F1 from F1"])
         await until(lambda: heard.statuses[-1] == "BadNodeIdUnknown")
         await until(lambda: any(seen.topic == topic and seen.body is None for seen in it.observer.seen))
         assert await connects(it) == before
         assert await is_good(it, "F2")
+
+        await check_the_contract(it)
+
+
+async def check_the_contract(it: Rig) -> None:
+    """What is imported is worth what is bound: the same codes for the same cause, one after the other."""
+    statuses = Statuses()
+    names = (
+        ua.NodeId("Acme/Bound.Speed", await it.client.get_namespace_index(PLANT_URI)),
+        ua.NodeId("Filler.Speed", await it.index("F2")),
+    )
+    subscription = await it.client.create_subscription(50, statuses)
+    await subscription.subscribe_data_change([it.client.get_node(name) for name in names])
+    await until(lambda: len(statuses.of) == 2)
+    it.lose(1)
+    contract = ["Good", "UncertainNoCommunicationLastUsableValue", "BadNoCommunication"]
+    await until(lambda: [*statuses.of.values()] == [contract, contract], what=f"not {statuses.of}")
+    it.proxies[1].open = True
+    contract.append("Good")
+    await until(lambda: [*statuses.of.values()] == [contract, contract], what=f"not {statuses.of}")
 
 
 async def is_good(it: Rig, source: str) -> bool:

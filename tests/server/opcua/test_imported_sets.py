@@ -21,7 +21,7 @@ from server.opcua.types import AttributeIds
 from server.opcua.wire import structs
 from server.opcua.wire.nodeid import key
 from server.opcua.wire.writer import localized_text, qualified_name
-from server.plant.mirrored import MirroredSet, Mirroring
+from server.plant.mirrored import DataType, Form, MirroredSet, Mirroring
 from server.plant.model import Import, Range
 from sources.opcua.imports import CallResult, ImportedNode, Model
 from sources.opcua.wire import Raw
@@ -258,6 +258,40 @@ async def test_what_two_imports_share_is_published_once() -> None:
     assert (named(made), made.pending) == ({"A/M": ["V"]}, {"B@": "B"})
     made = await world.mirroring(*nodes, path="B")
     assert (named(made), made.pending) == ({"A/M": ["V"]}, {})
+
+
+async def test_a_simple_type_of_the_maker_s_is_described() -> None:
+    world = World(A=True)
+    index = world.index
+    abstract = {int(AttributeIds.IsAbstract): encode.FALSE}
+    level = ImportedNode(
+        key("Level", index),
+        64,
+        qualified_name("Level", index),
+        localized_text("Level"),
+        abstract,
+        (),
+        key("Level", index),
+        key(6),
+        is_type=True,
+    )
+    made = await world.mirroring(world.variable("V", kind=level.key), level)
+    (only,) = made.sets
+    assert only.types.by_id == {
+        f"{OWN}Level": DataType(f"{OWN}Level", f"nsu={URI};Level", Form.Simple, 6, "i=6")
+    }
+
+
+async def test_names_that_are_half_a_character_are_names_all_the_same() -> None:
+    world = World(A=True)
+    half = b"\x03" + world.index.to_bytes(2, "little") + b"\x03\x00\x00\x00V\xed\xa0"
+    node = world.variable("V")
+    odd = ImportedNode(
+        half, 2, b"\x00\x00\x02\x00\x00\x00\xed\xa0", node.display_name, node.attributes, (), half
+    )
+    made = await world.mirroring(odd)
+    assert named(made) == {"A/@F": ["_"]}
+    made.sets[0].fields[0].node_id.encode()
 
 
 async def test_values_and_sets_are_told() -> None:
