@@ -304,6 +304,7 @@ class Changer:
         parts.server.imported.renew(ready.fleet.replaced)
         for _ in ready.space.carry_out(lambda: self._change_values(ready)):
             await asyncio.sleep(0)
+        parts.server.imported.rehang()
         if parts.publisher is not None and ready.writers is not None:
             parts.publisher.change(ready.writers)
         parts.fleet.each(lambda source: ready.asked.ask(source, parts.server), ready.fleet)

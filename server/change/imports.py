@@ -47,8 +47,6 @@ def _imports(plant: Plant) -> dict[str, tuple[Import, Equipment]]:
 
 def _differs(old: tuple[Import, Equipment], new: tuple[Import, Equipment]) -> str:
     (was, before), (now, after) = old, new
-    if before.node_id != after.node_id:
-        return "held by another node: its nodes come anew"
     if was.source != now.source:
         return f"from {now.source}, not from {was.source}"
     found = []
@@ -58,6 +56,8 @@ def _differs(old: tuple[Import, Equipment], new: tuple[Import, Equipment]) -> st
         found.append("other roles")
     if was.mqtt != now.mqtt:
         found.append("mqtt")
+    if before.node_id != after.node_id:
+        found.append("held by another node")
     return ", ".join(found)
 
 

@@ -130,7 +130,7 @@ class Discovery:
 
     def clearing(self) -> Iterator[Outgoing]:
         """What empties every retained topic but the status: due on a clean end in MQTT 3.1.1 (§7.3.4.8)."""
-        yield from self.cleared(sorted(self._own))
+        yield from self.cleared(sorted(self._own | self._waiting))
         yield self._retained(self._topics.connection, b"", "ua-connection")
 
     def heard(self, message: aiomqtt.Message) -> None:

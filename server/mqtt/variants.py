@@ -50,6 +50,10 @@ class VariantEncoder:
 
         Raises Unencodable.
         """
+        if variant[0] == built_in and built_in in _NUMBERS and data_type not in self._types.by_id:
+            form, encode = _NUMBERS[built_in]
+            if len(variant) == form.size + 1:
+                return {"Value": encode(*form.unpack_from(variant, 1))}
         if len(variant) > MAX_BYTES:
             raise TooLarge(f"a value of more than {MAX_BYTES // 1024} kB")
         try:

@@ -268,12 +268,18 @@ class ImportedNodes:
             self.holders.update(holders)
             for path, was in before.items():
                 now, owner = holders.get(path), (was.wanted.source, path)
-                if now is None or now.wanted.source != was.wanted.source or now.key != was.key:
+                if now is None or now.wanted.source != was.wanted.source:
                     await self._withdraw(owner)
                 elif _rights(now.wanted) != _rights(was.wanted):
                     await self._grant_all(owner)
             if before != holders:
                 self.published.changed()
+
+    def rehang(self) -> None:
+        """Have what is imported below the nodes that hold it now: they may be others."""
+        for owner, model in self._models.items():
+            if owner[1] in self.holders:
+                self._hang(owner, model.tops, ())
 
     def renew(self, sources: Iterable[str]) -> None:
         """These are other devices from now on: what was held of them is worth nothing."""
@@ -391,8 +397,10 @@ class ImportedNodes:
     def _hang(self, owner: tuple[str, str], tops: Sequence[Key], former: Sequence[Key]) -> None:
         """Have the tops below the holder, and those of before no longer that are none now."""
         key = self.holders[owner[1]].key
-        holder, organizes = self._space.nodes[key], self._space.number(ObjectIds.Organizes)
+        holder, organizes = self._space.find(key), self._space.number(ObjectIds.Organizes)
         component = self._space.number(ObjectIds.HasComponent)
+        if holder is None:
+            return  # it is about to come: see `rehang`
         with self._space.changing():
             for one in former:
                 top = self._space.find(one)

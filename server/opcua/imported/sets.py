@@ -199,8 +199,8 @@ def _name(node: ImportedNode) -> str:
 
 
 def _rank(node: ImportedNode) -> int:
-    found = _decoded(node.attributes.get(_A.ValueRank))
-    return found if isinstance(found, int) else -1
+    found = node.attributes.get(_A.ValueRank, b"")
+    return int.from_bytes(found[1:], "little", signed=True) if len(found) == 5 else -1
 
 
 def _dimensions(node: ImportedNode) -> tuple[int, ...]:

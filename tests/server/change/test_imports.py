@@ -45,7 +45,7 @@ def test_what_is_another_import_and_what_is_the_same() -> None:
     assert (found.changed, found.untouched) == ({"B": "other roles, mqtt"}, 0)
     for new, what in (
         (holding("A", "G"), "from G, not from F"),
-        (replace(one, pinned_id="pinned"), "held by another node: its nodes come anew"),
+        (replace(one, pinned_id="pinned"), "held by another node"),
         (replace(one, imported=Import("F", "elsewhere", FAST)), "carried out anew"),
     ):
         assert import_change(plant(one), plant(new)).changed == {"A": what}
@@ -168,7 +168,22 @@ async def test_imports_come_go_and_change_while_clients_look_on(tmp_path: Path) 
         assert await connects(it) == before
         assert await is_good(it, "F2")
 
+        await check_another_holder(it, BOUND, smaller.replace("{level:", "{id: Pinned, level:"))
         await check_the_contract(it)
+
+
+async def check_another_holder(it: Rig, *stanzas: str) -> None:
+    """An equipment with another id is another node: what it imports hangs there, and is not touched."""
+    subscription = await it.client.create_subscription(50, heard := Heard())
+    node = it.client.get_node(ua.NodeId("Filler.Speed", await it.index("F2")))
+    await subscription.subscribe_data_change(node)
+    await until(lambda: heard.statuses)
+    found = await it.order(*stanzas)
+    assert found["imports"]["changed"] == {"Acme/F2": "held by another node"}
+    plant = await it.client.get_namespace_index(PLANT_URI)
+    assert node in await it.client.get_node(ua.NodeId("Pinned", plant)).get_children()
+    assert set(heard.statuses) == {"Good"}
+    await subscription.delete()
 
 
 async def check_the_contract(it: Rig) -> None:
