@@ -283,11 +283,14 @@ class MqttPublisher:
                 self._mirroring = before
                 raise
             self.change(ready)
-            self._tell_left_out(before.left_out)
+            self._tell_left_out(before)
 
-    def _tell_left_out(self, before: Mapping[str, int]) -> None:
+    def _tell_left_out(self, before: Mirroring) -> None:
+        for hint in self._mirroring.hints:
+            if hint not in before.hints:
+                log.warning("MQTT: %s", hint)
         for why, count in self._mirroring.left_out.items():
-            if before.get(why) != count:
+            if before.left_out.get(why) != count:
                 log.warning("MQTT: %d imported variables are not published: %s", count, why)
 
     def _refuse(self, node_id: str, why: str) -> None:

@@ -122,6 +122,8 @@ class Mirroring:
     sets: Sequence[MirroredSet] = ()
     pending: Mapping[str, str] = field(default_factory=dict)
     left_out: Mapping[str, int] = field(default_factory=dict)
+    hints: Sequence[str] = ()
+    """What of the configuration came to nothing, in words for people."""
 
 
 class Mirrored(Protocol):

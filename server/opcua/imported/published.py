@@ -73,7 +73,7 @@ class Published:
             else:
                 known.append((chosen, model))
         await asyncio.to_thread(_add_all, sets, known)
-        return Mirroring(sets.made, pending, sets.left_out)
+        return Mirroring(sets.made, pending, sets.left_out, sets.hints)
 
 
 def _add_all(sets: Sets, known: Sequence[tuple[Chosen, Model]]) -> None:

@@ -75,10 +75,20 @@ class Sets:
         self._names: set[str] = set()
         self.left_out: Counter[str] = Counter()
         self.made: list[MirroredSet] = []
+        self.hints: list[str] = []
+        """Choices that nothing there fits."""
+        self._fitting: set[str] = set()
+        """Patterns of this import that something fits."""
 
     def add(self, chosen: Chosen, model: Model) -> None:
         """The sets of one import."""
+        self._fitting = set()
         places = [place for place in self._places(chosen, model) if place.found]
+        self.hints += [
+            f"mqtt of the import of {chosen.path}: no variable is named {pattern}"
+            for pattern in chosen.patterns
+            if pattern not in self._fitting
+        ]
         count = sum(len(place.found) for place in places)
         if count > MOST and not chosen.patterns:
             why = f"{chosen.path} imports more than {MOST} variables and chooses none with mqtt: [paths]"
@@ -117,7 +127,7 @@ class Sets:
                 if prefix and kind == _HAS_PROPERTY:
                     continue  # it describes a variable: its unit, its range, what its states are called
                 name = f"{prefix}.{name}" if prefix else name
-                if key not in self._taken and _is_chosen(chosen, f"{place.path}/{name}".lstrip("/")):
+                if self._is_chosen(chosen, f"{place.path}/{name}".lstrip("/")) and key not in self._taken:
                     self._taken.add(key)
                     place.found.append((name, node))
                 prefix = name
@@ -127,6 +137,11 @@ class Sets:
                 if its_kind in self._hierarchical
             )
         return places
+
+    def _is_chosen(self, chosen: Chosen, path: str) -> bool:
+        fitting = [pattern for pattern in chosen.patterns if fnmatchcase(path, pattern)]
+        self._fitting.update(fitting)
+        return bool(fitting) or not chosen.patterns
 
     def _set(self, chosen: Chosen, place: _Place, model: Model) -> MirroredSet | None:
         values = self._values.get(chosen.source, {})
@@ -186,10 +201,6 @@ class Sets:
                 symbol = clean(held.DisplayName.Text)
                 uri, text = clean(held.NamespaceUri), clean(held.Description.Text)
                 yield "unit", Unit(symbol, int(held.UnitId), uri, symbol, text)
-
-
-def _is_chosen(chosen: Chosen, path: str) -> bool:
-    return not chosen.patterns or any(fnmatchcase(path, pattern) for pattern in chosen.patterns)
 
 
 def _name(node: ImportedNode) -> str:

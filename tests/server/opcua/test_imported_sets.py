@@ -206,7 +206,7 @@ async def test_like_names_are_told_apart() -> None:
 
 
 async def test_only_what_was_chosen_is_published(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(A=("M/S*", "M/Drive/*"))
+    world = World(A=("M/S*", "M/Drive/*", "M/Lost"))
     nodes = (
         world.object("M", (HAS_COMPONENT, "M.Speed"), (HAS_COMPONENT, "M.Count"), (HAS_COMPONENT, "M.Drive")),
         world.variable("M.Speed"),
@@ -216,6 +216,7 @@ async def test_only_what_was_chosen_is_published(monkeypatch: pytest.MonkeyPatch
     )
     chosen = await world.mirroring(*nodes)
     assert named(chosen) == {"A/M": ["Speed"], "A/M/Drive": ["Temp"]}
+    assert chosen.hints == ["mqtt of the import of A: no variable is named M/Lost"]
     monkeypatch.setattr(sets, "MOST", 1)
     assert named(await world.nodes.published.mirroring()) == named(chosen)
     await world.nodes.change({})
