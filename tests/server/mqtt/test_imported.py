@@ -132,14 +132,15 @@ async def check_what_is_told(plant: Rig) -> None:
         "ImportErrors",
         "ScanClasses/slow/Blocks",
     )
-    assert (state, nodes, variables, refused, errors, blocks) == (2, 15, 8, 0, [], 1)
+    assert (state, refused, errors, blocks) == (2, 0, [], 1)
+    assert nodes > variables > 6  # those of methods among them
     assert walked < success
     (imported,) = (await plant.told("F1"))["imports"]
-    assert (imported["holder"], imported["nodes"], imported["error"]) == ("Acme/F1", 15, "")
+    assert (imported["holder"], imported["nodes"], imported["error"]) == ("Acme/F1", nodes, "")
     assert 0 < imported["seconds"] < 20
     metrics = await scraped(await metrics_url(plant.process))
-    assert metrics["isthmus_source_imported_variables", "F1"] == 8
-    assert metrics["isthmus_source_values_total", "F1"] >= 8
+    assert metrics["isthmus_source_imported_variables", "F1"] == variables
+    assert metrics["isthmus_source_values_total", "F1"] >= variables
     assert metrics["isthmus_source_last_success_timestamp_seconds", "F1"] > 0
     assert (metrics["isthmus_mqtt_imported",], metrics["isthmus_mqtt_left_out",]) == (6, 0)
     told = await plant.told("F1")
