@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 from support.isthmus import Process, running
 from support.machine_server import URI, Machine, machine_servers
 from support.mosquitto import Mosquitto
-from support.mqtt_observer import Observer, observe
+from support.mqtt_observer import Observer, Seen, observe
 from support.net import until
 from support.proxy import Proxy, proxy_to
 from support.uaclient import Client, ua
@@ -51,6 +51,20 @@ def mqtt(broker: Mosquitto) -> str:
 def stanza(path: str, source: str, under: str = f"nsu={URI};s=Filler", more: str = "") -> str:
     """An equipment that holds an import."""
     return f'  {path}: {{level: WorkUnit, import: {{from: {source}, under: "{under}"{more}}}}}\n'
+
+
+async def first(
+    observer: Observer,
+    kind: str,
+    topic: str,
+    *,
+    where: Callable[[Seen], bool] = lambda _: True,
+    after: int = 0,
+) -> Seen:
+    """As `Observer.first`, of that very topic: there are others that begin like it."""
+    return await observer.first(
+        kind, topic, where=lambda seen: seen.topic == topic and where(seen), after=after
+    )
 
 
 @dataclass

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.importing import DATA, METADATA, PLANT_URI, Rig, rig, stanza
+from support.importing import DATA, METADATA, PLANT_URI, Rig, first, rig, stanza
 from support.isthmus import isthmus
 from support.machine_server import URI
 from support.net import until
@@ -97,8 +97,8 @@ async def connects(it: Rig) -> tuple[int, int]:
 
 @pytest.mark.interop
 async def test_imports_come_go_and_change_while_clients_look_on(tmp_path: Path) -> None:
-    first, second = BOUND + stanza("Acme/F1", "F1"), stanza("Acme/F2", "F2")
-    async with rig(tmp_path, first, machines=2) as it:
+    one_of, two_of = BOUND + stanza("Acme/F1", "F1"), stanza("Acme/F2", "F2")
+    async with rig(tmp_path, one_of, machines=2) as it:
         one, two = it.machines
         await until(lambda: is_good(it, "F1"))
         await until(lambda: is_connected(it, "F2"))
@@ -110,19 +110,19 @@ async def test_imports_come_go_and_change_while_clients_look_on(tmp_path: Path) 
         before = await connects(it)
 
         # A dry run says what would come, and nothing does.
-        tried = await it.order(first, second, dry_run=True)
+        tried = await it.order(one_of, two_of, dry_run=True)
         assert (tried["outcome"], tried["imports"]["added"]) == ("possible", ["Acme/F2 from F2"])
         assert f"{URI}#F2" not in await it.client.get_namespace_array()
 
         # One more: its nodes come, are told of, and published; the other is not touched.
-        it.file.write_text(it.head + first + second, encoding="utf-8")
+        it.file.write_text(it.head + one_of + two_of, encoding="utf-8")
         done = await asyncio.to_thread(isthmus, "apply", it.file, "--data", it.data)
         assert done.returncode == 0, done.stderr
         assert "Imports  + Acme/F2 from F2\n" in done.stdout
         assert "Imports  1 untouched\n" in done.stdout
         await until(lambda: is_good(it, "F2"))
         await until(lambda: ("Filler.Speed", 1) in heard.changes, what="an event of the model")
-        frame = await it.observer.first("ua-keyframe", f"{DATA}Acme__F2__Filler")
+        frame = await first(it.observer, "ua-keyframe", f"{DATA}Acme__F2__Filler")
         assert frame.part["Payload"]["Speed"]["Value"] == 412.5
         await one("write", "Speed", 11.0)
         await until(lambda: heard.values[-1] == 11.0)
@@ -132,7 +132,7 @@ async def test_imports_come_go_and_change_while_clients_look_on(tmp_path: Path) 
         level = it.client.get_node(ua.NodeId("Filler.SP", index))
         assert await level.get_access_level() == {ua.AccessLevel.CurrentRead}
         opened = BOUND + stanza("Acme/F1", "F1", more=", write: {}")
-        found = await it.order(opened, second)
+        found = await it.order(opened, two_of)
         assert (found["outcome"], found["imports"]["changed"]) == ("applied", {"Acme/F1": "other roles"})
         assert ua.AccessLevel.CurrentWrite in await level.get_access_level()
 
@@ -144,14 +144,15 @@ async def test_imports_come_go_and_change_while_clients_look_on(tmp_path: Path) 
         await until(lambda: has_status(it, "F2", "State", "BadNodeIdUnknown"))
         await two("write", "Speed", 22.0)
         await until(lambda: has_value(it, "F2", "Speed", 22.0))
-        described = await it.observer.first(
+        described = await first(
+            it.observer,
             "ua-metadata",
             f"{METADATA}Acme__F1__Filler",
             where=lambda seen: len(seen.body["MetaData"]["Fields"]) == 2,
         )
         names = {field["Name"] for field in described.body["MetaData"]["Fields"]}
         assert names == {"Speed", "SpeedSP"}
-        alone = await it.observer.first("ua-metadata", f"{METADATA}Acme__F2___x0040_F2")
+        alone = await first(it.observer, "ua-metadata", f"{METADATA}Acme__F2___x0040_F2")
         assert [field["Name"] for field in alone.body["MetaData"]["Fields"]] == ["Speed"]
 
         # What is rejected changes nothing.

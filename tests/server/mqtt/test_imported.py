@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.importing import DATA, METADATA, Rig, rig, stanza
+from support.importing import DATA, METADATA, Rig, first, rig, stanza
 from support.isthmus import isthmus
 from support.machine_server import URI
 from support.metrics import metrics_url, scraped
@@ -24,8 +24,8 @@ OWN = f"nsu={URI}#F1;"
 async def test_a_machine_s_values_are_published_as_clients_read_them(tmp_path: Path) -> None:
     async with rig(tmp_path, stanza("Acme/F1", "F1", more=", scan: slow")) as plant:
         observer = plant.observer
-        described = (await observer.first("ua-metadata", METADATA + FILLER)).body
-        frame = await observer.first("ua-keyframe", DATA + FILLER)
+        described = (await first(observer, "ua-metadata", METADATA + FILLER)).body
+        frame = await first(observer, "ua-keyframe", DATA + FILLER)
         validate(described)
         validate_data(frame.body, described)
         meta = described["MetaData"]
@@ -49,7 +49,7 @@ async def test_a_machine_s_values_are_published_as_clients_read_them(tmp_path: P
         # A change comes with the device's time, and alone.
         (machine,) = plant.machines
         await machine("write", "Speed", 99.5)
-        delta = await observer.first("ua-deltaframe", DATA + FILLER)
+        delta = await first(observer, "ua-deltaframe", DATA + FILLER)
         validate_data(delta.body, described)
         assert {name: one["Value"] for name, one in delta.part["Payload"].items()} == {"Speed": 99.5}
         _, changed = await machine("read", "Speed")
@@ -58,16 +58,16 @@ async def test_a_machine_s_values_are_published_as_clients_read_them(tmp_path: P
         # However often it changes, what is told of it is one value an interval, the last one in the end.
         seen, began = len(observer.seen), time.monotonic()
         await machine("flood", "Speed", 2000)
-        await observer.first(
-            "ua-deltaframe", DATA + FILLER, after=seen, where=lambda one: speed_of(one) == 1999.0
+        await first(
+            observer, "ua-deltaframe", DATA + FILLER, after=seen, where=lambda one: speed_of(one) == 1999.0
         )
         told = len(observer.of("ua-deltaframe", DATA + FILLER)) - 1
         assert told <= (time.monotonic() - began) / 0.1 + 2
         assert (await plant.value("F1", "Speed")).Value.Value == 1999.0
 
         # It says nothing for longer than values last that nobody reads: it is alive all the same.
-        first = (await plant.told("F1"))["last_success"]
-        await until(lambda: later(plant, first + 10_000_000), what="a second of keep-alives")
+        began_at = (await plant.told("F1"))["last_success"]
+        await until(lambda: later(plant, began_at + 10_000_000), what="a second of keep-alives")
         assert await plant.status("F1", "Speed") == "Good"
         await check_what_is_told(plant)
 
@@ -75,13 +75,14 @@ async def test_a_machine_s_values_are_published_as_clients_read_them(tmp_path: P
         seen = len(observer.seen)
         plant.lose(0)
         restarted = asyncio.create_task(machine.restart())
-        doubtful = await observer.first("ua-deltaframe", DATA + FILLER, after=seen)
+        doubtful = await first(observer, "ua-deltaframe", DATA + FILLER, after=seen)
         assert set(doubtful.part["Payload"]) == set(fields)
         assert {one["Status"]["Symbol"] for one in doubtful.part["Payload"].values()} == {
             "UncertainNoCommunicationLastUsableValue"
         }
         assert speed_of(doubtful) == 1999.0
-        bad = await observer.first(
+        bad = await first(
+            observer,
             "ua-deltaframe",
             DATA + FILLER,
             after=seen,
@@ -96,7 +97,8 @@ async def test_a_machine_s_values_are_published_as_clients_read_them(tmp_path: P
         await machine("write", "Speed", 7.5)
         await machine("add", "Extra")
         plant.proxies[0].open = True
-        back = await observer.first(
+        back = await first(
+            observer,
             "ua-metadata",
             METADATA + FILLER,
             where=lambda one: "Extra" in {field["Name"] for field in one.body["MetaData"]["Fields"]},
@@ -105,7 +107,7 @@ async def test_a_machine_s_values_are_published_as_clients_read_them(tmp_path: P
         version = back.body["MetaData"]["ConfigurationVersion"]
         assert version["MinorVersion"] > meta["ConfigurationVersion"]["MinorVersion"]
         now = observer.seen.index(back)
-        frame = await observer.first("ua-keyframe", DATA + FILLER, after=now)
+        frame = await first(observer, "ua-keyframe", DATA + FILLER, after=now)
         validate_data(frame.body, back.body)
         assert frame.part["Payload"]["Speed"]["Value"] == 7.5
         assert frame.part["Payload"]["Extra"]["Value"] == "7"
