@@ -144,9 +144,11 @@ async def check_what_is_told(plant: Rig) -> None:
     assert metrics["isthmus_source_imported_variables", "F1"] == variables
     assert metrics["isthmus_source_values_total", "F1"] >= variables
     assert metrics["isthmus_source_last_success_timestamp_seconds", "F1"] > 0
-    assert (metrics["isthmus_mqtt_imported",], metrics["isthmus_mqtt_left_out",]) == (6, 0)
+    published = int(metrics["isthmus_mqtt_imported",])
+    assert 6 <= published <= variables
+    assert metrics["isthmus_mqtt_left_out",] == 0
     told = await plant.told("F1")
     assert told["rates"]["requests"] > 0
     assert told["rates"]["bytes_in"] > 0
     printed = await asyncio.to_thread(isthmus, "status", "--data", plant.data)
-    assert "6 imported variables" in " ".join(printed.stdout.split())
+    assert f"{published} imported variables" in " ".join(printed.stdout.split())
