@@ -16,7 +16,7 @@ from nodesets.records import NodeClass, NodeId, NodeRecord, Reference
 from server.opcua.ids import Namespaces
 from server.opcua.space.build import Builder
 from server.opcua.space.node import Node
-from server.opcua.space.plant import PlantBuilder
+from server.opcua.space.plant import PlantBuilder, callers
 from server.opcua.space.shapes import Holder, PlantVariable, Shape
 from server.opcua.space.space import DuplicateNode, Space
 from server.opcua.wire.nodeid import Key, key, split
@@ -318,6 +318,7 @@ class _Preparation:
         after = {record.node_id: record for record in skeleton(self._new, new_paths)}
         holders = {equipment_id(self._new, one) for one in self._new.equipment if one.path in new_paths}
         edits = self._edits
+        allowed = callers(self._old)
         anew: set[NodeId] = set()
         for name, record in before.items():
             now = after.get(name)
@@ -337,7 +338,7 @@ class _Preparation:
             was = before.get(name)
             if was is None or name in anew:
                 continue
-            if was != record:
+            if was != record or allowed.get(name) != self._builder.callers.get(name):
                 gone = [one for one in was.references if one not in record.references]
                 edits.altered.append(Altered(record, self._builder.made(record), gone))
                 self._changed.append(name)
