@@ -42,7 +42,8 @@ class Counts:
         variables = sum(node.node_class == _VARIABLE and not node.is_type for node in nodes)
         known = self._of.get(model.holder, ImportFigures(model.holder))
         self._of[model.holder] = replace(known, nodes=len(nodes), variables=variables)
-        self._shown.add(model.holder)
+        if model.nodes:
+            self._shown.add(model.holder)
 
     def take(self, device: Device, values: Sequence[tuple[bytes, Raw]]) -> None:
         """See Mirror."""

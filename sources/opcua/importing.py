@@ -137,6 +137,11 @@ class Importing:
         await self._mirror.show(self._device, walked.model, walked.values)
         return walked.watched
 
+    def dismiss(self, wanted: Wanted) -> None:
+        """Look no more for what an import lacks that is wanted no more."""
+        there = {wanted.below, *wanted.nodes}
+        self._lacking = [address for address in self._lacking if address not in there]
+
     @property
     def lacks(self) -> bool:
         """Whether the device did not have all that is imported."""

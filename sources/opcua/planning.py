@@ -196,6 +196,9 @@ class Planning:
             return
         wanted = device.imports
         ended = [one for one in plan.subscriptions if one.wanted and one.wanted not in wanted]
+        for its in plan.imports:
+            if its not in wanted:
+                importing.dismiss(its)
         for one in ended:
             plan.subscriptions.remove(one)
             if one.scan is not None and (statistics := device.statistics.get(one.scan.name)) is not None:
@@ -209,6 +212,7 @@ class Planning:
                 await self._carry_out(importing, plan, its)
                 plan.imports = (*plan.imports, its)
         plan.imports = wanted
+        self._live.next_check()
 
 
 def _by_class(tags: Iterable[OpcUaTag]) -> dict[ScanClass, list[Tag[Any]]]:

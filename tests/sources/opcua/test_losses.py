@@ -112,3 +112,20 @@ async def test_what_was_cut_off_is_carried_out_over_the_next_connection_and_the_
             device.mirror(shown, [two])
             await until(lambda: len(device.plan()) == before - 1)
         assert shown.shown == ["One", "Two", "Two"]
+
+
+async def test_an_import_that_comes_to_nothing_says_so_and_is_looked_for_until_it_is_wanted_no_more(
+    there: Running,
+) -> None:
+    shown, device = Shown(), source(there, [], recheck=0.2)
+    nowhere = Wanted("Nowhere", parse_address(f"nsu={PLANT};s=Nowhere"), FAST)
+    device.mirror(shown, ())
+    async with scanning(device):
+        await until(lambda: device.device.plan is not None)
+        device.mirror(shown, [nowhere])
+        await until(lambda: device.imports[0].walked and "nothing there" in device.imports[0].error)
+        importing = device.device.importing
+        assert importing is not None
+        assert importing.lacks
+        device.mirror(shown, ())
+        await until(lambda: not importing.lacks)
