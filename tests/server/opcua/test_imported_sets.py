@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from support.changing import Changing
+from support.devices import OneName
 from support.line import line
 from support.scanning import FAST
 from support.uaclient import ua
@@ -33,10 +34,8 @@ HOLDER = "Acme/Line1/Filler"
 """An equipment of the plant."""
 
 
-class There:
+class There(OneName):
     """A device that is not asked anything."""
-
-    acts_as = "service:anonymous"
 
     def __init__(self, name: str = "F") -> None:
         self.name = name
