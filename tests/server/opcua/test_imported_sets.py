@@ -81,8 +81,17 @@ class World:
         async def forward(*_: Any) -> int:
             raise AssertionError
 
+        def withhold(*_: Any) -> int:
+            raise AssertionError
+
         self.nodes = ImportedNodes(
-            plant.space, self.names, Methods(plant.space), holders, writable=False, forward=forward
+            plant.space,
+            self.names,
+            Methods(plant.space),
+            holders,
+            writable=False,
+            forward=forward,
+            withhold=withhold,
         )
         _worlds.append(self)
         self.index = self.nodes.index(URI)
