@@ -12,6 +12,7 @@ import gc
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Final
 
 from certs.own import ApplicationIdentity, load_or_make
@@ -22,6 +23,7 @@ from server.audit.collect import Collector
 from server.audit.log import AuditLog
 from server.change.changer import Changer, Parts
 from server.change.fleet import Fleet
+from server.change.imports import Asked
 from server.config import Configuration
 from server.constants import KeptConstants
 from server.datadir import DataDirectory
@@ -37,10 +39,8 @@ from server.opcua.users import UserStore
 from server.plant.build import namespaces, node_ids
 from server.plant.commands import Commands
 from server.plant.fresh import FreshReads
-from server.plant.model import Plant
 from server.plant.values import ValueStore
 from server.progress import Progress, silent
-from sources.opcua.imports import CanImport, Wanted
 from sources.opcua.security import NeedsSurroundings, Surroundings
 from sources.replay.recorder import NOBODY, Recorder
 from sources.source import Source
@@ -110,7 +110,7 @@ async def run(
         )
         stack.push_async_callback(server.stop)
         await server.start()
-        fleet.equip(lambda source: _mirror(source, server, plant))
+        fleet.equip(partial(Asked(plant, config.sources).ask, server=server))
         # The address space stays: the collector need never look through it again, not even at the end.
         gc.collect()
         gc.freeze()
@@ -133,9 +133,8 @@ async def run(
                 namespaces=spaces,
                 broker=url,
             )
-        shown = server.source_objects
-        if shown is not None:
-            fleet.changed = lambda: shown.follow(fleet.supervisors.values())
+            publisher.mirror(server.imported.published)
+        _show_sources(fleet, server)
         changer = Changer(config, Parts(server, store, kept, fleet, publisher))
         running = Running(
             server,
@@ -165,22 +164,19 @@ async def run(
             ready(running)
 
 
+def _show_sources(fleet: Fleet, server: OpcUaServer) -> None:
+    """Have those that run in the address space, with the scan classes that they have."""
+    shown = server.source_objects
+    if shown is not None:
+        fleet.changed = lambda: shown.follow(fleet.supervisors.values())
+        fleet.changed()
+
+
 async def _record(recorders: Mapping[str, Recorder], stack: AsyncExitStack) -> None:
     """Start every recorder; they are stopped last, when nothing comes any more."""
     for recorder in set(recorders.values()):
         stack.push_async_callback(recorder.stop)
         await recorder.start()
-
-
-def _mirror(source: Source, server: OpcUaServer, plant: Plant) -> None:
-    """Let a source show in the address space what the plant imports of it."""
-    if isinstance(source, CanImport):
-        wanted = [
-            Wanted(one.path, one.imported.below, one.imported.scan, one.imported.nodes)
-            for one in plant.equipment
-            if one.imported is not None and one.imported.source == source.name
-        ]
-        source.mirror(server.imported, wanted)
 
 
 def settle(source: Source, surroundings: Surroundings) -> None:

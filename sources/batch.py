@@ -26,6 +26,8 @@ class Batch:
     changes brings some: ``places`` are where these stand in ``tags``, each once, and ``values``,
     ``qualities`` and ``device_times`` are as many. The other tags are unchanged, and as fresh
     as ``received``.
+
+    A batch of no tags says that the device answered, and nothing more; it has values, none of them.
     """
 
     tags: tuple[Tag[Any], ...]

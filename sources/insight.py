@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from sources.tag import ScanClass
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedBlock:
@@ -52,12 +54,14 @@ class Traffic:
     """What went over a source's connections since the start, scans, reads and writes alike.
 
     ``requests`` were sent, answered or not; the bytes are those of requests and of replies to
-    them with the protocol's framing, without what TCP or TLS put around it.
+    them with the protocol's framing, without what TCP or TLS put around it. ``slowed`` is how often a
+    device that speaks by itself had to wait, as it said too much.
     """
 
     requests: int = 0
     bytes_out: int = 0
     bytes_in: int = 0
+    slowed: int = 0
 
     def asked(self, size: int) -> None:
         """A request of so many bytes went out."""
@@ -72,6 +76,44 @@ class HasTraffic(Protocol):
     @property
     def traffic(self) -> Traffic:
         """What was counted, over all connections."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ImportFigures:
+    """How one import fares. ``holder`` is the path of the equipment that holds it.
+
+    ``nodes`` were found when it was last carried out, ``variables`` among them, of which the device
+    would not watch ``refused``. That was at ``walked`` (ticks, 0 for never) and took ``seconds``; ``error``
+    is why it came to nothing, empty where it did not.
+    """
+
+    holder: str
+    nodes: int = 0
+    variables: int = 0
+    refused: int = 0
+    walked: int = 0
+    seconds: float = 0.0
+    error: str = ""
+
+
+@runtime_checkable
+class HasImports(Protocol):
+    """A source whose nodes are imported beside its tags."""
+
+    @property
+    def imports(self) -> Sequence[ImportFigures]:
+        """What is imported of it."""
+        ...
+
+    @property
+    def import_scans(self) -> Sequence[ScanClass]:
+        """How often that is reported."""
+        ...
+
+    @property
+    def imported_values(self) -> int:
+        """Values of imported variables that came, over all connections."""
         ...
 
 

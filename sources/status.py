@@ -6,7 +6,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sources.insight import Traffic
+from sources.insight import ImportFigures, Traffic
 from sources.quality import GOOD, Quality
 from sources.statistics import Rates, ScanFigures
 
@@ -39,6 +39,9 @@ class SourceStatus:
     values they brought, ``errors`` block reads that failed and connections that were lost,
     by the name of the StatusCode. ``scans`` is by scan class.
 
+    ``imports`` says how what is imported of it fares; values of imported variables count among
+    ``values``.
+
     ``bad_points`` names tags the device does not have as configured, the first hundred of
     ``bad_point_count``; ``stale`` is how many values the scan brought once and no longer.
     """
@@ -63,6 +66,7 @@ class SourceStatus:
     bad_point_count: int = 0
     bad_points: tuple[str, ...] = ()
     stale: int = 0
+    imports: tuple[ImportFigures, ...] = ()
 
     @property
     def overruns(self) -> int:

@@ -20,7 +20,7 @@ from sources import backoff, clock
 from sources.asking import ActsFor, Asker, Way
 from sources.batch import Batch, Emit
 from sources.errors import ConnectionLost, Refused, SourceError, Unreachable
-from sources.insight import HasPlan, HasTraffic, PlannedBlock, TellsChanges, Traffic
+from sources.insight import HasImports, HasPlan, HasTraffic, PlannedBlock, TellsChanges, Traffic
 from sources.quality import (
     BAD_COMMUNICATION_ERROR,
     BAD_CONNECTION_CLOSED,
@@ -168,6 +168,7 @@ class Supervisor:
         self._planned = source if isinstance(source, HasPlan) else None
         self._metered = source if isinstance(source, HasTraffic) else None
         self._forwarding = source if isinstance(source, ActsFor) else None
+        self._importing = source if isinstance(source, HasImports) else None
         self._tells_changes = isinstance(source, TellsChanges) and source.tells_changes
         self._emit = emit
         self._delays = delays
@@ -202,7 +203,14 @@ class Supervisor:
     @property
     def scans(self) -> Sequence[str]:
         """The names of its scan classes, the fastest first."""
-        return [scan.name for scan in sorted(self._classes, key=lambda scan: (scan.period, scan.name))]
+        periods = self._periods
+        return sorted(periods, key=lambda name: (periods[name], name))
+
+    @property
+    def _periods(self) -> dict[str, float]:
+        """Of its scan classes, by their names: of tags and of imports."""
+        imported = self._importing.import_scans if self._importing is not None else ()
+        return {scan.name: scan.period for scan in (*self._classes, *imported)}
 
     @property
     def status(self) -> SourceStatus:
@@ -223,16 +231,22 @@ class Supervisor:
             self._success,
             self._connects,
             self._reads,
-            self._values,
+            self._all_values,
             dict(self._errors),
-            {scan.name: ScanFigures(scan.period) for scan in self._classes}
+            {name: ScanFigures(period) for name, period in self._periods.items()}
             | {name: scan.snapshot() for name, scan in statistics.items()},
             replace(self._traffic),
             self._pace.rates,
             len(bad),
             tuple(bad[:_MOST_NAMED]),
             self._blocks.stale_points,
+            tuple(self._importing.imports) if self._importing is not None else (),
         )
+
+    @property
+    def _all_values(self) -> int:
+        """Those of tags and of imported variables."""
+        return self._values + (self._importing.imported_values if self._importing is not None else 0)
 
     @property
     def _traffic(self) -> Traffic:
@@ -349,7 +363,8 @@ class Supervisor:
 
     def _take(self, batch: Batch) -> None:
         """Pass a batch on, and count it."""
-        self._emit(batch)
+        if batch.tags:
+            self._emit(batch)
         qualities = batch.qualities
         if batch.values is None or (isinstance(qualities, int) and is_bad(qualities)):
             causes = frozenset((qualities,) if isinstance(qualities, int) else qualities)
@@ -470,7 +485,7 @@ class Supervisor:
         self._look_later()
         now = asyncio.get_running_loop().time()
         traffic = self._traffic
-        self._pace.look(now, (self._values, traffic.requests, traffic.bytes_out, traffic.bytes_in))
+        self._pace.look(now, (self._all_values, traffic.requests, traffic.bytes_out, traffic.bytes_in))
         # Where the whole loop stood still, what came meanwhile is taken in first.
         if self._session is not None and now - due < _SELDOM:
             for tags, quality in self._blocks.grown_stale(now):

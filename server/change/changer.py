@@ -13,13 +13,14 @@ import logging
 import time
 from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Never
 
 from server.change.fixed import needs_restart
 from server.change.fleet import Fleet, FleetChange
+from server.change.imports import Asked, import_change
 from server.change.pieces import in_parts, let_go
 from server.change.report import (
     Names,
@@ -27,6 +28,7 @@ from server.change.report import (
     Outcome,
     Report,
     datasets_report,
+    imports_report,
     nodes_report,
     sources_report,
 )
@@ -82,14 +84,16 @@ class _Ready:
     fleet: FleetChange
     space: SpaceChange
     writers: WriterChange | None
+    asked: Asked
     nodes: Nodes
     sources: Names
+    imports: Names
     datasets: Names | None
 
     @property
     def is_nothing(self) -> bool:
         """Whether all stays as it is."""
-        named = (self.sources, *((self.datasets,) if self.datasets else ()))
+        named = (self.sources, self.imports, *((self.datasets,) if self.datasets else ()))
         others = any(one.added or one.removed or one.changed for one in named)
         return not (others or self.nodes.lines or self.properties.changed)
 
@@ -169,6 +173,14 @@ class Changer:
 
     async def _carry_out(self, file: Path, *, dry_run: bool) -> Report:
         begun = time.perf_counter()
+        publisher = self._parts.publisher
+        async with publisher.changing if publisher is not None else nullcontext():
+            report = await self._carry_out_alone(file, dry_run=dry_run)
+        report = replace(report, file=str(file), seconds=time.perf_counter() - begun)
+        self._count(report, dry_run=dry_run)
+        return report
+
+    async def _carry_out_alone(self, file: Path, *, dry_run: bool) -> Report:
         with _uncollected():
             try:
                 ready = await asyncio.to_thread(self._prepare, file, dry_run=dry_run)
@@ -182,8 +194,6 @@ class Changer:
                 report = await self._finish(ready, dry_run=dry_run)
                 del ready
                 await asyncio.to_thread(let_go, *rest)
-        report = replace(report, file=str(file), seconds=time.perf_counter() - begun)
-        self._count(report, dry_run=dry_run)
         return report
 
     def _replaced(self, ready: _Ready) -> tuple[list[Any], ...]:
@@ -195,6 +205,8 @@ class Changer:
 
     async def _finish(self, ready: _Ready, *, dry_run: bool) -> Report:
         outcome, lasted = Outcome.Possible, 0.0
+        if clash := ready.space.clash():  # with what was imported while it was prepared
+            return Report(Outcome.Rejected, "", ready.config.digest, failure=clash)
         if ready.is_nothing:
             outcome = Outcome.Unchanged
         if not dry_run:
@@ -211,6 +223,7 @@ class Changer:
             warnings=ready.config.warnings,
             nodes=ready.nodes,
             sources=ready.sources,
+            imports=ready.imports,
             datasets=ready.datasets,
             switch_seconds=lasted,
         )
@@ -274,8 +287,10 @@ class Changer:
             fleet,
             space,
             writers,
+            Asked(new, fleet.entries),
             nodes_report(space.outline, properties),
             sources_report(fleet),
+            imports_report(import_change(old, new)),
             datasets,
         )
 
@@ -285,10 +300,14 @@ class Changer:
         """Put in place what is ready. Has to run to its end."""
         parts = self._parts
         parts.fleet.halt(ready.fleet)
+        await parts.server.change_imports(ready.config.plant)
+        parts.server.imported.renew(ready.fleet.replaced)
         for _ in ready.space.carry_out(lambda: self._change_values(ready)):
             await asyncio.sleep(0)
+        parts.server.imported.rehang()
         if parts.publisher is not None and ready.writers is not None:
             parts.publisher.change(ready.writers)
+        parts.fleet.each(lambda source: ready.asked.ask(source, parts.server), ready.fleet)
         for _ in parts.fleet.go(ready.fleet):
             await asyncio.sleep(0)
         if ready.nodes.added + ready.nodes.changed > _FROZEN_FROM:

@@ -7,7 +7,6 @@ from typing import Final
 from pydantic import BaseModel
 
 from server.config import Configuration
-from server.plant.model import Import, Plant
 
 _SECTIONS: Final = ("opcua", "audit", "mqtt", "metrics")
 
@@ -21,18 +20,9 @@ def needs_restart(old: Configuration, new: Configuration) -> list[str]:
     ):
         if was != now:
             found.append(f"{name}: {was} -> {now}")
-    imports, others = _imports(old.plant), _imports(new.plant)
-    for path in sorted(imports.keys() | others.keys()):
-        if imports.get(path) != others.get(path):
-            what = "taken out" if path not in others else "another one" if path in imports else "added"
-            found.append(f"import of {path}: {what}")
     for section in _SECTIONS:
         found += _differing(section, getattr(old, section), getattr(new, section))
     return found
-
-
-def _imports(plant: Plant) -> dict[str, tuple[Import, str]]:
-    return {one.path: (one.imported, one.node_id) for one in plant.equipment if one.imported is not None}
 
 
 def _differing(section: str, old: BaseModel | None, new: BaseModel | None) -> list[str]:

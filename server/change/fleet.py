@@ -94,6 +94,12 @@ class Fleet:
         for crew in self._crews.values():
             equip(crew.source)
 
+    def each(self, do: Callable[[Source], None], change: FleetChange) -> None:
+        """Do this to every source that runs after a change that is still to be made."""
+        for name, crew in {**self._crews, **change.added, **change.replaced}.items():
+            if name not in change.removed:
+                do(crew.source)
+
     def start(self, group: asyncio.TaskGroup) -> None:
         """Let every source live in this group."""
         self._group = group

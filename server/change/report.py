@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from nodesets.records import NodeId
 from server.change.fleet import FleetChange, Retagging
+from server.change.imports import ImportChange
 from server.config import Problem
 from server.mqtt.change import Outline as DataSetOutline
 from server.opcua.space.change import Outline as NodeOutline
@@ -48,7 +49,7 @@ class Nodes:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Sources or data sets: those that come, go and change, and how many go on."""
+    """Sources, imports or data sets: those that come, go and change, and how many go on."""
 
     added: tuple[str, ...]
     removed: tuple[str, ...]
@@ -71,6 +72,7 @@ class Report:
     failure: str = ""
     nodes: Nodes | None = None
     sources: Names | None = None
+    imports: Names | None = None
     datasets: Names | None = None
     """None where nothing is published to MQTT."""
     seconds: float = field(default=0.0)
@@ -123,6 +125,15 @@ def _counted(its: Retagging) -> str:
     first, *others = told
     number, how = first.split()
     return ", ".join([f"{number} {'tag' if number == '1' else 'tags'} {how}", *others])
+
+
+def imports_report(change: ImportChange) -> Names:
+    """What happens to the imports."""
+    added, removed = (
+        _few(f"{path} from {source}" for path, source in some.items())
+        for some in (change.added, change.removed)
+    )
+    return Names(added, removed, dict(islice(change.changed.items(), LISTED)), change.untouched)
 
 
 def datasets_report(outline: DataSetOutline, of: int) -> Names:

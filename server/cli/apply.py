@@ -91,6 +91,9 @@ def _print(found: dict[str, Any], plant: Path) -> None:
             say(f"{sign} and more")
     say(f"Nodes    {nodes['added']} added, {nodes['removed']} removed, {nodes['changed']} changed")
     _names(say, "Sources  ", found["sources"])
+    imports = found["imports"]
+    if any(imports.values()):
+        _names(say, "Imports  ", imports)
     if found["datasets"] is not None:
         _names(say, "MQTT     ", found["datasets"])
     say(_verdict(found, plant))

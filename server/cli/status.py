@@ -53,9 +53,12 @@ def _print(found: dict[str, Any]) -> None:
         state = "connected" if mqtt["connected"] else f"not connected: {mqtt['last_error']}"
         out.print(
             f"MQTT    {mqtt['broker']}: {state}; {mqtt['published']} published, {mqtt['queued']} queued, "
-            f"{mqtt['dropped']} dropped",
+            f"{mqtt['dropped']} dropped; {mqtt['data_sets']} data sets, {mqtt['mirrored']} imported "
+            "variables",
             soft_wrap=True,
         )
+        for why, count in mqtt["left_out"].items():
+            out.print(f"        {count} imported variables are not published: {why}", soft_wrap=True)
     audit = found["audit"]
     state = f"FAILING: {audit['failure']}" if audit["failure"] else "written"
     out.print(
@@ -75,6 +78,7 @@ def _sources(found: dict[str, Any]) -> Table:
         "Address",
         "State",
         "Tags",
+        "Imported",
         "Not Good",
         "Bad points",
         "Values/s",
@@ -95,6 +99,7 @@ def _sources(found: dict[str, Any]) -> Table:
             source["address"],
             source["state"],
             str(source["tags"]),
+            _imported(source["imports"]),
             str(found["not_good_of"].get(source["name"], 0)),
             str(source["bad_point_count"]),
             f"{source['rates']['values']:.0f}",
@@ -106,6 +111,22 @@ def _sources(found: dict[str, Any]) -> Table:
             f"{_when(source['last_error_time'])} {source['last_error']}".strip(),
         )
     return rows
+
+
+def _imported(imports: list[dict[str, Any]]) -> str:
+    """How the imports of a source fare; nothing where there are none."""
+    if not imports:
+        return ""
+    nodes, variables, refused = (
+        sum(one[name] for one in imports) for name in ("nodes", "variables", "refused")
+    )
+    told = f"{nodes} nodes, {variables} variables"
+    if refused:
+        told += f", {refused} refused"
+    walked = max(one["walked"] for one in imports)
+    if walked:
+        told += f"; {_when(walked)} in {sum(one['seconds'] for one in imports):.1f} s"
+    return "; ".join([told, *(f"{one['holder']}: {one['error']}" for one in imports if one["error"])])
 
 
 def _when(ticks: int) -> str:

@@ -79,6 +79,7 @@ class _ImportPlan:
     scan: ScanClass
     writers: frozenset[Role]
     callers: frozenset[Role]
+    mqtt: bool | tuple[str, ...]
 
 
 def _roles(rights: ImportRights | None) -> frozenset[Role]:
@@ -358,7 +359,8 @@ class EquipmentPlan:
         found = tuple(node for node in nodes if node is not None)
         if not (source and scan) or len(found) < len(nodes) or (under is None and stanza.under is not None):
             return None
-        return _ImportPlan(source, under, found, scan, _roles(stanza.write), _roles(stanza.call))
+        mqtt = stanza.mqtt if isinstance(stanza.mqtt, bool) else tuple(stanza.mqtt)
+        return _ImportPlan(source, under, found, scan, _roles(stanza.write), _roles(stanza.call), mqtt)
 
     def _imported(self, variables: Variables) -> Import | None:
         """What one repetition imports; None where it has a problem, told of once."""
@@ -386,7 +388,7 @@ class EquipmentPlan:
         found = tuple(dict.fromkeys(node for node in nodes if node is not None))
         if None in nodes or (below is None and plan.under is not None):
             return None
-        return Import(name, below, plan.scan, plan.writers, plan.callers, nodes=found)
+        return Import(name, below, plan.scan, plan.writers, plan.callers, found, plan.mqtt)
 
     def _node(
         self, parse: Callable[[str], Any], given: Template, loc: Loc, variables: Variables

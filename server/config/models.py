@@ -292,6 +292,15 @@ class ImportRights(Stanza):
     )
 
 
+def _choice_form(value: Any) -> Any:
+    if not isinstance(value, bool | list):
+        raise ValueError(  # noqa: TRY004  # pydantic makes problems of these
+            "it is neither true nor false nor a list of paths; write true, false or [Filler/Speed]"
+        )
+    return value
+
+
+VariablePath = Annotated[str, Field(min_length=1, max_length=1000)]
 ChosenNodes = Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1, max_length=10_000)]
 
 
@@ -310,6 +319,13 @@ class ImportStanza(Stanza):
         None, description="Who may write its variables, without limits of ours. Default: nobody."
     )
     call: ImportRights | None = Field(None, description="Who may call its methods. Default: nobody.")
+    mqtt: Annotated[
+        bool | Annotated[list[VariablePath], Field(min_length=1)], BeforeValidator(_choice_form)
+    ] = Field(
+        True,
+        description="Whether its variables are published, or which: paths below the equipment, * for any "
+        "characters. Default true, up to 10,000.",
+    )
 
     @model_validator(mode="after")
     def _some(self) -> Self:

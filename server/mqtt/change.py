@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from server.mqtt.dataset import DataSet
+from server.mqtt.mirrored import MirroredDataSet
 from server.mqtt.settings import MqttSettings
 from server.mqtt.state import WriterBook, WriterIdentity
 from server.mqtt.writer import DataSetWriter
 from server.plant.values import Point
 from sources.clock import now
 
+AnyDataSet: TypeAlias = DataSet | MirroredDataSet
 Places = dict[int, tuple[DataSetWriter, int]]
 """Of which writer a point is which field, by the point's identity."""
 
@@ -40,8 +44,8 @@ class WriterChange:
 
 
 def outline(writers: Sequence[DataSetWriter], sets: Sequence[DataSet], namespaces: Sequence[str]) -> Outline:
-    """What another state would mean for subscribers. Takes a moment for a large plant."""
-    before = {writer.dataset.key: writer.dataset for writer in writers}
+    """What another state of the plant would mean for subscribers. Takes a moment for a large one."""
+    before = {writer.dataset.key: writer.dataset for writer in writers if isinstance(writer.dataset, DataSet)}
     keys = {dataset.key for dataset in sets}
     return Outline(
         added=[dataset.name for dataset in sets if dataset.key not in before],
@@ -58,33 +62,42 @@ def _differs(old: DataSet, new: DataSet, namespaces: Sequence[str]) -> bool:
     return not _is_same(old, new) and old.fingerprint(namespaces) != new.fingerprint(namespaces)
 
 
-def _is_same(old: DataSet, new: DataSet) -> bool:
+def _is_same(old: AnyDataSet, new: AnyDataSet) -> bool:
     """Whether it can be seen without a closer look that subscribers are told the same of both."""
+    if isinstance(old, MirroredDataSet) or isinstance(new, MirroredDataSet):
+        return old is new
     return old.properties is new.properties and (old.name, old.description) == (new.name, new.description)
 
 
 def prepare(
     writers: Sequence[DataSetWriter],
-    sets: Sequence[DataSet],
+    sets: Sequence[AnyDataSet],
     points: Mapping[str, Point],
     settings: MqttSettings,
     *,
     state: Path,
     namespaces: Sequence[str],
+    pending: Callable[[str], bool] = lambda _: False,
 ) -> WriterChange:
     """Enrol the data sets of the new state, and make the writers that are needed. For a thread.
 
-    What subscribers will rely on is on the disk when this returns. Raises MqttStateError.
+    ``pending`` as of `WriterBook.enrol`. What subscribers will rely on is on the disk when this returns.
+    Raises MqttStateError.
     """
     before = {writer.dataset.key: writer for writer in writers}
     unchanged = {one.key for one in sets if (was := before.get(one.key)) and _is_same(was.dataset, one)}
-    identities = WriterBook(state).enrol(sets, namespaces, now(), unchanged)
+    identities = WriterBook(state).enrol(sets, namespaces, now(), unchanged, pending)
     every: list[DataSetWriter] = []
     fresh: list[tuple[DataSetWriter, DataSetWriter | None]] = []
     for dataset in sets:
         was = before.get(dataset.key)
         identity = identities[dataset.key]
-        if was is not None and was.identity == identity and was.name == dataset.writer_name:
+        if (
+            was is not None
+            and was.identity == identity
+            and was.name == dataset.writer_name
+            and _holds_the_same(was, dataset)
+        ):
             every.append(was)
             continue
         made = writer_of(dataset, identity, points, settings)
@@ -95,14 +108,26 @@ def prepare(
     return WriterChange(every, fresh, ended, places(every))
 
 
+def _holds_the_same(writer: DataSetWriter, dataset: AnyDataSet) -> bool:
+    """Whether the values are where they were: points of the plant are, as long as there are such."""
+    if isinstance(dataset, MirroredDataSet):
+        return all(map(operator.is_, writer.points, dataset.cells))
+    return True
+
+
 def writer_of(
-    dataset: DataSet, identity: WriterIdentity, points: Mapping[str, Point], settings: MqttSettings
+    dataset: AnyDataSet, identity: WriterIdentity, points: Mapping[str, Point], settings: MqttSettings
 ) -> DataSetWriter:
     """The writer of a data set; ``points`` are by the property's key."""
+    held: Sequence[Any]
+    if isinstance(dataset, MirroredDataSet):
+        held = dataset.cells
+    else:
+        held = [points[prop.key] for prop in dataset.properties]
     return DataSetWriter(
         dataset,
         identity,
-        [points[prop.key] for prop in dataset.properties],
+        held,
         publisher_id=settings.publisher_id,
         key_frame_every=settings.key_frame_every,
     )

@@ -12,9 +12,11 @@ import orjson
 
 from nodesets.records import BuiltinType, NodeId
 from nodesets.uri import escape_uri
-from server.mqtt.encode import Encoder, Json, encoder
+from server.mqtt.encode import Encoder, Json, data_value, encoder
 from server.mqtt.topics import level
 from server.plant.model import Enumeration, Equipment, Plant, Property, Range, Unit
+from sources.quality import Quality
+from sources.tag import Value
 
 _FIELD_IDS: Final = UUID("0f4b7a3e-6c1d-5d27-9a58-2f1f6f0b7c11")
 """Namespace of the DataSetFieldIds: they follow from the NodeId, so a restart keeps them."""
@@ -45,6 +47,19 @@ class DataSet:
     properties: tuple[Property, ...]
     node_ids: tuple[NodeId, ...]
     encoders: tuple[Encoder, ...]
+
+    @property
+    def size(self) -> int:
+        """How many fields it has."""
+        return len(self.properties)
+
+    def field_name(self, index: int) -> str:
+        """The name of a field."""
+        return self.properties[index].name
+
+    def encoded(self, index: int, value: Value, status: Quality, source_time: str) -> Json:
+        """A DataValue of a field; ``source_time`` is ISO 8601."""
+        return data_value(self.encoders[index], value, status, source_time)
 
     def metadata(self, namespaces: Sequence[str], version: ConfigurationVersion) -> Json:
         """The DataSetMetaDataType (OPC 10000-14 §6.2.3.2.3), Compact."""
@@ -89,10 +104,10 @@ class DataSet:
             "ValueRank": -1 if kind.length is None else 1,
             **({} if kind.length is None else {"ArrayDimensions": [kind.length]}),
             "MaxStringLength": 0,
-            "DataSetFieldId": str(uuid5(_FIELD_IDS, node_id)),
+            "DataSetFieldId": field_id(node_id),
             "Properties": [
-                _property("NodeId", BuiltinType.NodeId, node_id),
-                *_analog(kind.unit, kind.range),
+                property_of("NodeId", BuiltinType.NodeId, node_id),
+                *analog(kind.unit, kind.range),
             ],
         }
         return field
@@ -149,11 +164,18 @@ def _enum_description(types_uri: str, enumeration: Enumeration) -> Json:
     }
 
 
-def _property(key: str, kind: BuiltinType, value: object) -> Json:
+def field_id(node_id: str) -> str:
+    """The DataSetFieldId of a variable."""
+    return str(uuid5(_FIELD_IDS, node_id))
+
+
+def property_of(key: str, kind: BuiltinType, value: object) -> Json:
+    """A KeyValuePair of a field."""
     return {"Key": key, "Value": {"UaType": kind.value, "Value": value}}
 
 
-def _analog(unit: Unit | None, limits: Range | None) -> list[Json]:
+def analog(unit: Unit | None, limits: Range | None) -> list[Json]:
+    """EngineeringUnits and EURange of a field, as far as it has them."""
     found = []
     if unit is not None:
         information = {
@@ -163,8 +185,8 @@ def _analog(unit: Unit | None, limits: Range | None) -> list[Json]:
             "DisplayName": {"Text": unit.symbol},
             "Description": {"Text": unit.name},
         }
-        found.append(_property("EngineeringUnits", BuiltinType.ExtensionObject, information))
+        found.append(property_of("EngineeringUnits", BuiltinType.ExtensionObject, information))
     if limits is not None:
         span = {"UaTypeId": _RANGE, "Low": float(limits.low), "High": float(limits.high)}
-        found.append(_property("EURange", BuiltinType.ExtensionObject, span))
+        found.append(property_of("EURange", BuiltinType.ExtensionObject, span))
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 import aiomqtt
@@ -65,6 +65,10 @@ class Discovery:
         self._qos = max(settings.qos, 1)
         self._own = {topics.metadata(writer.name) for writer in writers}
         self._strays: set[str] = set()
+        self._waiting: set[str] = set()
+        """Strays that may be none: their writers may yet come."""
+        self.may_come: Callable[[str], bool] = lambda _: False
+        """Whether the writer may yet come whose metadata belongs in a topic."""
         self._fence: bytes | None = None
         self._fenced = asyncio.Event()
 
@@ -73,6 +77,12 @@ class Discovery:
         before, self._writers = self._own, writers
         self._own = {self._topics.metadata(writer.name) for writer in writers}
         return before - self._own
+
+    def decided(self) -> set[str]:
+        """Topics with metadata whose writers turned out to be no more."""
+        gone = {topic for topic in self._waiting if not self.may_come(topic)}
+        self._waiting -= gone
+        return gone - self._own
 
     def cleared(self, topics: Iterable[str]) -> Iterator[Outgoing]:
         """What empties these retained topics."""
@@ -120,7 +130,7 @@ class Discovery:
 
     def clearing(self) -> Iterator[Outgoing]:
         """What empties every retained topic but the status: due on a clean end in MQTT 3.1.1 (§7.3.4.8)."""
-        yield from self.cleared(sorted(self._own))
+        yield from self.cleared(sorted(self._own | self._waiting))
         yield self._retained(self._topics.connection, b"", "ua-connection")
 
     def heard(self, message: aiomqtt.Message) -> None:
@@ -168,7 +178,8 @@ class Discovery:
             )
         self._fence = None
         await client.unsubscribe(filters)
-        strays = sorted(self._strays - self._own)
+        self._waiting = {topic for topic in self._strays - self._own if self.may_come(topic)}
+        strays = sorted(self._strays - self._own - self._waiting)
         if strays:
             log.info("MQTT: clearing the retained metadata of %d removed writers", len(strays))
             await sender.send_all(self.cleared(strays))

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Never
 
@@ -22,14 +22,16 @@ from nodesets.records import NodeId
 from server.mqtt import change
 from server.mqtt.change import Outline, WriterChange
 from server.mqtt.connection import WINDOW, Client, Dialler, Will
-from server.mqtt.dataset import datasets
+from server.mqtt.dataset import DataSet, datasets
 from server.mqtt.discovery import EXPIRY, LARGE, Discovery
-from server.mqtt.errors import BrokerError, BrokerRefused
+from server.mqtt.errors import BrokerError, BrokerRefused, MqttStateError
+from server.mqtt.mirrored import MirroredDataSet
 from server.mqtt.sender import Outgoing, Sender
 from server.mqtt.settings import EMBEDDED, MqttSettings
 from server.mqtt.state import WriterBook
-from server.mqtt.topics import Topics
+from server.mqtt.topics import Topics, level
 from server.mqtt.writer import DataSetWriter
+from server.plant.mirrored import MARK, Cell, Mirrored, Mirroring
 from server.plant.model import Plant
 from server.plant.values import Point, ValueStore
 from sources import backoff
@@ -42,6 +44,8 @@ _FAREWELL: Final = 1.0
 _RENEWAL: Final = EXPIRY / 3
 _SLICE: Final = 1000
 """Writers looked at before others have their turn on the loop: less than a millisecond."""
+_MOST_TOLD: Final = 100
+"""Values that cannot be published of which the log tells."""
 _BEHIND: Final = 5
 """Turns in a row with a message still waiting before we speak of a slow broker."""
 
@@ -61,6 +65,13 @@ class MqttStatus:
     """Messages that were due and did not go out: the broker was away or too slow, or never confirmed."""
     queued: int
     """Writers whose message waits for the broker now."""
+    data_sets: int = 0
+    mirrored: int = 0
+    """Imported variables that are published."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Imported variables that are not, though they were to be, by the reason."""
+    unencodable: int = 0
+    """Values that had to be published as none, as JSON does not hold them here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +115,25 @@ class MqttPublisher:
         self._topics = Topics(settings.prefix, settings.publisher_id, settings.writer_group)
         self._state = state
         self._namespaces = tuple(namespaces)
-        sets = datasets(plant, node_of)
-        identities = WriterBook(state).enrol(sets, namespaces, now())
+        self._mirrored: Mirrored | None = None
+        self._mirroring = Mirroring(pending={"": ""})
+        """What was made data sets of beside the plant's; at first nothing is known."""
+        self._mirrored_sets: list[MirroredDataSet] = []
+        self._sets = sets = datasets(plant, node_of)
+        """Of the plant."""
+        self.changing = asyncio.Lock()
+        """Held while other writers are prepared and put in place."""
+        self._other_sets = asyncio.Event()
+        """Set when `Mirrored` has others than are published."""
+        self._refused: set[tuple[str, str]] = set()
+        self._unencodable = 0
+        identities = WriterBook(state).enrol(sets, namespaces, now(), pending=self._is_pending)
         self._writers = [
             change.writer_of(dataset, identities[dataset.key], store.points, settings) for dataset in sets
         ]
         self._where = change.places(self._writers)
         self._discovery = Discovery(settings, self._topics, self._writers, namespaces)
+        self._discovery.may_come = self._may_come
         self._dialler = Dialler(settings, url=url, base=base, will=self._will)
         self._due: asyncio.Queue[DataSetWriter] = asyncio.Queue(settings.queue_limit)
         self._turn = 0
@@ -142,12 +165,22 @@ class MqttPublisher:
             published=self._published + (self._sender.sent if self._sender else 0),
             dropped=self._dropped,
             queued=self._due.qsize(),
+            data_sets=len(self._writers),
+            mirrored=sum(one.size for one in self._mirrored_sets),
+            left_out=dict(self._mirroring.left_out),
+            unencodable=self._unencodable,
         )
 
     @property
     def topics(self) -> tuple[str, ...]:
         """What to subscribe to: status, metadata and data."""
         return self._topics.status, self._topics.all_metadata, self._topics.all_data
+
+    def mirror(self, mirrored: Mirrored) -> None:
+        """Publish also what somebody has beside the plant. To be called before `run`."""
+        self._mirrored = mirrored
+        mirrored.follow(self._changed, self._other_sets.set)
+        self._other_sets.set()
 
     def outline(self, plant: Plant, node_of: Mapping[str, NodeId]) -> Outline:
         """What another state of the plant would mean for subscribers. May run in a thread."""
@@ -158,16 +191,32 @@ class MqttPublisher:
     ) -> WriterChange:
         """Everything `change` needs, for a thread. ``points`` has those of that state by key.
 
-        Writes the file of the writers' ids and versions. Raises MqttStateError.
+        Writes the file of the writers' ids and versions. `changing` is to be held until `change` is done.
+        Raises MqttStateError.
         """
+        return self._ready(datasets(plant, node_of), self._mirrored_sets, points)
+
+    def _ready(
+        self, sets: Sequence[DataSet], mirrored: Sequence[MirroredDataSet], points: Mapping[str, Point]
+    ) -> WriterChange:
         return change.prepare(
             self._writers,
-            datasets(plant, node_of),
+            [*sets, *mirrored],
             points,
             self._settings,
             state=self._state,
             namespaces=self._namespaces,
+            pending=self._is_pending,
         )
+
+    def _is_pending(self, key: str) -> bool:
+        """Whether a data set may yet come that is not there."""
+        return MARK in key and any(key.startswith(one) for one in self._mirroring.pending)
+
+    def _may_come(self, topic: str) -> bool:
+        """Whether the metadata of such a data set may belong there."""
+        paths = self._mirroring.pending.values() if self._mirrored is not None else ()
+        return any(not path or topic.startswith(f"{self._topics.metadata(level(path))}__") for path in paths)
 
     def change(self, ready: WriterChange) -> None:
         """Publish another state of the plant: its new metadata first, then its values.
@@ -175,13 +224,17 @@ class MqttPublisher:
         Writers that stay the same go on as if nothing had been. Does not wait for the broker.
         """
         self._writers, self._where = ready.writers, ready.where
+        self._sets = [one.dataset for one in ready.writers if isinstance(one.dataset, DataSet)]
+        self._mirrored_sets = [
+            one.dataset for one in ready.writers if isinstance(one.dataset, MirroredDataSet)
+        ]
         for writer in ready.ended:
             writer.ended = True
         for writer, former in ready.fresh:
             writer.held = True
             if former is not None:
                 writer.succeed(former)
-        gone = self._discovery.replace(ready.writers)
+        gone = self._discovery.replace(ready.writers) | self._discovery.decided()
         self._stale = self._stale - {self._topics.metadata(writer.name) for writer in ready.writers} | gone
         if ready.fresh or gone:
             self._news.set()
@@ -197,9 +250,55 @@ class MqttPublisher:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._pace(), name="mqtt pace")
+                if self._mirrored is not None:
+                    group.create_task(self._follow(self._mirrored), name="mqtt imports")
                 await self._stay_connected()
         finally:
             unlisten()
+
+    # What is published beside the plant
+
+    async def _follow(self, mirrored: Mirrored) -> Never:
+        """Publish what there is beside the plant, and what it becomes."""
+        while True:
+            await self._other_sets.wait()
+            self._other_sets.clear()
+            try:
+                await self._publish_others(mirrored)
+            except MqttStateError as error:
+                log.error("MQTT: imported values are published as before: %s", error)  # noqa: TRY400
+            except Exception:
+                # Whatever is wrong with what is imported, the plant is published.
+                log.exception("MQTT: imported values are published as before: a fault of ours")
+            await asyncio.sleep(self._settings.publishing_interval)  # they come in crowds
+
+    async def _publish_others(self, mirrored: Mirrored) -> None:
+        async with self.changing:
+            mirroring = await mirrored.mirroring()
+            sets = [MirroredDataSet(one, mirrored.name_of, self._refuse) for one in mirroring.sets]
+            before, self._mirroring = self._mirroring, mirroring
+            try:
+                ready = await asyncio.to_thread(self._ready, self._sets, sets, self._store.points)
+            except BaseException:
+                self._mirroring = before
+                raise
+            self.change(ready)
+            self._tell_left_out(before)
+
+    def _tell_left_out(self, before: Mirroring) -> None:
+        for hint in self._mirroring.hints:
+            if hint not in before.hints:
+                log.warning("MQTT: %s", hint)
+        for why, count in self._mirroring.left_out.items():
+            if before.left_out.get(why) != count:
+                log.warning("MQTT: %d imported variables are not published: %s", count, why)
+
+    def _refuse(self, node_id: str, why: str) -> None:
+        """A value is published as none."""
+        self._unencodable += 1
+        if (node_id, why) not in self._refused and len(self._refused) < _MOST_TOLD:
+            self._refused.add((node_id, why))
+            log.warning("MQTT: %s is published without its value: %s", node_id, why)
 
     # The connection
 
@@ -338,7 +437,7 @@ class MqttPublisher:
 
     # The data
 
-    def _changed(self, points: Sequence[Point]) -> None:
+    def _changed(self, points: Sequence[Point] | Sequence[Cell]) -> None:
         where = self._where
         for point in points:
             found = where.get(id(point))

@@ -6,13 +6,14 @@ import contextlib
 import itertools
 import json
 import os
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from server.mqtt.dataset import ConfigurationVersion, DataSet
 from server.mqtt.errors import MqttStateError
+from server.mqtt.mirrored import MirroredDataSet
 from sources.clock import TICKS_PER_SECOND, UNIX_EPOCH_TICKS
 
 FORMAT: Final = 1
@@ -60,23 +61,25 @@ class WriterBook:
 
     def enrol(
         self,
-        datasets: Sequence[DataSet],
+        datasets: Sequence[DataSet | MirroredDataSet],
         namespaces: Sequence[str],
         time: int,
         unchanged: Container[str] = (),
+        pending: Callable[[str], bool] = lambda _: False,
     ) -> dict[str, WriterIdentity]:
         """The identity of every DataSet by its key; what changed is on the disk when this returns.
 
         ``time`` in ticks. An unchanged DataSet keeps its version, one with fields added at
         its end gets a new MinorVersion, any other change a new MajorVersion, to which
         MinorVersion is set too (OPC 10000-14 §6.2.3.2.6). Those whose key is ``unchanged`` are
-        known to be what they were when they were enrolled last. Raises MqttStateError.
+        known to be what they were when they were enrolled last. Whose key is ``pending`` may yet
+        come, and is not taken for removed. Raises MqttStateError.
         """
         now = max(1, (time - _VERSION_TIME_EPOCH) // TICKS_PER_SECOND)
         before = dict(self._records)
         present = {dataset.key for dataset in datasets}
         for key, record in before.items():
-            if key not in present and not record.retired:
+            if key not in present and not record.retired and not pending(key):
                 self._records[key] = replace(record, retired=now)
         newcomers = []
         for dataset in datasets:
@@ -87,7 +90,7 @@ class WriterBook:
                 self._records[dataset.key] = _revised(known, dataset, namespaces, now)
         for dataset, number in zip(newcomers, self._take_ids(len(newcomers)), strict=True):
             self._records[dataset.key] = _Record(
-                number, now, now, len(dataset.properties), dataset.fingerprint(namespaces)
+                number, now, now, dataset.size, dataset.fingerprint(namespaces)
             )
         if self._records != before or not self.path.exists():
             self._save()
@@ -107,8 +110,8 @@ class WriterBook:
             ids.append(number)
         if len(ids) < count:
             raise MqttStateError(
-                f"more than {_LAST_ID - _FIRST_ID + 1} equipments with properties: MQTT has no "
-                "DataSetWriterIds left; divide the plant among several servers"
+                f"more than {_LAST_ID - _FIRST_ID + 1} equipments and imported objects with values: MQTT "
+                "has no DataSetWriterIds left; divide the plant among several servers"
             )
         return ids
 
@@ -146,8 +149,10 @@ class WriterBook:
             ) from error
 
 
-def _revised(known: _Record, dataset: DataSet, namespaces: Sequence[str], now: int) -> _Record:
-    count, digest = len(dataset.properties), dataset.fingerprint(namespaces)
+def _revised(
+    known: _Record, dataset: DataSet | MirroredDataSet, namespaces: Sequence[str], now: int
+) -> _Record:
+    count, digest = dataset.size, dataset.fingerprint(namespaces)
     if digest == known.digest:
         return replace(known, retired=0)
     # Versions only rise, whatever the clock says.

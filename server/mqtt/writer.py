@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from server.mqtt.dataset import ConfigurationVersion, DataSet
-from server.mqtt.encode import DELTA_FRAME, KEEP_ALIVE, KEY_FRAME, Json, data_message, data_value
+from server.mqtt.encode import DELTA_FRAME, KEEP_ALIVE, KEY_FRAME, Json, data_message
+from server.mqtt.mirrored import MirroredDataSet
 from server.mqtt.state import WriterIdentity
-from server.plant.values import Point
 from sources.clock import to_iso
 from sources.quality import Quality
-from sources.tag import Value, same
+from sources.tag import same
 
 _SEQUENCE_END: Final = 1 << 32
 
@@ -43,14 +43,14 @@ class DataSetWriter:
 
     def __init__(
         self,
-        dataset: DataSet,
+        dataset: DataSet | MirroredDataSet,
         identity: WriterIdentity,
-        points: Sequence[Point],
+        points: Sequence[Any],
         *,
         publisher_id: str,
         key_frame_every: int,
     ) -> None:
-        """``points`` in the order of the DataSet's properties."""
+        """``points`` in the order of the DataSet's fields: each a `Point` of the plant, or a `Cell`."""
         self.dataset = dataset
         self.identity = identity
         self.points = points
@@ -63,7 +63,7 @@ class DataSetWriter:
         self._sequence = 1
         self._sent_at = 0.0
         self._pending: set[int] = set()
-        self._last: list[tuple[Value, Quality] | None] = [None] * len(points)
+        self._last: list[tuple[Any, Quality] | None] = [None] * len(points)
 
     @property
     def name(self) -> str:
@@ -129,8 +129,8 @@ class DataSetWriter:
             if time is None:
                 time = times[ticks] = to_iso(ticks)
             self._last[index] = (point.value, point.status)
-            payload[self.dataset.properties[index].name] = data_value(
-                self.dataset.encoders[index], point.value, point.status, time
+            payload[self.dataset.field_name(index)] = self.dataset.encoded(
+                index, point.value, point.status, time
             )
         return payload
 

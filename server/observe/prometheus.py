@@ -155,6 +155,32 @@ _GAUGES: Final[tuple[tuple[str, str, Callable[[SourceStatus], float]], ...]] = (
         lambda source: source.bad_point_count,
     ),
     ("stale_points", "Values that were read once and are no longer.", lambda source: source.stale),
+    ("imported_nodes", "Nodes imported of it.", lambda source: sum(one.nodes for one in source.imports)),
+    (
+        "imported_variables",
+        "Variables among them.",
+        lambda source: sum(one.variables for one in source.imports),
+    ),
+    (
+        "refused_variables",
+        "Imported variables that it would not watch.",
+        lambda source: sum(one.refused for one in source.imports),
+    ),
+    (
+        "failed_imports",
+        "Imports that came to nothing when they were carried out last.",
+        lambda source: sum(bool(one.error) for one in source.imports),
+    ),
+    (
+        "last_walk_timestamp_seconds",
+        "When its nodes were looked at last, in Unix time; 0 for never.",
+        lambda source: _unix(max((one.walked for one in source.imports), default=0)),
+    ),
+    (
+        "walk_seconds",
+        "How long that took, of all imports together.",
+        lambda source: sum(one.seconds for one in source.imports),
+    ),
 )
 _COUNTERS: Final[tuple[tuple[str, str, Callable[[SourceStatus], float]], ...]] = (
     ("connects", "Connections made.", lambda source: source.connects),
@@ -163,6 +189,7 @@ _COUNTERS: Final[tuple[tuple[str, str, Callable[[SourceStatus], float]], ...]] =
     ("requests", "Requests sent.", lambda source: source.traffic.requests),
     ("received_bytes", "Bytes received.", lambda source: source.traffic.bytes_in),
     ("sent_bytes", "Bytes sent.", lambda source: source.traffic.bytes_out),
+    ("slowed", "Times it had to wait, as it said too much.", lambda source: source.traffic.slowed),
 )
 
 
@@ -221,3 +248,8 @@ def _mqtt(mqtt: MqttStatus) -> Iterator[Metric]:
     yield _one("isthmus_mqtt_queued", "Messages that wait for the broker.", mqtt.queued)
     yield _count("isthmus_mqtt_published", "Messages the broker took.", mqtt.published)
     yield _count("isthmus_mqtt_dropped", "Messages that were due and did not go out.", mqtt.dropped)
+    yield _one("isthmus_mqtt_data_sets", "Data sets that are published.", mqtt.data_sets)
+    yield _one("isthmus_mqtt_imported", "Imported variables that are published.", mqtt.mirrored)
+    left_out = sum(mqtt.left_out.values())
+    yield _one("isthmus_mqtt_left_out", "Imported variables that cannot be published.", left_out)
+    yield _count("isthmus_mqtt_unencodable", "Values published as none for want of a form.", mqtt.unencodable)

@@ -119,11 +119,7 @@ class OpcUaServer:
         self._namespace_added = namespace_added
         self._progress = progress
         index = self._names.index(plant.plant_uri)
-        self._holders = {
-            one.path: Holder(key(one.node_id, index), one.imported)
-            for one in plant.equipment
-            if one.imported is not None
-        }
+        self._holders = holders_of(plant, index)
         self._listener = Listener(caps=caps_for(settings.max_sessions))
         self._sessions = Sessions(Limits(settings.max_sessions, settings.max_sessions_per_user))
         self._peers: dict[ClientPeer, None] = {}
@@ -281,6 +277,10 @@ class OpcUaServer:
         except (UnknownNamespace, DuplicateNode) as error:
             raise SpaceError(f"the address space cannot be built: {error}") from error
 
+    async def change_imports(self, plant: Plant) -> None:
+        """Have the equipment of this plant hold imports, and no other. See `ImportedNodes.change`."""
+        await self.imported.change(holders_of(plant, self._names.index(plant.plant_uri)))
+
     # --- Starting
 
     def _bind(self) -> int:
@@ -399,6 +399,15 @@ class OpcUaServer:
             )
             self._sessions.distrust(peer.channel.certificate)
             peer.end(peer_status(why.step), str(why))
+
+
+def holders_of(plant: Plant, index: int) -> dict[str, Holder]:
+    """The equipment that holds imports, by path; ``index`` is that of the plant's namespace."""
+    return {
+        one.path: Holder(key(one.node_id, index), one.imported, one.node_id)
+        for one in plant.equipment
+        if one.imported is not None
+    }
 
 
 def _nothing() -> None:

@@ -202,7 +202,8 @@ class Import:
     """Nodes of another OPC UA server that an equipment holds, as its driver names them.
 
     What lies below one, where there is one, and the chosen ``nodes``, each without what lies below it.
-    Nobody writes its variables but ``writers``, nor calls its methods but ``callers``.
+    Nobody writes its variables but ``writers``, nor calls its methods but ``callers``. ``mqtt`` says whether
+    its variables are published, or which: paths below the equipment, ``*`` for any characters.
     """
 
     source: str
@@ -211,6 +212,7 @@ class Import:
     writers: frozenset[Role] = frozenset()
     callers: frozenset[Role] = frozenset()
     nodes: tuple[Any, ...] = ()
+    mqtt: bool | tuple[str, ...] = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,14 @@ from typing import Any, Final, Never
 from sources import clock
 from sources.asking import Asker
 from sources.batch import Batch, Emit
-from sources.errors import ConnectionLost, Unreachable
-from sources.insight import PlannedBlock, Traffic
+from sources.errors import ConnectionLost, SourceError, Unreachable
+from sources.insight import ImportFigures, PlannedBlock, Traffic
 from sources.opcua import wire
 from sources.opcua.acting import Acting, find_nodes, write_tag
 from sources.opcua.channel import FORWARDED
 from sources.opcua.config import DownstreamSettings, OpcUaTag
 from sources.opcua.connection import Connection, connect
+from sources.opcua.counts import Counts
 from sources.opcua.fit import fit_tag
 from sources.opcua.identities import Identities
 from sources.opcua.importing import Importing
@@ -29,13 +30,15 @@ from sources.opcua.security import Surroundings, where
 from sources.opcua.stack import ua
 from sources.quality import (
     BAD_CONFIGURATION_ERROR,
+    BAD_INTERNAL_ERROR,
     BAD_NOT_CONNECTED,
     GOOD,
+    UNCERTAIN_NO_COMMUNICATION_LAST_USABLE_VALUE,
     Quality,
     is_bad,
 )
 from sources.statistics import ScanStatistics
-from sources.tag import Tag, Value, Written
+from sources.tag import ScanClass, Tag, Value, Written
 
 log = logging.getLogger(__name__)
 
@@ -109,11 +112,30 @@ class OpcUaSource:
         self._device.surroundings = surroundings
 
     def mirror(self, mirror: Mirror, imports: Sequence[Wanted]) -> None:
-        """Have nodes imported and shown there, from the next connection on."""
-        self._device.imports = tuple(imports)
-        if not imports:
-            return
-        self._device.importing = Importing(self, self._device.settings, mirror)
+        """Have nodes imported and shown there, and no others; at once where it is connected."""
+        device = self._device
+        if device.importing is None:
+            device.counts = Counts(mirror)
+            device.importing = Importing(self, device.settings, device.counts)
+        if device.imports != tuple(imports):
+            device.imports = tuple(imports)
+            device.wake()
+
+    @property
+    def imports(self) -> Sequence[ImportFigures]:
+        """See `sources.insight.HasImports`."""
+        device = self._device
+        return device.counts.figures(device.imports, device.plan) if device.counts is not None else ()
+
+    @property
+    def import_scans(self) -> Sequence[ScanClass]:
+        """See `sources.insight.HasImports`."""
+        return [wanted.scan for wanted in self._device.imports]
+
+    @property
+    def imported_values(self) -> int:
+        """See `sources.insight.HasImports`."""
+        return self._device.counts.values if self._device.counts is not None else 0
 
     def fits(self, settings: DownstreamSettings) -> bool:
         """See `sources.source.Adapts`: in whose name others' writes and calls go."""
@@ -149,6 +171,7 @@ class OpcUaSource:
         importing = device.importing
         if importing is not None:
             importing.connection = connection
+        quality = UNCERTAIN_NO_COMMUNICATION_LAST_USABLE_VALUE
         try:
             async with self._identities.over(
                 connection, device.surroundings, device.traffic, device.resolver
@@ -158,9 +181,14 @@ class OpcUaSource:
             # What was subscribed to is taken over by the next connection, so its session is not closed.
             keep = device.plan is not None
             raise
+        except SourceError:
+            raise
+        except Exception:
+            quality = BAD_INTERNAL_ERROR  # a fault of ours: see Supervisor
+            raise
         finally:
             if importing is not None:
-                importing.gone()
+                importing.gone(quality)
             if keep:
                 await connection.channel.gone()
             else:

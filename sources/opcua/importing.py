@@ -26,7 +26,6 @@ from sources.quality import (
     BAD_NOT_CONNECTED,
     BAD_RESOURCE_UNAVAILABLE,
     BAD_TYPE_MISMATCH,
-    UNCERTAIN_NO_COMMUNICATION_LAST_USABLE_VALUE,
     Quality,
     is_bad,
 )
@@ -72,10 +71,10 @@ class Importing:
         self._objects: dict[bytes, bytes] = {}
         """What a chosen method is called on, by its key here: what holds it here the device does not know."""
 
-    def gone(self) -> None:
+    def gone(self, quality: Quality) -> None:
         """The connection is no more: what was imported is marked."""
         self.connection = None
-        self._mirror.lose(self._device, UNCERTAIN_NO_COMMUNICATION_LAST_USABLE_VALUE)
+        self._mirror.lose(self._device, quality)
 
     def _here(self, there: int) -> int | None:
         names = self._live().namespaces
@@ -137,6 +136,11 @@ class Importing:
                 self._layouts_here[self._mapper.node_id(encoding)] = layout
         await self._mirror.show(self._device, walked.model, walked.values)
         return walked.watched
+
+    def dismiss(self, wanted: Wanted) -> None:
+        """Look no more for what an import lacks that is wanted no more."""
+        there = {wanted.below, *wanted.nodes}
+        self._lacking = [address for address in self._lacking if address not in there]
 
     @property
     def lacks(self) -> bool:

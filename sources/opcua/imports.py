@@ -57,8 +57,8 @@ class Model:
     holder: str
     nodes: Mapping[bytes, ImportedNode] = field(default_factory=dict)
     tops: tuple[bytes, ...] = ()
-    period: float = 1.0
-    """Seconds between two reports of its values."""
+    usable: float = 3.0
+    """Seconds for which its values are usable once the device is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ class CanImport(Protocol):
     """A source whose nodes can be imported."""
 
     def mirror(self, mirror: Mirror, imports: Sequence[Wanted]) -> None:
-        """Have nodes imported and shown there, from the next connection on."""
+        """Have nodes imported and shown there, and no others; at once where it is connected."""
         ...
 
 

@@ -11,11 +11,13 @@ from sources.batch import Batch
 from sources.errors import ConnectionLost
 from sources.opcua import wire
 from sources.opcua.connection import chunks
+from sources.opcua.imports import Wanted
 from sources.opcua.kept import Plan, Subscription
 from sources.opcua.live import Live
 from sources.opcua.stack import status_name, ua
 from sources.opcua.subscribe import create
 from sources.quality import BAD_COMMUNICATION_ERROR, BAD_CONFIGURATION_ERROR, is_bad
+from sources.statistics import ScanStatistics
 from sources.tag import ScanClass, Tag
 
 log = logging.getLogger(__name__)
@@ -89,13 +91,17 @@ class Items:
         return self._sort_out(plan, subscription, refused)
 
     async def subscribe_imported(
-        self, plan: Plan, scan: ScanClass, watched: list[tuple[bytes, Any]]
+        self, plan: Plan, wanted: Wanted, watched: list[tuple[bytes, Any]]
     ) -> list[tuple[bytes, Any]]:
-        """One subscription for these variables; returns those for which it has no room."""
-        keys = tuple(key for key, _ in watched)
+        """One subscription for these variables of an import; returns those for which it has no room."""
+        scan, keys = wanted.scan, tuple(key for key, _ in watched)
         importing = self._live.device.importing
         at_once = importing.at_once(keys) if importing is not None else 0
         subscription = await create(self._live, scan, scan.period, at_once=at_once)
+        statistics = self._live.device.statistics.setdefault(scan.name, ScanStatistics(scan.period))
+        statistics.planned = subscription.interval
+        statistics.blocks += 1
+        subscription.wanted = wanted
         subscription.watched = keys
         self._live.add(subscription)
         plan.subscriptions.append(subscription)

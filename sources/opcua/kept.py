@@ -11,6 +11,7 @@ from typing import Any, Final
 from sources.insight import Traffic
 from sources.opcua import wire
 from sources.opcua.config import DownstreamSettings, OpcUaTag
+from sources.opcua.counts import Counts
 from sources.opcua.importing import Importing
 from sources.opcua.imports import Wanted
 from sources.opcua.security import Surroundings
@@ -20,6 +21,10 @@ from sources.tag import ScanClass
 
 _EVERY: Final = -1
 """In the place of a type, no value's: whatever comes has to be fitted."""
+
+
+def nobody() -> None:
+    """There is no connection."""
 
 
 @dataclass(slots=True)
@@ -47,6 +52,8 @@ class Subscription:
     """When it was last heard of, by the loop's clock."""
     watched: tuple[bytes, ...] = ()
     """The imported variables it watches in place of tags, by their keys here."""
+    wanted: Wanted | None = None
+    """The import these are of."""
     taken_over: bool = False
     """Whether it was, and the word of that which is meant for the session before may still come to us."""
     mute: bool = False
@@ -126,6 +133,8 @@ class Plan:
     subscriptions: list[Subscription] = field(default_factory=list)
     places: dict[int, tuple[Subscription, int]] = field(default_factory=dict)
     """Which subscription watches a tag, at which place, by the tag's identity."""
+    imports: tuple[Wanted, ...] = ()
+    """Those that were carried out."""
 
     def retire(self, tags: Sequence[OpcUaTag]) -> None:
         """Know nothing more of tags that are not among these; their items are still to be deleted."""
@@ -155,7 +164,11 @@ class Device:
     """Of the last connection: its subscriptions may still be there."""
     imports: tuple[Wanted, ...] = ()
     importing: Importing | None = None
-    """How imported nodes are named and reached there; None where none are."""
+    """How imported nodes are named and reached there; None where nobody shows any."""
+    counts: Counts | None = None
+    """What passed on its way to whoever shows it."""
+    wake: Callable[[], None] = nobody
+    """Has whoever scans look at what is wanted."""
     told: set[str] = field(default_factory=set)
     """Tags whose lack stands in the log."""
     transfers: bool = True

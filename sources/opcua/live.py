@@ -37,7 +37,7 @@ class Live:
         self.again: float | None = None
         """When to plan again, by the loop's clock."""
         self.grown: asyncio.Future[None] = loop.create_future()
-        """Done when a subscription was added, and there is more to ask for, or when the tags are others."""
+        """Done when a subscription was added, and there is more to ask for, or when others are wanted."""
 
     def add(self, subscription: Subscription) -> None:
         """Have its messages taken in from now on."""
@@ -61,6 +61,12 @@ class Live:
         """Whether the plan is not yet that of the device's tags."""
         plan = self.device.plan
         return plan is not None and plan.tags is not self.device.tags
+
+    @property
+    def imports_others(self) -> bool:
+        """Whether the plan is not yet that of what is imported."""
+        plan = self.device.plan
+        return plan is not None and plan.imports != self.device.imports
 
     def silent_at(self, subscription: Subscription) -> float:
         """When a subscription that says nothing is given up."""

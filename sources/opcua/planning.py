@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from typing import Any, Final
 
 from sources import clock
 from sources.batch import Batch
 from sources.opcua.config import OpcUaTag
+from sources.opcua.importing import Importing
+from sources.opcua.imports import Wanted
 from sources.opcua.items import Items
 from sources.opcua.kept import Plan, Subscription
 from sources.opcua.live import Live
@@ -155,6 +158,7 @@ class Planning:
     def _count_classes(self, tags: Sequence[OpcUaTag]) -> None:
         """Have statistics of the scan classes there are, and of no others."""
         scans = {tag.scan.name: tag.scan for tag in tags}
+        scans |= {wanted.scan.name: wanted.scan for wanted in self._live.device.imports}
         known = self._live.device.statistics
         for gone in known.keys() - scans:
             del known[gone]
@@ -174,10 +178,41 @@ class Planning:
         if importing is None:
             return
         importing.forget()
-        for wanted in self._live.device.imports:
+        plan.imports = self._live.device.imports
+        for wanted in plan.imports:
+            await self._carry_out(importing, plan, wanted)
+
+    async def _carry_out(self, importing: Importing, plan: Plan, wanted: Wanted) -> None:
+        counts = self._live.device.counts
+        async with counts.walking(wanted) if counts is not None else nullcontext():
             watched = await importing.run(wanted)
-            while watched:
-                watched = await self._items.subscribe_imported(plan, wanted.scan, watched)
+        while watched:
+            watched = await self._items.subscribe_imported(plan, wanted, watched)
+
+    async def follow_imports(self) -> None:
+        """Carry out imports that are new, and watch no more what those brought that are gone."""
+        device, plan, importing = self._live.device, self._live.device.plan, self._live.device.importing
+        if plan is None or importing is None:
+            return
+        wanted = device.imports
+        ended = [one for one in plan.subscriptions if one.wanted and one.wanted not in wanted]
+        for its in plan.imports:
+            if its not in wanted:
+                importing.dismiss(its)
+        for one in ended:
+            plan.subscriptions.remove(one)
+            if one.scan is not None and (statistics := device.statistics.get(one.scan.name)) is not None:
+                statistics.blocks -= 1
+        if ended:
+            await self._delete([one.id for one in ended])
+        self._count_classes(plan.tags)
+        plan.imports = tuple(its for its in plan.imports if its in wanted)
+        for its in wanted:
+            if its not in plan.imports:
+                await self._carry_out(importing, plan, its)
+                plan.imports = (*plan.imports, its)
+        plan.imports = wanted
+        self._live.next_check()
 
 
 def _by_class(tags: Iterable[OpcUaTag]) -> dict[ScanClass, list[Tag[Any]]]:

@@ -16,9 +16,10 @@ from sources.errors import ConnectionLost
 from sources.opcua import wire
 from sources.opcua.channel import ServiceError
 from sources.opcua.connection import Connection
-from sources.opcua.kept import Device
+from sources.opcua.kept import Device, nobody
 from sources.opcua.live import Live
 from sources.opcua.messages import Messages
+from sources.opcua.pace import Pace
 from sources.opcua.planning import Planning
 from sources.opcua.publishing import Publishing
 from sources.opcua.resume import resume
@@ -38,6 +39,8 @@ class Scan:
         self._messages = Messages(self._live, self._publishing)
         self._plans = Planning(self._live)
         self._trust_at = self._live.clock() + _TRUST
+        self._pace = Pace(device.name, device.traffic)
+        device.wake = self._live.wake
         self._planning: asyncio.Task[None] | None = None
         """What is planned, while messages go on being taken: an import takes its time."""
 
@@ -57,7 +60,8 @@ class Scan:
                 await self._listen()
                 listened = self._live.clock()
                 for answer in self._publishing.answered():
-                    await self._messages.take(answer)
+                    async with self._pace:
+                        await self._messages.take(answer)
                 if self._planning is not None and self._planning.done():
                     planned, self._planning = self._planning, None
                     planned.result()
@@ -68,7 +72,7 @@ class Scan:
         except wire.Malformed as error:
             raise ConnectionLost(str(error), BAD_COMMUNICATION_ERROR) from None
         finally:
-            device.on_retag = None
+            device.on_retag, device.wake = None, nobody
             self._publishing.end()
             if self._planning is not None:
                 self._planning.cancel()
@@ -97,14 +101,14 @@ class Scan:
             *map(self._live.silent_at, self._live.subscriptions.values()),
         ]
         if self._planning is None:
-            if self._live.is_behind:
+            if self._live.is_behind or self._live.imports_others:
                 return 0.0
             moments += [one.settle_at for one in self._live.subscriptions.values() if one.beside]
             if self._live.again is not None:
                 moments.append(self._live.again)
         return max(0.0, min(moments) - self._live.clock())
 
-    async def _look_after(self, now: float) -> None:
+    def _look_for_silence(self, now: float) -> None:
         for subscription in self._live.subscriptions.values():
             if now > self._live.silent_at(subscription):
                 silent = now - subscription.heard
@@ -112,6 +116,9 @@ class Scan:
                     # Not every server that says it has transferred one publishes it afterwards.
                     self._live.device.plan, self._live.device.transfers = None, False
                 raise ConnectionLost(f"not a word from the device for {silent:.1f} s", BAD_TIMEOUT)
+
+    async def _look_after(self, now: float) -> None:
+        self._look_for_silence(now)
         if now >= self._live.connection.channel.renew_at:
             await self._live.connection.channel.renew()
         if now >= self._trust_at:
@@ -124,6 +131,8 @@ class Scan:
             self._planning = asyncio.create_task(self._plans.retag())
         elif self._live.again is not None and now >= self._live.again:
             self._planning = asyncio.create_task(self._plans.again())
+        elif self._live.imports_others:
+            self._planning = asyncio.create_task(self._plans.follow_imports())
 
     async def _settle(self, now: float) -> None:
         for subscription in list(self._live.subscriptions.values()):

@@ -35,10 +35,12 @@ class Values:
         """Report a DataChangeNotification of tags, and count it. Raises Malformed."""
         began = time.perf_counter()
         self.take_in(subscription, await decoded(subscription, body, wire.changes))
+        self._count(subscription, time.perf_counter() - began)
+
+    def _count(self, subscription: Subscription, lasted: float) -> None:
         its = self._live.device.statistics.get(subscription.scan.name) if subscription.scan else None
         if its is not None:
             its.reads += 1
-            lasted = time.perf_counter() - began
             its.took(lasted, subscription.lasted)
             subscription.lasted = lasted
 
@@ -84,9 +86,12 @@ class Values:
         importing = self._live.device.importing
         if importing is None or not wire.is_data_change(notification):
             return
+        began = time.perf_counter()
         found = await decoded(subscription, notification.body, wire.raw_changes)
         subscription.unheard.difference_update(place for place, _ in found)
         await importing.receive(subscription.watched, found)
+        self._count(subscription, time.perf_counter() - began)
+        self.alive(subscription)
 
     def _report(  # a batch's columns
         self,
@@ -114,8 +119,8 @@ class Values:
         )
 
     def alive(self, subscription: Subscription) -> None:
-        """A keep-alive: nothing has changed, and that is known of now."""
-        if subscription.tags:
+        """Nothing more has changed, and that is known of now: a keep-alive, or values of no tag."""
+        if subscription.tags or subscription.watched:
             self._live.emit(Batch(subscription.tags, (), GOOD, None, clock.now(), ()))
 
 

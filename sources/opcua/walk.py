@@ -410,7 +410,8 @@ class Walk:
         for why, count in odd.items():
             log.warning("%s: %d nodes are left out of the import: %s", self._name, count, why)
         shown = tuple(keys[top] for top in tops if top in keys)
-        found.model = Model(wanted.holder, nodes, shown, wanted.scan.period)
+        usable = wanted.scan.stale.bad_after * wanted.scan.period
+        found.model = Model(wanted.holder, nodes, shown, usable)
         return found
 
     def _tell_refused(self, notifiers: int, historians: int) -> None:

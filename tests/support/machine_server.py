@@ -148,6 +148,9 @@ class MachineServer:
             return [data.Value.Value, data.SourceTimestamp.isoformat() if data.SourceTimestamp else None]
         if what == "write":
             await node.write_value(value)
+        elif what == "flood":
+            for number in range(value):
+                await node.write_value(float(number))
         elif what == "add":
             await self.machine.add_variable(node.nodeid, f"{self._index}:{name}", 7)
         elif what == "remove":
@@ -187,15 +190,32 @@ class Machine:
 
     async def __call__(self, what: str, name: str = "", value: Any = None) -> Any:
         """``read`` gives value and source time; ``started`` the rates its method was called with;
-        ``write``, ``add`` and ``remove`` a variable."""
+        ``write``, ``add`` and ``remove`` a variable; ``flood`` writes it so many times, counting."""
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps([what, name, value]).encode() + b"\n")
         return await self.answer()
+
+    async def restart(self) -> None:
+        """Kill it and start it anew at the same port: it has all it had at first, and nothing else."""
+        await self.end()
+        self.process = await _process(self.port)
+        await self.answer()
 
     async def end(self) -> None:
         if self.process.returncode is None:
             self.process.kill()
         await self.process.wait()
+
+
+async def _process(port: int) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        __file__,
+        str(port),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
 
 
 @asynccontextmanager
@@ -205,15 +225,7 @@ async def machine_servers(count: int) -> AsyncIterator[list[Machine]]:
     try:
         for _ in range(count):
             port = free_port()
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                __file__,
-                str(port),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-            )
-            machines.append(Machine(process, port))
+            machines.append(Machine(await _process(port), port))
         for machine in machines:
             await machine.answer()
         yield machines

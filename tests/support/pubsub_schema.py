@@ -28,7 +28,8 @@ _DATA_VALUE = {
     "required": ["Value"],
     "properties": {
         "UaType": {"type": "integer", "minimum": 1, "maximum": 25},
-        "Value": {"type": ["boolean", "number", "string", "null"]},
+        "Value": {"type": ["boolean", "number", "string", "null", "array", "object"]},
+        "Dimensions": {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 2},
         # The parts of the specification disagree on the key; we write Status.
         "Status": _STATUS_CODE,
         "StatusCode": _STATUS_CODE,
@@ -75,13 +76,8 @@ _FIELD = {
         "FieldFlags": {"type": "integer", "minimum": 0, "maximum": 0xFFFF},
         "BuiltInType": {"type": "integer", "minimum": 1, "maximum": 25},
         "DataType": _NODE_ID,
-        "ValueRank": {"enum": [-1, 1]},
-        "ArrayDimensions": {
-            "type": "array",
-            "items": {"type": "integer", "minimum": 0, "maximum": 2**32 - 1},
-            "minItems": 1,
-            "maxItems": 1,
-        },
+        "ValueRank": {"type": "integer", "minimum": -3},
+        "ArrayDimensions": {"type": "array", "items": _UINT32, "minItems": 1},
         "MaxStringLength": _UINT32,
         "DataSetFieldId": _GUID,
         "Properties": {
@@ -128,12 +124,59 @@ _ENUM = {
     },
     "additionalProperties": False,
 }
+_QUALIFIED = {"type": "string", "pattern": "^(nsu=[^;]+;)?.+$"}
+_STRUCTURE = {
+    "type": "object",
+    "required": ["DataTypeId", "Name", "StructureDefinition"],
+    "properties": {
+        "DataTypeId": _NODE_ID,
+        "Name": _QUALIFIED,
+        "StructureDefinition": {
+            "type": "object",
+            "required": ["DefaultEncodingId", "BaseDataType", "StructureType", "Fields"],
+            "properties": {
+                "DefaultEncodingId": _NODE_ID,
+                "BaseDataType": _NODE_ID,
+                "StructureType": {"type": "integer", "minimum": 0, "maximum": 4},
+                "Fields": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "required": ["Name", "DataType", "ValueRank"],
+                        "properties": {
+                            "Name": _NAME,
+                            "DataType": _NODE_ID,
+                            "ValueRank": {"type": "integer"},
+                            "IsOptional": {"type": "boolean"},
+                        },
+                        "additionalProperties": False,
+                    },
+                },
+            },
+            "additionalProperties": False,
+        },
+    },
+    "additionalProperties": False,
+}
+_SIMPLE = {
+    "type": "object",
+    "required": ["DataTypeId", "Name", "BaseDataType", "BuiltInType"],
+    "properties": {
+        "DataTypeId": _NODE_ID,
+        "Name": _QUALIFIED,
+        "BaseDataType": _NODE_ID,
+        "BuiltInType": {"type": "integer", "minimum": 1, "maximum": 25},
+    },
+    "additionalProperties": False,
+}
 _METADATA = {
     "type": "object",
     "required": ["Name", "Fields", "ConfigurationVersion"],
     "properties": {
         "Namespaces": {"type": "array", "items": _NAME},
         "EnumDataTypes": {"type": "array", "items": _ENUM},
+        "StructureDataTypes": {"type": "array", "items": _STRUCTURE},
+        "SimpleDataTypes": {"type": "array", "items": _SIMPLE},
         "Name": _NAME,
         "Description": _TEXT,
         "Fields": {"type": "array", "items": _FIELD, "minItems": 1},
@@ -258,11 +301,12 @@ def _metadata_faults(metadata: dict[str, Any]) -> list[str]:
     version = metadata["ConfigurationVersion"]
     if version["MinorVersion"] < version["MajorVersion"]:
         faults.append("MinorVersion is older than MajorVersion")
-    known = {enum["DataTypeId"] for enum in metadata.get("EnumDataTypes", ())}
+    kinds = ("EnumDataTypes", "StructureDataTypes", "SimpleDataTypes")
+    known = {one["DataTypeId"] for kind in kinds for one in metadata.get(kind, ())}
     return faults + [
         f"{field['Name']}: nothing describes the DataType {field['DataType']}"
         for field in metadata["Fields"]
-        if field["DataType"] not in known | {f"i={field['BuiltInType']}"}
+        if field["DataType"] not in known and not field["DataType"].startswith("i=")
     ]
 
 
@@ -270,7 +314,8 @@ def validate_data(message: dict[str, Any], metadata: dict[str, Any]) -> None:
     """Check a data message against the schema and against its writer's metadata message."""
     validate(message)
     fields = {field["Name"]: field["BuiltInType"] for field in metadata["MetaData"]["Fields"]}
-    enums = {f["Name"] for f in metadata["MetaData"]["Fields"] if not f["DataType"].startswith("i=")}
+    kinds = {one["DataTypeId"] for one in metadata["MetaData"].get("EnumDataTypes", ())}
+    enums = {f["Name"] for f in metadata["MetaData"]["Fields"] if f["DataType"] in kinds}
     for part in message["Messages"]:
         assert part["DataSetWriterId"] == metadata["DataSetWriterId"]
         assert part["MinorVersion"] == metadata["MetaData"]["ConfigurationVersion"]["MinorVersion"]
@@ -282,10 +327,25 @@ def validate_data(message: dict[str, Any], metadata: dict[str, Any]) -> None:
             _check_type(name, value["Value"], fields[name], is_enum=name in enums)
 
 
+_SHAPES = {
+    **dict.fromkeys((13, 14, 15, 16, 17, 18, 20), str),
+    **dict.fromkeys((19, 21, 22, 23), dict),
+    24: object,
+}
+"""What a value of a built-in type is that is no plain number or text."""
+
+
 def _check_type(name: str, value: object, builtin: int, *, is_enum: bool) -> None:
     if value is None:
         return
-    if is_enum or builtin in {8, 9, 12}:
+    if isinstance(value, list):
+        for one in value:
+            _check_type(name, one, builtin, is_enum=is_enum)
+        return
+    shape = _SHAPES.get(builtin)
+    if shape is not None:
+        right = isinstance(value, shape)
+    elif (is_enum and builtin == 6) or builtin in {8, 9, 12}:
         right = isinstance(value, str)
         if builtin in {8, 9} and right:
             int(str(value))

@@ -6,12 +6,14 @@ import asyncio
 import dataclasses
 import logging
 import reprlib
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from asyncua import ua
 
 from server.opcua.ids import Namespaces
+from server.opcua.imported.losses import Losses
+from server.opcua.imported.published import Published
 from server.opcua.imported.value import ImportedValue
 from server.opcua.services.arguments import InvalidArguments
 from server.opcua.services.method import Methods, Outputs
@@ -31,13 +33,7 @@ from server.plant.model import Import, Role
 from sources.errors import Denied
 from sources.opcua.imports import CallResult, Device, ImportedNode, Model
 from sources.opcua.wire import Raw
-from sources.quality import (
-    BAD_NO_COMMUNICATION,
-    BAD_TIMEOUT,
-    BAD_WAITING_FOR_INITIAL_DATA,
-    Quality,
-    is_bad,
-)
+from sources.quality import BAD_TIMEOUT, BAD_WAITING_FOR_INITIAL_DATA, Quality, is_bad
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +43,6 @@ _OBJECT, _VARIABLE, _METHOD, _VARIABLE_TYPE = 1, 2, 4, 16
 _A: Final = AttributeIds
 _WRITE: Final = 0x02
 _A_SLICE: Final = 200
-_USABLE_SCANS: Final = 3
-"""So many periods after a device is gone its last values are no longer usable."""
 
 Forward = Callable[
     [str, Mapping[str, Any], Callable[[], Awaitable[None]], Callable[[], Awaitable[Quality]]],
@@ -66,6 +60,8 @@ class Holder:
 
     key: Key
     wanted: Import
+    name: str
+    """The string identifier of the node."""
 
 
 class ImportedNodes:
@@ -83,10 +79,7 @@ class ImportedNodes:
         withhold: Withhold,
         added: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """``holders`` are by the path of the equipment; ``added`` is told of each new namespace.
-
-        To withdraw an import, show an empty model for its holder.
-        """
+        """``holders`` are by the path of the equipment; ``added`` is told of each new namespace."""
         self._space = space
         self._namespaces = namespaces
         self._methods = methods
@@ -101,13 +94,17 @@ class ImportedNodes:
         """Who imported a node: two imports of one source share their types."""
         self._values: dict[str, dict[Key, ImportedValue]] = {}
         """By source."""
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._hung: dict[tuple[str, str], Key] = {}
+        """The node that the tops of an import hang below."""
+        self._showing = asyncio.Lock()
+        """Held while nodes come and go: one import after the other."""
+        self.published = Published(space, namespaces, self.holders, self._models, self._values)
+        """What of them is published beside OPC UA."""
+        self._losses = Losses(self._models, self._values, self.published.tell)
 
     def close(self) -> None:
         """Let time no longer pass."""
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
+        self._losses.close()
 
     # --- Mirror
 
@@ -124,8 +121,16 @@ class ImportedNodes:
 
     async def show(self, device: Device, model: Model, values: Mapping[Key, Raw]) -> None:
         """See Mirror. Slice by slice: others get their turns, and no event tells of too much at once."""
+        async with self._showing:
+            holder = self.holders.get(model.holder)
+            if holder is None or holder.wanted.source != device.name:
+                return  # taken out of the configuration, or another device's by now
+            await self._show(device, model, values)
+
+    async def _show(self, device: Device, model: Model, values: Mapping[Key, Raw]) -> None:
         owner = (device.name, model.holder)
-        before = self._models.get(owner, Model(model.holder)).nodes
+        former = self._models.get(owner, Model(model.holder))
+        before = former.nodes
         held = self._values.setdefault(device.name, {})
         changed = {
             key
@@ -133,12 +138,11 @@ class ImportedNodes:
             if key in before and before[key] != node and owner in self._owners.get(key, ())
         }
         # Until all is done both are the model: what is cut off here is set right the next time.
-        self._models[owner] = dataclasses.replace(model, nodes={**model.nodes, **before})
+        self._models[owner] = dataclasses.replace(
+            model, nodes={**model.nodes, **before}, tops=(*model.tops, *former.tops)
+        )
         gone = [key for key in before if key not in model.nodes]
-        for keys in _slices([*changed, *gone]):
-            with self._space.changing():
-                self._remove([key for key in keys if key in changed or self._give_up(key, owner)], held)
-            await asyncio.sleep(0)
+        await self._take_out(owner, [*changed, *gone], held, but=changed)
         new = 0
         for part in _slices(list(model.nodes.values())):
             with self._space.changing():
@@ -159,9 +163,11 @@ class ImportedNodes:
                 with self._space.changing():
                     self._link_all(node for node in part if self._is_own(device, node))
                 await asyncio.sleep(0)
-        self._hang(self._space.nodes[self.holders[model.holder].key], model.tops)
+        self._hang(owner, model.tops, former.tops)
         self._models[owner] = model
         self.take(device, [(key, raw) for key, raw in values.items() if key in held])
+        if new or gone or not before:
+            self.published.changed()
         log.info(
             "%s: %d nodes below %s: %d new, %d changed, %d gone",
             device.name,
@@ -171,6 +177,19 @@ class ImportedNodes:
             len(changed),
             len(gone),
         )
+
+    async def _take_out(
+        self,
+        owner: tuple[str, str],
+        keys: Sequence[Key],
+        held: dict[Key, ImportedValue],
+        but: Collection[Key] = (),
+    ) -> None:
+        """Have these go where no other import has them; ``but`` go in any case, for they come again."""
+        for part in _slices(list(keys)):
+            with self._space.changing():
+                self._remove([key for key in part if key in but or self._give_up(key, owner)], held)
+            await asyncio.sleep(0)
 
     def _put(
         self,
@@ -221,49 +240,81 @@ class ImportedNodes:
 
     def take(self, device: Device, values: Sequence[tuple[Key, Raw]]) -> None:
         """See Mirror."""
-        self._stop(device)
         held = self._values.get(device.name, {})
+        told: list[ImportedValue] = []
         for key, raw in values:
             value = held.get(key)
             if value is not None:
                 value.take(raw)
+                told.append(value)
+        self._losses.heard(device.name)
+        self.published.tell(told)
 
     def lose(self, device: Device, quality: Quality) -> None:
         """See Mirror. After a while the values are no longer usable."""
-        self._stop(device)
-        self._mark(device.name, quality)
-        if not is_bad(quality):
-            periods = [model.period for (source, _), model in self._models.items() if source == device.name]
-            after = _USABLE_SCANS * max(periods, default=1.0)
-            loop = asyncio.get_running_loop()
-            self._timers[device.name] = loop.call_later(after, self._expire, device.name)
+        self._losses.lost(device, quality)
 
-    def _expire(self, source: str) -> None:
-        self._timers.pop(source, None)
-        self._mark(source, BAD_NO_COMMUNICATION)
+    # --- Another configuration
 
-    def _mark(self, source: str, quality: Quality) -> None:
-        for value in self._values.get(source, {}).values():
-            value.mark(quality)
+    async def change(self, holders: Mapping[str, Holder]) -> None:
+        """Have imports held by others, or by none. Has to run to its end.
 
-    def _stop(self, device: Device) -> None:
-        timer = self._timers.pop(device.name, None)
-        if timer is not None:
-            timer.cancel()
+        Nodes of those that are no more go, and what may be done with the others follows; what comes is
+        shown by the sources.
+        """
+        async with self._showing:
+            before = dict(self.holders)
+            self.holders.clear()
+            self.holders.update(holders)
+            for path, was in before.items():
+                now, owner = holders.get(path), (was.wanted.source, path)
+                if now is None or now.wanted.source != was.wanted.source:
+                    await self._withdraw(owner)
+                elif _rights(now.wanted) != _rights(was.wanted):
+                    await self._grant_all(owner)
+            if before != holders:
+                self.published.changed()
+
+    def rehang(self) -> None:
+        """Have what is imported below the nodes that hold it now: they may be others."""
+        for owner, model in self._models.items():
+            if owner[1] in self.holders:
+                self._hang(owner, model.tops, ())
+
+    def renew(self, sources: Iterable[str]) -> None:
+        """These are other devices from now on: what was held of them is worth nothing."""
+        for source in sources:
+            self._losses.mark(source, BAD_WAITING_FOR_INITIAL_DATA)
+
+    async def _withdraw(self, owner: tuple[str, str]) -> None:
+        """Have the nodes of an import go."""
+        model = self._models.get(owner)
+        if model is not None:
+            await self._take_out(owner, list(model.nodes), self._values.setdefault(owner[0], {}))
+            log.info("%s: %d nodes below %s: gone with their import", owner[0], len(model.nodes), owner[1])
+            # A node that another import has too hangs on below its own holder only.
+            holder = self._space.find(self._hung.pop(owner, b""))
+            for key in model.tops:
+                top = self._space.find(key)
+                if holder is not None and top is not None:
+                    self._space.unlink(holder, self._space.number(ObjectIds.Organizes), top)
+            del self._models[owner]
+
+    async def _grant_all(self, owner: tuple[str, str]) -> None:
+        model = self._models.get(owner)
+        for part in _slices(list(model.nodes.values()) if model is not None else []):
+            with self._space.changing():
+                for node in part:
+                    if owner in self._owners.get(node.key, ()):
+                        self._grant(node)
+            await asyncio.sleep(0)
 
     # --- Nodes
 
     def _add(
         self, device: Device, node: ImportedNode, values: Mapping[Key, Raw], held: dict[Key, ImportedValue]
     ) -> None:
-        made = Node(
-            node.key,
-            node.node_class,
-            node.browse_name,
-            node.display_name,
-            self._attributes(node),
-            self._permissions(node),
-        )
+        made = self._made(node)
         raw = values.get(node.key)
         if node.node_class == _VARIABLE and not node.is_type:
             first = raw or Raw(b"", BAD_WAITING_FOR_INITIAL_DATA, 0)
@@ -273,6 +324,17 @@ class ImportedNodes:
         self._space.add(made)
         if node.node_class == _METHOD:
             self._methods.add(node.key, self._caller(device, node.key))
+
+    def _made(self, node: ImportedNode) -> Node:
+        """A node with all it has but its value and its references."""
+        return Node(
+            node.key,
+            node.node_class,
+            node.browse_name,
+            node.display_name,
+            self._attributes(node),
+            self._permissions(node),
+        )
 
     def _remove(self, keys: Iterable[Key], held: dict[Key, ImportedValue]) -> None:
         for key in keys:
@@ -292,8 +354,7 @@ class ImportedNodes:
 
     def _grant(self, node: ImportedNode) -> None:
         """Who has imported it is another: who may do what to it may be, too."""
-        here = self._space.nodes[node.key]
-        here.attributes, here.role_permissions = self._attributes(node), self._permissions(node)
+        self._space.alter(self._space.nodes[node.key], self._made(node))
 
     def _attributes(self, node: ImportedNode) -> Mapping[int, bytes]:
         found: dict[int, bytes] = {int(_A.WriteMask): NOTHING_WRITABLE, **node.attributes}
@@ -333,15 +394,24 @@ class ImportedNodes:
                 if kind is not None and target is not None:
                     space.link(here, kind, target)
 
-    def _hang(self, holder: Node, tops: Sequence[Key]) -> None:
-        organizes = self._space.number(ObjectIds.Organizes)
+    def _hang(self, owner: tuple[str, str], tops: Sequence[Key], former: Sequence[Key]) -> None:
+        """Have the tops below the holder, and those of before no longer that are none now."""
+        key = self.holders[owner[1]].key
+        holder, organizes = self._space.find(key), self._space.number(ObjectIds.Organizes)
         component = self._space.number(ObjectIds.HasComponent)
-        for key in tops:
-            top = self._space.find(key)
-            if top is None:
-                continue
-            # A method is called on what has it as a component (OPC 10000-4 §5.12.2.2).
-            self._space.link(holder, component if top.node_class == _METHOD else organizes, top)
+        if holder is None:
+            return  # it is about to come: see `rehang`
+        with self._space.changing():
+            for one in former:
+                top = self._space.find(one)
+                if one not in tops and top is not None:
+                    self._space.unlink(holder, component if top.node_class == _METHOD else organizes, top)
+            for one in tops:
+                top = self._space.find(one)
+                if top is not None:
+                    # A method is called on what has it as a component (OPC 10000-4 §5.12.2.2).
+                    self._space.link(holder, component if top.node_class == _METHOD else organizes, top)
+        self._hung[owner] = key
 
     # --- Methods
 
@@ -379,6 +449,10 @@ class ImportedNodes:
             return [structs.decode_variant(output) for output in found_out[0].outputs]
         except DecodingError as error:  # it was carried out; what it answered is not to be understood
             raise ServiceFault(StatusCodes.BadDecodingError, str(error)) from error
+
+
+def _rights(wanted: Import) -> tuple[frozenset[Role], frozenset[Role]]:
+    return wanted.writers, wanted.callers
 
 
 def _slices(items: list[T]) -> Iterator[list[T]]:

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from typing import Final, TypeVar
 
 from nodesets.records import NodeClass, NodeId, NodeRecord, Reference
 from server.opcua.ids import Namespaces
 from server.opcua.space.build import Builder
 from server.opcua.space.node import Node
-from server.opcua.space.plant import PlantBuilder
+from server.opcua.space.plant import PlantBuilder, callers
 from server.opcua.space.shapes import Holder, PlantVariable, Shape
 from server.opcua.space.space import DuplicateNode, Space
-from server.opcua.wire.nodeid import Key, key
+from server.opcua.wire.nodeid import Key, key, split
 from server.plant.build import equipment_id, shape_key, skeleton
 from server.plant.difference import Difference
 from server.plant.model import Equipment, Plant, Property
@@ -93,6 +93,16 @@ class SpaceChange:
         self._names = names
         self._builder = builder
         self._edits = edits
+
+    def clash(self) -> str:
+        """A node that comes and whose NodeId another has by now, imported ones among them; else nothing."""
+        nodes, gone = self._space.nodes, set(self._edits.gone)
+        coming = chain((node for node, _ in self._edits.made), self._edits.variables)
+        taken = next((one.key for one in coming if one.key in nodes and one.key not in gone), None)
+        if taken is None:
+            return ""
+        index, identifier = split(taken)
+        return f"{NodeId(self._names.uris[index], identifier)} is the NodeId of an imported node already"
 
     def carry_out(self, between: Callable[[], Iterator[None]]) -> Iterator[None]:
         """Do it, in steps between which others may have their turn; no step takes long.
@@ -253,7 +263,10 @@ class _Preparation:
             changed=len(changed) + altered,
         )
         outline = Outline(added, removed, changed, count)
-        return SpaceChange(self._space, self._names, self._builder, edits, outline)
+        ready = SpaceChange(self._space, self._names, self._builder, edits, outline)
+        if clash := ready.clash():
+            raise DuplicateNode(clash)
+        return ready
 
     def _check_ids(self) -> None:
         """No two nodes of the new state may have one NodeId. Raises DuplicateNode."""
@@ -305,6 +318,7 @@ class _Preparation:
         after = {record.node_id: record for record in skeleton(self._new, new_paths)}
         holders = {equipment_id(self._new, one) for one in self._new.equipment if one.path in new_paths}
         edits = self._edits
+        allowed = callers(self._old)
         anew: set[NodeId] = set()
         for name, record in before.items():
             now = after.get(name)
@@ -324,7 +338,7 @@ class _Preparation:
             was = before.get(name)
             if was is None or name in anew:
                 continue
-            if was != record:
+            if was != record or allowed.get(name) != self._builder.callers.get(name):
                 gone = [one for one in was.references if one not in record.references]
                 edits.altered.append(Altered(record, self._builder.made(record), gone))
                 self._changed.append(name)

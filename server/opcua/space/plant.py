@@ -13,9 +13,18 @@ from server.opcua.space.space import Space
 from server.opcua.types import ObjectIds
 from server.opcua.wire.nodeid import key
 from server.plant.build import equipment_id, property_records, shape_key, skeleton
-from server.plant.model import Equipment, Plant, Property
+from server.plant.model import Equipment, Plant, Property, Role
 from server.plant.values import Point
 from server.progress import Progress, followed, silent
+
+
+def callers(plant: Plant) -> dict[NodeId, frozenset[Role]]:
+    """Equipment that may hold methods of a device's, and who may call these."""
+    return {
+        equipment_id(plant, one): one.imported.callers
+        for one in plant.equipment
+        if one.imported is not None and one.imported.nodes
+    }
 
 
 class PlantBuilder:
@@ -27,11 +36,7 @@ class PlantBuilder:
         self._builder = builder
         self._plant = plant
         self._shapes: dict[Hashable, Shape] = {}
-        builder.callers = {
-            equipment_id(plant, one): one.imported.callers
-            for one in plant.equipment
-            if one.imported is not None and one.imported.nodes
-        }
+        builder.callers = callers(plant)
 
     def add(self, points: Mapping[str, Point], progress: Progress = silent) -> None:
         """Add every node of the plant; ``points`` are by the property's key.

@@ -33,6 +33,8 @@ from sources.status import SourceStatus
 
 _MOST_BLOCKS: Final = 1000
 """So many blocks of a plan are told; of more only their number."""
+_MOST_ERRORS: Final = 100
+"""So many imports that came to nothing are told."""
 _FRESH: Final = 0.01
 """Seconds for which a status serves whoever reads: the variables of one answer are of one moment."""
 _LASTING: Final = 1.0
@@ -90,6 +92,14 @@ _OF_SOURCE: Final[Mapping[str, Callable[[SourceStatus], bytes]]] = {
     "BadPointCount": lambda status: _count(status.bad_point_count),
     "BadPoints": lambda status: encode.strings(status.bad_points),
     "StalePoints": lambda status: _count(status.stale),
+    "ImportedNodes": lambda status: _count(sum(one.nodes for one in status.imports)),
+    "ImportedVariables": lambda status: _count(sum(one.variables for one in status.imports)),
+    "RefusedVariables": lambda status: _count(sum(one.refused for one in status.imports)),
+    "LastWalk": lambda status: encode.time(max((one.walked for one in status.imports), default=0)),
+    "WalkDuration": lambda status: _ms(sum(one.seconds for one in status.imports)),
+    "ImportErrors": lambda status: encode.strings(
+        [f"{one.holder}: {one.error}" for one in status.imports if one.error][:_MOST_ERRORS]
+    ),
 }
 """All but the plan."""
 

@@ -61,6 +61,12 @@ SOURCE: Final = (
     Field("BadPointCount", _of(BuiltinType.UInt32), "Points the device does not have as configured."),
     Field("BadPoints", _of(BuiltinType.String), "Their names, the first hundred.", is_array=True),
     Field("StalePoints", _of(BuiltinType.UInt32), "Values that were read once and are no longer."),
+    Field("ImportedNodes", _of(BuiltinType.UInt32), "Nodes that are imported of it."),
+    Field("ImportedVariables", _of(BuiltinType.UInt32), "Variables among them."),
+    Field("RefusedVariables", _of(BuiltinType.UInt32), "Those among these that it would not watch."),
+    Field("LastWalk", _UTC_TIME, "When its nodes were looked at last."),
+    Field("WalkDuration", _DURATION, "How long that took, of all imports together."),
+    Field("ImportErrors", _of(BuiltinType.String), "Imports that came to nothing, and why.", is_array=True),
     Field(
         "Plan", _of(BuiltinType.String), "The requests that read it, and why each ends there.", is_array=True
     ),

@@ -6,28 +6,14 @@ import asyncio
 import json
 import re
 import time
-import urllib.request
 from pathlib import Path
 from typing import Any
 
-from prometheus_client.parser import text_string_to_metric_families
 from support.isthmus import isthmus
+from support.metrics import scraped
 from support.net import until
 from support.twoplcs import Rig, rig
 from support.uaclient import ua
-
-
-async def scraped(url: str) -> dict[tuple[str, ...], float]:
-    def fetch() -> str:
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            return str(answer.read().decode())
-
-    text = await asyncio.to_thread(fetch)
-    return {
-        (sample.name, *sample.labels.values()): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
 
 
 async def status(plant: Rig, *arguments: str) -> str:

@@ -101,6 +101,22 @@ def test_nobody_writes_or_calls_what_is_imported_unless_it_is_said(
 
 
 @pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ("", True),
+        (", mqtt: true", True),
+        (", mqtt: false", False),
+        (", mqtt: [Filler/Speed, 'Filler/Drive/*']", ("Filler/Speed", "Filler/Drive/*")),
+    ],
+)
+def test_what_is_published_of_an_import(tmp_path: Path, more: str, expected: bool | tuple[str, ...]) -> None:
+    plant = load(written(tmp_path, f'{{from: "F{{n}}", under: "i=85"{more}}}')).plant
+    imported = plant.equipment[1].imported
+    assert imported is not None
+    assert imported.mqtt == expected
+
+
+@pytest.mark.parametrize(
     ("stanza", "told"),
     [
         ('{from: "G{n}", under: "i=85"}', "there is no source 'G1'"),
@@ -115,6 +131,8 @@ def test_nobody_writes_or_calls_what_is_imported_unless_it_is_said(
         ('{from: "F{n}", under: "i=85", write: {roles: [Anonymous]}}', "Operator"),
         ('{from: "F{n}", under: "i=85", call: {roles: []}}', "1"),
         ('{from: "F{m}", under: "i=85"}', "m"),
+        ('{from: "F{n}", under: "i=85", mqtt: []}', "1"),
+        ('{from: "F{n}", under: "i=85", mqtt: Filler}', "neither true nor false nor a list"),
     ],
 )
 def test_what_cannot_be_imported_is_told(tmp_path: Path, stanza: str, told: str) -> None:

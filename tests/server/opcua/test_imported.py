@@ -13,12 +13,14 @@ from typing import Any, Self
 import pytest
 from asyncua.client.client import Client
 from support.auditing import last
+from support.line import line
 from support.net import until
 from support.opcua import OBSERVER, OBSERVER_PASSWORD, OPERATOR, OPERATOR_PASSWORD, Bench
 from support.scanning import FAST
 from support.uaclient import ua
 
 from server.audit.log import AuditLog
+from server.opcua.errors import SpaceError
 from server.opcua.imported.nodes import ImportedNodes
 from server.opcua.server import OpcUaServer
 from server.opcua.sessions.registry import Ending
@@ -26,12 +28,14 @@ from server.opcua.space import encode
 from server.opcua.types import AttributeIds
 from server.opcua.wire.nodeid import key
 from server.opcua.wire.writer import localized_text, qualified_name
+from server.plant.difference import difference, reconcile
 from server.plant.model import Equipment, EquipmentLevel, Import, Role
 from sources.asking import Asker
 from sources.errors import Denied
 from sources.opcua.imports import CallResult, ImportedNode, Model
 from sources.opcua.wire import Raw
-from sources.quality import BAD_USER_ACCESS_DENIED
+from sources.quality import BAD_NO_COMMUNICATION, BAD_USER_ACCESS_DENIED
+from sources.quality import UNCERTAIN_NO_COMMUNICATION_LAST_USABLE_VALUE as LAST_USABLE
 
 HAS_TYPE, HAS_COMPONENT, VARIABLE_TYPE = key(40), key(47), key(63)
 
@@ -75,8 +79,8 @@ class There:
 OPERATORS = frozenset({Role.Operator})
 
 
-def holder(name: str, writers: frozenset[Role] = OPERATORS) -> Equipment:
-    imported = Import("F", None, FAST, writers, writers)
+def holder(name: str, writers: frozenset[Role] = OPERATORS, source: str = "F") -> Equipment:
+    imported = Import(source, None, FAST, writers, writers)
     return Equipment(f"Acme/{name}", EquipmentLevel.ProductionLine, imported=imported)
 
 
@@ -84,7 +88,13 @@ def holder(name: str, writers: frozenset[Role] = OPERATORS) -> Equipment:
 async def serving(bench: Bench) -> AsyncIterator[OpcUaServer]:
     bench.plant = replace(
         bench.plant,
-        equipment=(*bench.plant.equipment, holder("A"), holder("B"), holder("Closed", frozenset())),
+        equipment=(
+            *bench.plant.equipment,
+            holder("A"),
+            holder("B"),
+            holder("Closed", frozenset()),
+            holder("OfG", source="G"),
+        ),
     )
     made = bench.server()
     try:
@@ -220,13 +230,31 @@ async def test_no_import_takes_the_place_of_another_s_node(
     await imported.show(first, model("A", variable(mine, "Mine")), {})
     held = imported._space.find(mine), imported._space.find(plant)
     caplog.set_level(logging.ERROR)
-    stolen = model("B", variable(own, "Own"), variable(mine, "Other"), variable(plant, "Acme"))
+    stolen = model("OfG", variable(own, "Own"), variable(mine, "Other"), variable(plant, "Acme"))
     await imported.show(second, stolen, {})
     assert "2 of the nodes" in caplog.text
-    await imported.show(second, model("B", variable(own, "Own"), variable(mine, "Again")), {})
-    await imported.show(second, model("B"), {})
+    await imported.show(second, model("OfG", variable(mine, "Again")), {})
+    await imported.show(second, model("OfG"), {})
     assert (imported._space.find(mine), imported._space.find(plant)) == held
     assert not there(imported, own)
+
+
+async def test_no_other_plant_takes_the_place_of_an_imported_node(server: OpcUaServer) -> None:
+    imported, device = server.imported, There("F")
+    index = server.namespace_index("urn:acme:plant")
+    taken = key("Acme/Line2", index)
+    await imported.show(device, model("A", variable(taken, "Line2")), {})
+    before = line()
+    added = Equipment("Acme/Line2", EquipmentLevel.ProductionLine)
+    after = reconcile(before, replace(before, equipment=(*before.equipment, added))).plant
+    with pytest.raises(SpaceError, match=r"nsu=urn:acme:plant;s=Acme/Line2 .* imported node"):
+        server.prepare(before, after, difference(before, after), {})
+    # What comes after that is found before anything is touched.
+    await imported.show(device, model("A"), {})
+    ready = server.prepare(before, after, difference(before, after), {})
+    assert not ready.clash()
+    await imported.show(device, model("A", variable(taken, "Line2")), {})
+    assert "Acme/Line2" in ready.clash()
 
 
 async def test_values_of_a_device_that_is_gone_end_by_themselves(server: OpcUaServer) -> None:
@@ -234,19 +262,51 @@ async def test_values_of_a_device_that_is_gone_end_by_themselves(server: OpcUaSe
     index = imported.index("urn:x#F")
     one = key("One", index)
     await imported.show(
-        device, replace(model("A", variable(one, "One")), period=0.01), {one: Raw(encode.double(1.5), 0, 5)}
+        device, replace(model("A", variable(one, "One")), usable=0.01), {one: Raw(encode.double(1.5), 0, 5)}
     )
     value = imported._values["F"][one]
     assert value.variant == encode.double(1.5)
-    imported.lose(device, 0x408F0000)
-    assert (value.variant, "F" in imported._timers) == (encode.double(1.5), True)
-    imported._expire("F")
+    imported.lose(device, LAST_USABLE)
+    assert (value.variant, value.status) == (encode.double(1.5), LAST_USABLE)
+    await until(lambda: value.status == BAD_NO_COMMUNICATION)
     assert value.variant == b""
     imported.take(device, [(one, Raw(encode.double(2.5), 0, 6))])
-    assert value.variant == encode.double(2.5)
-    imported.lose(device, 0x408F0000)
-    imported.take(device, [(one, Raw(encode.double(3.5), 0, 7))])
-    assert imported._timers == {}
+    assert (value.variant, value.status, value.source_time) == (encode.double(2.5), 0, 6)
+
+
+async def test_what_comes_again_in_time_stays_and_the_rest_ends(server: OpcUaServer) -> None:
+    imported, device = server.imported, There("F")
+    index = imported.index("urn:x#F")
+    one, two = key("One", index), key("Two", index)
+    shown = replace(model("A", variable(one, "One"), variable(two, "Two")), usable=0.2)
+    await imported.show(device, shown, {its: Raw(encode.double(1.5), 0, 5) for its in (one, two)})
+    first, second = (imported._values["F"][its] for its in (one, two))
+    imported.lose(device, LAST_USABLE)
+    imported.take(device, [(one, Raw(encode.double(2.5), 0, 6))])
+    assert (first.status, second.status) == (0, LAST_USABLE)
+    await until(lambda: second.status == BAD_NO_COMMUNICATION)
+    assert (first.variant, first.status) == (encode.double(2.5), 0)
+
+
+async def test_a_connection_that_brings_nothing_makes_nothing_usable_for_longer(server: OpcUaServer) -> None:
+    imported, device = server.imported, There("F")
+    one = key("One", imported.index("urn:x#F"))
+    await imported.show(
+        device, replace(model("A", variable(one, "One")), usable=0.3), {one: Raw(encode.double(1.5), 0, 5)}
+    )
+    value = imported._values["F"][one]
+    loop = asyncio.get_running_loop()
+    imported.lose(device, LAST_USABLE)
+    since = value.lost
+
+    def flapping() -> bool:
+        imported.lose(device, LAST_USABLE)
+        return value.status == BAD_NO_COMMUNICATION
+
+    await until(flapping)
+    assert since is not None
+    assert loop.time() - since >= 0.3
+    assert value.lost == since
 
 
 # --- Writes and calls

@@ -13,6 +13,7 @@ from support.changing import TIME, Changing, dumped
 from support.line import MACHINE, MODES, bound, line
 from support.subscribing import START, Stage, data_filter
 
+from server.opcua.space import defaults
 from server.opcua.space.node import Node
 from server.opcua.space.space import (
     DATA_TYPE_CHANGED,
@@ -28,7 +29,7 @@ from server.opcua.subscriptions.engine import Engine
 from server.opcua.subscriptions.item_services import ItemServices
 from server.opcua.subscriptions.services import SubscriptionServices
 from server.opcua.wire.nodeid import key, split
-from server.plant.model import Equipment, EquipmentLevel, Plant, Property, PropertyType, Range
+from server.plant.model import Equipment, EquipmentLevel, Import, Plant, Property, PropertyType, Range, Role
 from sources.batch import Batch
 from sources.quality import BAD_NODE_ID_UNKNOWN, BAD_WAITING_FOR_INITIAL_DATA, GOOD
 from sources.tag import ScanClass, Tag, Value, ValueType
@@ -359,3 +360,23 @@ def test_verbs_are_those_of_the_specification() -> None:
     )
     ours = (NODE_ADDED, NODE_DELETED, REFERENCE_ADDED, REFERENCE_DELETED, DATA_TYPE_CHANGED)
     assert tuple(int(one) for one in named) == ours
+
+
+def test_who_may_call_chosen_methods_on_an_equipment_follows_its_import() -> None:
+    before = line()
+    (filler,) = (one for one in before.equipment if one.path == MACHINE)
+    scan, roles = ScanClass("fast", 0.2), frozenset({Role.Operator})
+
+    def holding(callers: frozenset[Role]) -> Plant:
+        held = replace(filler, imported=Import("F", None, scan, callers=callers, nodes=("a method",)))
+        return replace(before, equipment=tuple(held if one is filler else one for one in before.equipment))
+
+    changing = Changing(before)
+    node = changing.space.nodes[key(MACHINE, changing.names.index("urn:acme:plant"))]
+    assert node.role_permissions is defaults.PLANT
+    touched = changing.space.touched
+    changing.change(holding(roles))
+    assert node.role_permissions == defaults.plant_callers(roles)
+    assert changing.space.touched > touched
+    changing.change(holding(frozenset()))
+    assert node.role_permissions is defaults.PLANT

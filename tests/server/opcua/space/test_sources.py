@@ -23,7 +23,7 @@ from server.opcua.wire.nodeid import key
 from server.plant.build.sources import SCAN_CLASS, SOURCE
 from server.plant.model import Role
 from sources.clock import from_datetime
-from sources.insight import PlannedBlock, Traffic
+from sources.insight import ImportFigures, PlannedBlock, Traffic
 from sources.quality import BAD_TIMEOUT
 from sources.statistics import Rates, ScanFigures
 from sources.status import SourceState
@@ -69,6 +69,10 @@ def source() -> FakeSource:
         bad_point_count=2,
         bad_points=("Acme/Filler.Speed", "Acme/Filler.State"),
         stale=4,
+        imports=(
+            ImportFigures("Acme/A", 15, 8, 1, from_datetime(WHEN), 0.5),
+            ImportFigures("Acme/B", error="the device has nothing there"),
+        ),
     )
     made.blocks = [PlannedBlock("holding:0 to 124", "fast", "125 registers", 60, "device's maximum of 125")]
     return made
@@ -93,11 +97,17 @@ def test_everything_is_told(source: FakeSource) -> None:
         "BadPointCount": 2,
         "BadPoints": ["Acme/Filler.Speed", "Acme/Filler.State"],
         "StalePoints": 4,
+        "ImportedNodes": 15,
+        "ImportedVariables": 8,
+        "RefusedVariables": 1,
+        "LastWalk": WHEN.replace(tzinfo=None),
+        "WalkDuration": 500.0,
+        "ImportErrors": ["Acme/B: the device has nothing there"],
         "Plan": ["fast: holding:0 to 124, 125 registers for 60 points; ends: device's maximum of 125"],
     }
     assert set(expected) == {field.name for field in SOURCE}
     found = {name: shown.value(f"@sources/PLC/{name}") for name in expected}
-    times = {"LastErrorTime", "LastSuccess", "ConnectedSince"}
+    times = {"LastErrorTime", "LastSuccess", "ConnectedSince", "LastWalk"}
     assert {name: v.replace(tzinfo=None) if name in times else v for name, v in found.items()} == expected
     fast = {field.name: shown.value(f"@sources/PLC/ScanClasses/fast/{field.name}") for field in SCAN_CLASS}
     assert fast == {

@@ -1,0 +1,184 @@
+"""Data sets beside the plant's on a broker: they come late, change, and are not taken for gone before."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from support.mosquitto import Mosquitto
+from support.mqtt_observer import observe
+from support.net import until
+from support.publishing import PUBLISHER, Rig, make, settings
+from support.pubsub_schema import validate, validate_data
+from support.small_plant import small_plant
+
+from server.mqtt.state import FILE_NAME
+from server.plant.mirrored import Cell, DataTypes, MirroredField, MirroredSet, Mirroring
+from server.plant.values import ValueStore
+from sources.clock import now
+
+pytestmark = pytest.mark.interop
+
+TOPIC = f"opcua/json/metadata/{PUBLISHER}/plant/Acme__Lyon__Packer__Drive"
+DATA = TOPIC.replace("metadata", "data")
+PENDING = Mirroring(pending={"Acme/Lyon/Packer@": "Acme/Lyon/Packer"})
+
+
+class Held:
+    """A Cell."""
+
+    def __init__(self, value: float) -> None:
+        self.value: bytes | None = b"\x0b" + struct.pack("<d", value)
+        self.status = 0
+        self.source_time = now()
+
+
+class Beside:
+    """See `server.plant.mirrored.Mirrored`."""
+
+    def __init__(self, known: Mirroring) -> None:
+        self.known = known
+        self.values: Callable[[Sequence[Cell]], None] = lambda _: None
+        self.sets: Callable[[], None] = lambda: None
+
+    async def mirroring(self) -> Mirroring:
+        return self.known
+
+    def name_of(self, index: int) -> str:
+        return ("http://opcfoundation.org/UA/", "urn:maker")[index]
+
+    def follow(self, values: Callable[[Sequence[Cell]], None], sets: Callable[[], None]) -> None:
+        self.values, self.sets = values, sets
+
+    def be(self, known: Mirroring) -> None:
+        self.known = known
+        self.sets()
+
+
+def drive(*cells: Held, names: str = "AB") -> Mirroring:
+    """One set, a field for each cell."""
+    fields = tuple(
+        MirroredField(name, f"nsu=urn:maker;s=Drive.{name}", cell, 11, "i=11")
+        for name, cell in zip(names, cells, strict=False)
+    )
+    key = "Acme/Lyon/Packer@nsu=urn:maker;s=Drive"
+    return Mirroring([MirroredSet(key, "Acme/Lyon/Packer/Drive", fields, DataTypes())])
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    with Mosquitto(tmp_path / "broker") as running:
+        yield running
+
+
+@asynccontextmanager
+async def publishing(broker: Mosquitto, state: Path, beside: Beside) -> AsyncIterator[Rig]:
+    plant = small_plant()
+    store = ValueStore(plant)
+    publisher = make(settings(broker.url, key_frame_every=1000), plant, store, state)
+    publisher.mirror(beside)
+    rig = Rig(publisher, store, asyncio.create_task(publisher.run(), name="publisher"))
+    try:
+        yield rig
+    finally:
+        await rig.stop()
+
+
+def kept(state: Path) -> dict[str, dict[str, int]]:
+    found = json.loads((state / FILE_NAME).read_text(encoding="utf-8"))["writers"]
+    return {key: one for key, one in found.items() if "@" in key}
+
+
+async def test_it_comes_late_and_keeps_its_number(broker: Mosquitto, tmp_path: Path) -> None:
+    one, two = Held(1.5), Held(2.5)
+    async with observe(broker.port) as observer:
+        beside = Beside(PENDING)
+        async with publishing(broker, tmp_path, beside) as rig:
+            await until(lambda: rig.publisher.status.connected)
+            beside.be(drive(one))
+            first = await observer.first("ua-metadata", TOPIC)
+            frame = await observer.first("ua-keyframe", DATA)
+            validate(first.body)
+            validate_data(frame.body, first.body)
+            assert observer.seen.index(first) < observer.seen.index(frame)
+            assert frame.part["Payload"]["A"]["Value"] == 1.5
+            # A value alone is a delta frame; a value that JSON does not hold is none, and counted.
+            one.value = None
+            one.status = 0x80310000
+            beside.values([one])
+            lost = await observer.first("ua-deltaframe", DATA)
+            assert lost.part["Payload"]["A"]["Status"]["Symbol"] == "BadNoCommunication"
+            one.value, one.status = b"\x16\x01\x00\x05\x00\x01\x01\x00\x00\x00\x00", 0
+            beside.values([one])
+            odd = await observer.first("ua-deltaframe", DATA, after=observer.seen.index(lost) + 1)
+            assert odd.part["Payload"]["A"]["Value"] is None
+            assert odd.part["Payload"]["A"]["Status"]["Code"] == 0x80060000
+            assert rig.publisher.status.unencodable == 1
+            # One field more at its end is a minor change, and the sequence goes on.
+            one.value = Held(1.5).value
+            beside.be(drive(one, two))
+            second = await observer.first("ua-metadata", TOPIC, after=observer.seen.index(odd))
+            before, after = (s.body["MetaData"]["ConfigurationVersion"] for s in (first, second))
+            assert after["MajorVersion"] == before["MajorVersion"]
+            assert after["MinorVersion"] > before["MinorVersion"]
+            frame = await observer.first("ua-keyframe", DATA, after=observer.seen.index(second))
+            assert frame.part["SequenceNumber"] > odd.part["SequenceNumber"]
+            status = rig.publisher.status
+            assert (status.mirrored, status.data_sets) == (2, 3)
+        book = kept(tmp_path)
+
+        # At the next start it is not there yet: its number and its metadata wait for it.
+        beside = Beside(PENDING)
+        async with publishing(broker, tmp_path, beside) as rig:
+            await until(lambda: rig.publisher.status.connected)
+            async with observe(broker.port, TOPIC) as late:
+                await until(lambda: late.seen)
+                assert late.seen[0].body == second.body
+            assert kept(tmp_path) == book
+            seen = len(observer.seen)
+            beside.be(drive(Held(3.5), Held(4.5)))
+            again = await observer.first("ua-keyframe", DATA, after=seen)
+            assert again.part["DataSetWriterId"] == second.body["DataSetWriterId"]
+            assert again.part["MinorVersion"] == after["MinorVersion"]
+            # The same names with other values behind them are published all the same.
+            other = Held(5.5)
+            seen = len(observer.seen)
+            beside.be(drive(Held(3.5), other))
+            fresh = await observer.first("ua-keyframe", DATA, after=seen)
+            assert fresh.part["Payload"]["B"]["Value"] == 5.5
+
+
+async def test_what_did_not_come_back_is_cleared(broker: Mosquitto, tmp_path: Path) -> None:
+    beside = Beside(drive(Held(1.5)))
+    async with publishing(broker, tmp_path, beside), observe(broker.port) as observer:
+        await observer.first("ua-keyframe", DATA)
+    beside = Beside(PENDING)
+    async with publishing(broker, tmp_path, beside) as rig, observe(broker.port) as observer:
+        await until(lambda: rig.publisher.status.connected)
+        await observer.first("ua-metadata", TOPIC)
+        beside.be(Mirroring())
+        await until(lambda: any(seen.topic == TOPIC and seen.body is None for seen in observer.seen))
+        (record,) = kept(tmp_path).values()
+        assert record["retired"] > 0
+
+
+async def test_a_number_that_cannot_be_kept_leaves_all_as_it_is(
+    broker: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = tmp_path / "state"
+    beside = Beside(drive(Held(1.5)))
+    async with publishing(broker, state, beside) as rig, observe(broker.port) as observer:
+        await observer.first("ua-keyframe", DATA)
+        good = (state / FILE_NAME).read_text(encoding="utf-8")
+        (state / FILE_NAME).write_text("spoilt", encoding="utf-8")
+        beside.be(drive(Held(1.5), Held(2.5)))
+        await until(lambda: "published as before" in caplog.text)
+        assert rig.publisher.status.mirrored == 1
+        (state / FILE_NAME).write_text(good, encoding="utf-8")
+        beside.sets()
+        await until(lambda: rig.publisher.status.mirrored == 2)

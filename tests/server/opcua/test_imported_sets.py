@@ -1,0 +1,324 @@
+"""What of imported nodes is published: which variables, in which sets, by which names."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import pytest
+from support.changing import Changing
+from support.devices import OneName
+from support.line import line
+from support.scanning import FAST
+from support.uaclient import ua
+
+from server.opcua.imported import sets
+from server.opcua.imported.nodes import Holder, ImportedNodes
+from server.opcua.services.method import Methods
+from server.opcua.space import encode
+from server.opcua.types import AttributeIds
+from server.opcua.wire import structs
+from server.opcua.wire.nodeid import key
+from server.opcua.wire.writer import localized_text, qualified_name
+from server.plant.mirrored import DataType, Form, MirroredSet, Mirroring
+from server.plant.model import Import, Range
+from sources.opcua.imports import CallResult, ImportedNode, Model
+from sources.opcua.wire import Raw
+
+ORGANIZES, HAS_COMPONENT, HAS_PROPERTY, HAS_TYPE = key(35), key(47), key(46), key(40)
+URI = "urn:maker#F"
+OWN = f"nsu={URI};s="
+HOLDER = "Acme/Line1/Filler"
+"""An equipment of the plant."""
+
+
+class There(OneName):
+    """A device that is not asked anything."""
+
+    def __init__(self, name: str = "F") -> None:
+        self.name = name
+
+    async def write_node(self, _node: bytes, _variant: bytes) -> int:
+        raise AssertionError
+
+    async def call_method(self, _holder: bytes, _method: bytes, _inputs: Any) -> CallResult:
+        raise AssertionError
+
+
+_worlds: list[World] = []
+
+
+@functools.cache
+def shared() -> Changing:
+    """It takes a moment to make."""
+    return Changing(line())
+
+
+@pytest.fixture(autouse=True)
+async def cleared() -> AsyncIterator[None]:
+    """Have what was imported go again."""
+    yield
+    while _worlds:
+        world = _worlds.pop()
+        await world.nodes.change({})
+        world.nodes.close()
+
+
+class World:
+    """An address space with imports."""
+
+    def __init__(self, **mqtt: bool | tuple[str, ...]) -> None:
+        """The imports' equipment, each with what it chooses."""
+        plant = shared()
+        self.names = plant.names
+        holder = key(HOLDER, self.names.index("urn:acme:plant"))
+        holders = {
+            path: Holder(holder, Import("F", None, FAST, mqtt=which), path) for path, which in mqtt.items()
+        }
+
+        async def forward(*_: Any) -> int:
+            raise AssertionError
+
+        def withhold(*_: Any) -> int:
+            raise AssertionError
+
+        self.nodes = ImportedNodes(
+            plant.space,
+            self.names,
+            Methods(plant.space),
+            holders,
+            writable=False,
+            forward=forward,
+            withhold=withhold,
+        )
+        _worlds.append(self)
+        self.index = self.nodes.index(URI)
+        self.device = There()
+
+    def object(self, name: str, *references: tuple[bytes, str]) -> ImportedNode:
+        return self.node(name, 1, {}, (HAS_TYPE, key(58)), *self.to(references))
+
+    def variable(
+        self, name: str, *references: tuple[bytes, str], kind: int | bytes = 11, called: str = ""
+    ) -> ImportedNode:
+        attributes = {
+            int(AttributeIds.AccessLevel): encode.byte(1),
+            int(AttributeIds.DataType): encode.node_id(kind if isinstance(kind, bytes) else key(kind)),
+            int(AttributeIds.ValueRank): encode.int32(-1),
+        }
+        return self.node(name, 2, attributes, (HAS_TYPE, key(63)), *self.to(references), called=called)
+
+    def property(self, name: str, called: str, kind: int) -> ImportedNode:
+        made = self.variable(name, kind=kind)
+        return ImportedNode(
+            made.key, 2, qualified_name(called), made.display_name, made.attributes, made.references, made.key
+        )
+
+    def to(self, references: tuple[tuple[bytes, str], ...]) -> list[tuple[bytes, bytes]]:
+        return [(kind, key(name, self.index)) for kind, name in references]
+
+    def node(
+        self,
+        name: str,
+        node_class: int,
+        attributes: Mapping[int, bytes],
+        *references: tuple[bytes, bytes],
+        called: str = "",
+    ) -> ImportedNode:
+        its = key(name, self.index)
+        shown = called or name.rpartition(".")[2]
+        return ImportedNode(
+            its,
+            node_class,
+            qualified_name(shown, self.index),
+            localized_text(shown),
+            attributes,
+            references,
+            its,
+        )
+
+    async def mirroring(
+        self, *nodes: ImportedNode, path: str = "A", values: Mapping[str, Any] | None = None
+    ) -> Mirroring:
+        """Of an import of these, the first at its top."""
+        raw = {
+            key(name, self.index): Raw(structs.encode_variant(value), 0, 5)
+            for name, value in (values or {}).items()
+        }
+        await self.nodes.show(self.device, Model(path, {one.key: one for one in nodes}, (nodes[0].key,)), raw)
+        return await self.nodes.published.mirroring()
+
+
+def named(made: Mirroring) -> dict[str, list[str]]:
+    return {one.name: [field.name for field in one.fields] for one in made.sets}
+
+
+async def test_each_object_has_its_variables_by_their_path() -> None:
+    world = World(A=True)
+    unit = ua.EUInformation(
+        NamespaceUri="urn:u",
+        UnitId=7,
+        DisplayName=ua.LocalizedText("bpm"),
+        Description=ua.LocalizedText("b/m"),
+    )
+    made = await world.mirroring(
+        world.object("M", (HAS_COMPONENT, "M.Speed"), (HAS_COMPONENT, "M.Drive"), (HAS_PROPERTY, "M.Serial")),
+        world.variable("M.Speed", (HAS_PROPERTY, "R"), (HAS_PROPERTY, "U"), (HAS_COMPONENT, "M.Speed.Raw")),
+        world.property("R", "EURange", 884),
+        world.property("U", "EngineeringUnits", 887),
+        world.variable("M.Speed.Raw"),
+        world.object("M.Drive", (ORGANIZES, "M.Drive.Temp"), (HAS_COMPONENT, "M")),
+        world.variable("M.Drive.Temp"),
+        world.variable("M.Serial", kind=12),
+        values={
+            "R": ua.Variant(ua.Range(Low=0.0, High=900.0), ua.VariantType.ExtensionObject),
+            "U": ua.Variant(unit, ua.VariantType.ExtensionObject),
+        },
+    )
+    assert named(made) == {"A/M": ["Speed", "Serial", "Speed.Raw"], "A/M/Drive": ["Temp"]}
+    assert [one.key for one in made.sets] == [f"A@{OWN}M", f"A@{OWN}M.Drive"]
+    speed = made.sets[0].fields[0]
+    assert (speed.node_id, speed.built_in, speed.data_type) == (f"{OWN}M.Speed", 11, "i=11")
+    assert speed.range == Range(0.0, 900.0)
+    assert speed.unit is not None
+    assert (speed.unit.symbol, speed.unit.unit_id) == ("bpm", 7)
+    assert (made.pending, made.left_out) == ({}, {})
+
+
+async def test_variables_without_an_object_are_the_import_s_own() -> None:
+    world = World(A=True)
+    made = await world.mirroring(world.variable("Alone", (HAS_PROPERTY, "P")), world.variable("P"))
+    assert named(made) == {"A/@F": ["Alone"]}
+
+
+async def test_like_names_are_told_apart() -> None:
+    world = World(A=True)
+    made = await world.mirroring(
+        world.object(
+            "M", (HAS_COMPONENT, "1"), (HAS_COMPONENT, "2"), (HAS_COMPONENT, "X"), (HAS_COMPONENT, "Y")
+        ),
+        world.variable("1", called="Speed"),
+        world.variable("2", called="Speed"),
+        world.node("X", 1, {}, *world.to(((HAS_COMPONENT, "X.V"),)), called="Same"),
+        world.node("Y", 1, {}, *world.to(((HAS_COMPONENT, "Y.V"),)), called="Same"),
+        world.variable("X.V"),
+        world.variable("Y.V"),
+    )
+    assert named(made) == {
+        "A/M": [f"Speed {OWN}1", f"Speed {OWN}2"],
+        "A/M/Same": ["V"],
+        f"A/M/Same/@{OWN}Y": ["V"],
+    }
+
+
+async def test_only_what_was_chosen_is_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(A=("M/S*", "M/Drive/*", "M/Lost"))
+    nodes = (
+        world.object("M", (HAS_COMPONENT, "M.Speed"), (HAS_COMPONENT, "M.Count"), (HAS_COMPONENT, "M.Drive")),
+        world.variable("M.Speed"),
+        world.variable("M.Count"),
+        world.object("M.Drive", (HAS_COMPONENT, "M.Drive.Temp")),
+        world.variable("M.Drive.Temp"),
+    )
+    chosen = await world.mirroring(*nodes)
+    assert named(chosen) == {"A/M": ["Speed"], "A/M/Drive": ["Temp"]}
+    assert chosen.hints == ["mqtt of the import of A: no variable is named M/Lost"]
+    monkeypatch.setattr(sets, "MOST", 1)
+    assert named(await world.nodes.published.mirroring()) == named(chosen)
+    await world.nodes.change({})
+    nothing = World(A=False)
+    assert not (await nothing.mirroring(*nodes)).sets
+    # Without a choice, more than can be meant are none, and the reason is told with how many.
+    await nothing.nodes.change({})
+    everything = await World(A=True).mirroring(*nodes)
+    assert (everything.sets, list(everything.left_out.values())) == ([], [3])
+    assert "chooses none" in next(iter(everything.left_out))
+
+
+async def test_more_objects_than_there_are_numbers_for_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(A=True)
+    monkeypatch.setattr(sets, "MOST_SETS", 1)
+    made = await world.mirroring(
+        world.object("M", (HAS_COMPONENT, "M.V"), (HAS_COMPONENT, "N")),
+        world.variable("M.V"),
+        world.object("N", (HAS_COMPONENT, "N.V")),
+        world.variable("N.V"),
+    )
+    assert (named(made), list(made.left_out.values())) == ({"A/M": ["V"]}, [1])
+
+
+async def test_a_variable_of_no_type_that_is_known_is_left_out() -> None:
+    world = World(A=True)
+    unknown = key("Nowhere", world.index)
+    made = await world.mirroring(
+        world.object("M", (HAS_COMPONENT, "M.V"), (HAS_COMPONENT, "M.Odd")),
+        world.variable("M.V"),
+        world.variable("M.Odd", kind=unknown),
+    )
+    assert (named(made), list(made.left_out.values())) == ({"A/M": ["V"]}, [1])
+
+
+async def test_what_two_imports_share_is_published_once() -> None:
+    world = World(A=True, B=True)
+    nodes = world.object("M", (HAS_COMPONENT, "M.V")), world.variable("M.V")
+    made = await world.mirroring(*nodes)
+    assert (named(made), made.pending) == ({"A/M": ["V"]}, {"B@": "B"})
+    made = await world.mirroring(*nodes, path="B")
+    assert (named(made), made.pending) == ({"A/M": ["V"]}, {})
+
+
+async def test_a_simple_type_of_the_maker_s_is_described() -> None:
+    world = World(A=True)
+    index = world.index
+    abstract = {int(AttributeIds.IsAbstract): encode.FALSE}
+    level = ImportedNode(
+        key("Level", index),
+        64,
+        qualified_name("Level", index),
+        localized_text("Level"),
+        abstract,
+        (),
+        key("Level", index),
+        key(6),
+        is_type=True,
+    )
+    made = await world.mirroring(world.variable("V", kind=level.key), level)
+    (only,) = made.sets
+    assert only.types.by_id == {
+        f"{OWN}Level": DataType(f"{OWN}Level", f"nsu={URI};Level", Form.Simple, 6, "i=6")
+    }
+
+
+async def test_names_that_are_half_a_character_are_names_all_the_same() -> None:
+    world = World(A=True)
+    half = b"\x03" + world.index.to_bytes(2, "little") + b"\x03\x00\x00\x00V\xed\xa0"
+    node = world.variable("V")
+    odd = ImportedNode(
+        half, 2, b"\x00\x00\x02\x00\x00\x00\xed\xa0", node.display_name, node.attributes, (), half
+    )
+    made = await world.mirroring(odd)
+    assert named(made) == {"A/@F": ["_"]}
+    made.sets[0].fields[0].node_id.encode()
+
+
+async def test_values_and_sets_are_told() -> None:
+    world = World(A=True)
+    told: list[Any] = []
+    changed = asyncio.Event()
+    world.nodes.published.follow(told.extend, changed.set)
+    made = await world.mirroring(world.variable("V"), values={"V": ua.Variant(1.5)})
+    assert changed.is_set()
+    (only,) = made.sets
+    cell = only.fields[0].cell
+    assert (cell.value, cell.status, cell.source_time) == (structs.encode_variant(ua.Variant(1.5)), 0, 5)
+    changed.clear()
+    told.clear()
+    await world.mirroring(world.variable("V"), values={"V": ua.Variant(2.5)})
+    assert (told, changed.is_set()) == ([cell], False)
+    assert isinstance(only, MirroredSet)
+    told.clear()
+    world.nodes.lose(world.device, 0x408F0000)
+    world.nodes.close()
+    assert (told, cell.status) == ([cell], 0x408F0000)
