@@ -194,7 +194,8 @@ async def test_scan_classes_keep_their_own_time() -> None:
         reads = {name: statistics.reads for name, statistics in source.statistics.items()}
         assert reads["slow"] == 1
         assert reads["fast"] > reads["normal"] > reads["slow"]
-        assert len(scan.listener.batches) == sum(reads.values())
+        # One may have been on its way at the end.
+        assert 0 <= sum(reads.values()) - len(scan.listener.batches) <= 1
 
 
 async def test_writing_and_reading_back_in_one_request() -> None:
