@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from sources.quality import Quality
 from sources.tag import Tag, Written
+
+RoleName = Literal[
+    "AuthenticatedUser",
+    "Observer",
+    "Operator",
+    "Engineer",
+    "Supervisor",
+    "ConfigureAdmin",
+    "SecurityAdmin",
+]
+"""The well-known roles (OPC 10000-18 §4.2) but Anonymous: what is written is always somebody's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,9 +115,10 @@ def _wanted(node: str, user: str, event: str) -> dict[str, str]:
 
 def _print_line(record: dict[str, Any]) -> None:
     if record["event"] == "write":
+        held = f", held {_text(record['held'])}" if record.get("held") is not None else ""
         what = (
             f"{_who(record)} ({_text(record.get('client'))}) {_text(record.get('node'))}: "
-            f"{_text(record.get('old'))} -> {_text(record.get('asked'))}, held {_text(record.get('held'))}: "
+            f"{_text(record.get('old'))} -> {_text(record.get('asked'))}{held}: "
             f"{_text(record.get('outcome'))} {_text(record.get('status'))} {_text(record.get('reason'))}"
         )
     else:

@@ -10,7 +10,7 @@ import typer
 
 from server.cli.errors import RUNTIME_FAILURE, fail, told
 from server.cli.imports import Filter, MaxArray, Output, SourceName, Under, put
-from server.cli.output import console, quiet, table
+from server.cli.output import console, counted, quiet, table
 from server.cli.run import DEFAULT_DATA, DataOption
 from server.cli.waiting import bar
 from server.tools.discover import Discovery, Wishes, discover
@@ -94,7 +94,7 @@ def _print(inventory: Inventory, found: Discovery, pattern: str | None) -> None:
     out.print(rows)
     for left in inventory.left_out:
         out.print(f"left out: {left.label}: {left.reason}", soft_wrap=True)
-    typer.echo(f"{inventory.values} values", err=True)
+    typer.echo(counted(inventory.values, "value"), err=True)
 
 
 def _print_files(inventory: Inventory, found: Discovery) -> None:
@@ -107,7 +107,7 @@ def _print_files(inventory: Inventory, found: Discovery) -> None:
         addresses = left.get(file.name) or f"{file.name}:0 to {file.name}:{last}"
         rows.add_row(file.name, str(file.elements), addresses)
     out.print(rows)
-    typer.echo(f"{inventory.values} values", err=True)
+    typer.echo(counted(inventory.values, "value"), err=True)
 
 
 def _type(leaf: Leaf) -> str:

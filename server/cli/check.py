@@ -13,7 +13,7 @@ from rich.table import Table
 from nodesets import isa95
 from server.app import settle, surroundings_of, weak_lines
 from server.cli.errors import RUNTIME_FAILURE, told
-from server.cli.output import console, table
+from server.cli.output import console, counted, table
 from server.cli.run import DEFAULT_DATA, DataOption, PlantFile
 from server.cli.waiting import bar
 from server.config import Configuration, SourceEntry, load
@@ -49,7 +49,7 @@ def check(
         properties = config.plant.properties()
         out.print(
             f"{plant}: fine. {len(config.plant.equipment)} equipment, {len(properties)} properties, "
-            f"{len(config.sources)} sources, {nodes} nodes.",
+            f"{counted(len(config.sources), 'source')}, {nodes} nodes.",
             soft_wrap=True,
         )
         if connect:

@@ -12,7 +12,7 @@ import typer
 
 from server.app import surroundings_of
 from server.cli.errors import BAD_CONFIGURATION, RUNTIME_FAILURE, fail, told
-from server.cli.output import console, quiet, table
+from server.cli.output import console, quiet, seen, table
 from server.cli.run import DEFAULT_DATA, DataOption
 from server.config import load
 from server.datadir import DataDirectory
@@ -55,6 +55,9 @@ def read(
                 address = str(reading.tag.address)
                 rows.add_row(reading.place.name, value, quality_name(reading.quality), raw, address)
             console().print(rows)
+            for reading in readings:
+                if reading.reason:
+                    typer.echo(seen(f"{reading.place.name}: {reading.reason}"), err=True)
         if any(is_bad(reading.quality) for reading in readings):
             raise typer.Exit(RUNTIME_FAILURE)
 

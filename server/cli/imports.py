@@ -62,6 +62,8 @@ def import_tags(
             found = _read(file, target, max_array).matching(pattern)
         except ImportProblem as error:
             fail(str(error), BAD_CONFIGURATION)
+        except OSError as error:
+            fail(f"{file}: {error.strerror}", BAD_CONFIGURATION)
         if not found.values:
             fail(f"{file}: there is nothing to configure{_why(found, pattern)}", RUNTIME_FAILURE)
         put(fragment(found, name, settings=target.given if target else None, under=place), output)

@@ -32,6 +32,11 @@ def console() -> Console:
     return plain if plain.is_terminal else _Careful(highlight=False, markup=False, width=_UNBOUNDED)
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 tag``, ``2 tags``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def table(*headings: str, title: str | None = None) -> Table:
     """A table without lines: the last column folds where the terminal is too narrow."""
     made = Table(box=None, pad_edge=False, title=title, title_justify="left")

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from server.cli.errors import BAD_CONFIGURATION, fail, told
-from server.cli.output import console, quiet, table
+from server.cli.output import console, counted, quiet, table
 from server.cli.run import PlantFile
 from server.cli.waiting import bar
 from server.config import Configuration, load
@@ -83,7 +83,8 @@ def _print(plan: SourcePlan) -> None:
         out.print(f"{head}: {plan.why}", soft_wrap=True)
         return
     requests = sum(each.requests for each in plan.classes)
-    out.print(f"{head}: {len(entry.tags)} tags, {requests} requests a scan", soft_wrap=True)
+    tags, asked = counted(len(entry.tags), "tag"), counted(requests, "request")
+    out.print(f"{head}: {tags}, {asked} a scan", soft_wrap=True)
     rows = table("Class", "Block", "Size", "Points", "Takes", "Ends")
     for each in made.blocks:
         block, takes = each.block, _time(each.takes(made.pace))

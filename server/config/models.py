@@ -34,6 +34,7 @@ from server.config.fields import (
 from server.mqtt.settings import MqttSettings
 from server.observe.settings import MetricsSettings
 from server.opcua.settings import OpcUaSettings
+from sources.asking import RoleName
 from sources.settings import Duration, SettingsModel, parse_duration
 from sources.tag import Stale
 
@@ -69,17 +70,6 @@ LevelName = Literal[
     "ControlModule",
     "Other",
 ]
-WriterName = Literal[
-    "AuthenticatedUser",
-    "Observer",
-    "Operator",
-    "Engineer",
-    "Supervisor",
-    "ConfigureAdmin",
-    "SecurityAdmin",
-]
-"""Every role but Anonymous: a write is always somebody's."""
-
 Text = Annotated[str, Field(max_length=1000)]
 Label = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -165,7 +155,7 @@ class AssetStanza(Stanza):
 class WriteStanza(Stanza):
     """Who may write a property, what, how often, and under which circumstances."""
 
-    roles: Annotated[list[WriterName], Field(min_length=1)] | None = Field(
+    roles: Annotated[list[RoleName], Field(min_length=1)] | None = Field(
         None, description="Roles that may write. Default Operator, Engineer, Supervisor."
     )
     limits: Limits | None = Field(None, description="[low, high] a client may write. Default: the range.")
@@ -207,7 +197,7 @@ class PropertyStanza(Stanza):
     write_limits: Limits | None = Field(
         None, description="[low, high] a client may write. Default: the range."
     )
-    writers: Annotated[list[WriterName], Field(min_length=1)] | None = Field(
+    writers: Annotated[list[RoleName], Field(min_length=1)] | None = Field(
         None, description="Roles that may write. Default Operator, Engineer, Supervisor."
     )
     write: WriteStanza | None = Field(
@@ -287,7 +277,7 @@ class BindingStanza(Stanza):
 class ImportRights(Stanza):
     """Who may do something to what is imported."""
 
-    roles: Annotated[list[WriterName], Field(min_length=1)] | None = Field(
+    roles: Annotated[list[RoleName], Field(min_length=1)] | None = Field(
         None, description="Roles that may. Default Operator, Engineer, Supervisor."
     )
 

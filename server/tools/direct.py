@@ -32,6 +32,9 @@ from sources.opcua.security import Surroundings
 from sources.quality import (
     BAD_CONFIGURATION_ERROR,
     BAD_DECODING_ERROR,
+    BAD_NO_COMMUNICATION,
+    BAD_NOT_SUPPORTED,
+    BAD_TIMEOUT,
     BAD_TYPE_MISMATCH,
     Quality,
     is_bad,
@@ -61,6 +64,17 @@ _TRIED: Final = {
     ),
 }
 """What a value may be whose type was not said. Where the device knows better, only one will do."""
+
+
+_REASONS: Final = {
+    BAD_CONFIGURATION_ERROR: "the device has nothing at this address, or nothing of this type; "
+    "isthmus browse lists what it has",
+    BAD_DECODING_ERROR: "what is there is no value of this type, or none that its lut knows",
+    BAD_NO_COMMUNICATION: "the device behind the gateway cannot be reached",
+    BAD_NOT_SUPPORTED: "the device has no such table or service",
+    BAD_TIMEOUT: "the device did not answer in time",
+    BAD_TYPE_MISMATCH: "the device has another type there",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +109,11 @@ class Reading:
         """The symbol of its unit of measure, empty where it has none."""
         prop = self.place.property
         return prop.type.unit.symbol if prop is not None and prop.type.unit is not None else ""
+
+    @property
+    def reason(self) -> str:
+        """What a Bad quality means here, for people; empty where it says so itself."""
+        return _REASONS.get(self.quality, "")
 
     @property
     def label(self) -> str:

@@ -64,8 +64,10 @@ async def discover(target: Target, wishes: Wishes, progress: Progress) -> Discov
         raise UsageError(f"a source of driver {target.kind} cannot be browsed")
     try:
         return await found(target, wishes, progress)
-    except SourceError as error:
-        raise ToolError(str(error)) from None
+    except UsageError:
+        raise
+    except (SourceError, ToolError) as error:
+        raise ToolError(f"{target.address}: {error}") from None
 
 
 async def _modbus(target: Target, wishes: Wishes, progress: Progress) -> Discovery:

@@ -107,7 +107,7 @@ async def plans(
     for entry in config.sources:
         if names and entry.name not in names:
             continue
-        address = entry.driver.source(entry.name, entry.settings, entry.tags).address
+        address = _address(entry)
         if not entry.enabled:
             found.append(SourcePlan(entry, address, None, "disabled"))
             continue
@@ -142,6 +142,10 @@ def _with_neighbours(plans: Sequence[SourcePlan]) -> list[SourcePlan]:
     ]
 
 
+def _address(entry: SourceEntry) -> str:
+    return entry.driver.source(entry.name, entry.settings, entry.tags).address
+
+
 async def _forecast(entry: SourceEntry, *, connect: bool) -> Forecast | None:
     settings = entry.settings
     if isinstance(settings, ModbusSettings):
@@ -157,7 +161,7 @@ async def _forecast(entry: SourceEntry, *, connect: bool) -> Forecast | None:
         try:
             table = await eip.browse(settings.host, settings.port, **given)
         except SourceError as error:
-            raise ToolError(f"{entry.name}: {error}") from None
+            raise ToolError(f"{entry.name} ({_address(entry)}): {error}") from None
     return logix_forecast(settings, entry.tags, table)
 
 
@@ -169,5 +173,5 @@ async def _slc_forecast(entry: SourceEntry, settings: SlcSettings, *, connect: b
             async with source.connect():
                 directory = source.known.survey.directory
         except SourceError as error:
-            raise ToolError(f"{entry.name}: {error}") from None
+            raise ToolError(f"{entry.name} ({_address(entry)}): {error}") from None
     return slc_forecast(entry.tags, directory)

@@ -43,6 +43,11 @@ class Target:
         """The driver's."""
         return self.driver.kind
 
+    @property
+    def address(self) -> str:
+        """Where it is, as every message about the device says it."""
+        return self.driver.source("device", self.settings, ()).address
+
 
 def is_url(text: str) -> bool:
     """Whether a text names a device rather than a file."""
@@ -75,10 +80,12 @@ def _split(url: str, drivers: Mapping[str, Driver]) -> tuple[str, SplitResult]:
         parts.port  # noqa: B018  # raises where it is none
     except ValueError as error:
         raise UsageError(f"{url!r} is no address of a device: {error}; {_FORMS}") from None
+    if not parts.scheme:
+        raise UsageError(f"{url!r} is no address of a device; {_FORMS}")
     kind = _KINDS.get(parts.scheme)
     if kind is None or kind not in drivers:
         hint = did_you_mean(parts.scheme, [scheme for scheme, its in _KINDS.items() if its in drivers])
-        raise UsageError(f"{url!r}: no driver speaks {parts.scheme or 'that'!r}; {hint or _FORMS}")
+        raise UsageError(f"{url!r}: no driver speaks {parts.scheme!r}; {hint or _FORMS}")
     if parts.username is not None or parts.password is not None:
         raise UsageError(
             f"{parts.scheme}://…: a password does not belong in a URL; name a plant file instead"

@@ -38,8 +38,9 @@ async def identify(settings: ModbusSettings) -> Mapping[str, str]:
     """What a device says of itself, by the names of the specification, in the order of their numbers.
 
     Objects of the vendor's own are ``Object 0x80`` and so on. A device that does not know
-    the function yields nothing. Raises Unreachable where nobody answers, ConnectionLost
-    where the connection ends, and Refused where what comes cannot be read or the device says no.
+    the function yields nothing. Raises Unreachable where nobody answers, or a gateway says so,
+    ConnectionLost where the connection ends, and Refused where what comes cannot be read or the
+    device says no.
     """
     gateway = Gateway(settings)
     try:
@@ -52,6 +53,8 @@ async def identify(settings: ModbusSettings) -> Mapping[str, str]:
     except codec.DeviceException as error:
         if error.code == codec.ILLEGAL_FUNCTION:
             return {}
+        if error.code in codec.UNREACHED:
+            raise Unreachable(f"unit {settings.unit} does not answer: {error}") from None
         raise Refused(f"no device identification: {error}") from None
     return {_NAMES.get(number) or f"Object 0x{number:02X}": found[number] for number in sorted(found)}
 

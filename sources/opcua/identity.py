@@ -18,19 +18,8 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-from sources.asking import Asker
+from sources.asking import Asker, RoleName
 from sources.settings import Duration, SecretReference, SettingsModel
-
-RoleName = Literal[
-    "AuthenticatedUser",
-    "Observer",
-    "Operator",
-    "Engineer",
-    "Supervisor",
-    "ConfigureAdmin",
-    "SecurityAdmin",
-]
-"""The well-known roles (OPC 10000-18 §4.2) but Anonymous: what is forwarded is always somebody's."""
 
 UserName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 

@@ -127,7 +127,10 @@ def validated(settings: DownstreamSettings, surroundings: Surroundings, endpoint
     trust = surroundings.trust
     if surroundings.identity is None or trust is None:
         what = "a password" if settings.security == "none" else f"security: {settings.security}"
-        raise Refused(f"{what} needs the application's certificate and trust list, and there is none")
+        raise Refused(
+            f"{what} needs the application's certificate and trust list, and this data directory has none; "
+            "name the one of a server (--data)"
+        )
     chain: list[x509.Certificate] = []
     try:
         chain = read_chain(bytes(endpoint.ServerCertificate or b""))

@@ -93,7 +93,7 @@ class TypeBook:
             "built_in": built_in,
             "base": self.text(above.key) if above is not None else f"i={built_in}",
         }
-        definition = _decoded(node.attributes.get(AttributeIds.DataTypeDefinition))
+        definition = decoded(node.attributes.get(AttributeIds.DataTypeDefinition))
         if isinstance(definition, ua.EnumDefinition) and built_in == _INT32:
             members = {int(one.Value): clean(one.Name) for one in definition.Fields or []}
             return DataType(form=Form.Enumeration, members=members, **common)
@@ -169,7 +169,8 @@ def node_text(key: Key, uri_of: Callable[[int], str]) -> str:
     return text if index == 0 else f"nsu={escape_uri(clean(uri_of(index)))};{text}"
 
 
-def _decoded(variant: bytes | None) -> Any:
+def decoded(variant: bytes | None) -> Any:
+    """What an encoded Variant holds; None where it is none, or nothing that can be understood."""
     if not variant:
         return None
     try:

@@ -10,13 +10,11 @@ from typing import Any, Final
 
 from asyncua import ua
 
-from server.opcua.imported.datatypes import TypeBook, clean, name_of, node_text, types_of
+from server.opcua.imported.datatypes import TypeBook, clean, decoded, name_of, node_text, types_of
 from server.opcua.imported.value import ImportedValue
 from server.opcua.space.space import Space
 from server.opcua.types import AttributeIds
-from server.opcua.wire import structs
 from server.opcua.wire.nodeid import Key, numeric
-from server.opcua.wire.reader import DecodingError
 from server.plant.mirrored import MARK, MirroredField, MirroredSet
 from server.plant.model import Range, Unit
 from sources.opcua.imports import ImportedNode, Model
@@ -173,7 +171,7 @@ class Sets:
             self.left_out["the device does not say of which built-in type they are"] += 1
             return None
         self._types.need(data_type)
-        description = _decoded(node.attributes.get(_A.Description))
+        description = decoded(node.attributes.get(_A.Description))
         return MirroredField(
             name,
             node_text(node.key, self._name_of),
@@ -194,7 +192,7 @@ class Sets:
             if kind != _HAS_PROPERTY or property_ is None or target not in values:
                 continue
             index, name = name_of(property_.browse_name)
-            held = _decoded(values[target].variant) if index == 0 else None
+            held = decoded(values[target].variant) if index == 0 else None
             if name == "EURange" and isinstance(held, ua.Range):
                 yield "range", Range(float(held.Low), float(held.High))
             elif name == "EngineeringUnits" and isinstance(held, ua.EUInformation):
@@ -215,14 +213,5 @@ def _rank(node: ImportedNode) -> int:
 
 
 def _dimensions(node: ImportedNode) -> tuple[int, ...]:
-    found = _decoded(node.attributes.get(_A.ArrayDimensions))
+    found = decoded(node.attributes.get(_A.ArrayDimensions))
     return tuple(map(int, found)) if isinstance(found, list) else ()
-
-
-def _decoded(variant: bytes | None) -> Any:
-    if not variant:
-        return None
-    try:
-        return structs.decode_variant(variant).Value
-    except DecodingError:
-        return None

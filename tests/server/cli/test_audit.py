@@ -137,3 +137,4 @@ async def test_in_whose_name_a_device_was_told_stands_beside_who_asked(tmp_path:
     for command in ("list", "tail"):
         done = CliRunner().invoke(app, [command, "--data", str(tmp_path)], env={"COLUMNS": "250"})
         assert "anna as user:line1" in done.stdout
+        assert "held" not in done.stdout, "nothing was read back"

@@ -115,10 +115,20 @@ async def test_wrong_usage_exits_with_2(arguments: tuple[str, ...], words: str) 
 
 @pytest.mark.parametrize("scheme", ["modbus", "eip"])
 async def test_a_device_that_is_not_there_exits_with_1(scheme: str) -> None:
-    done = await invoked("browse", f"{scheme}://127.0.0.1:{free_port()}")
+    port = free_port()
+    done = await invoked("browse", f"{scheme}://127.0.0.1:{port}")
     assert done.code == 1
+    assert f"127.0.0.1:{port}: " in done.err
     assert "refused" in done.err
     assert done.err.count("\n") == 1
+
+
+async def test_a_unit_for_which_its_gateway_hears_nothing_exits_with_1() -> None:
+    async with running_simulator() as simulator:
+        done = await invoked("browse", f"modbus://127.0.0.1:{simulator.port}?unit=7")
+        assert done.code == 1
+        assert f"127.0.0.1:{simulator.port}: unit 7 does not answer: exception 11" in done.err
+        assert not done.out
 
 
 async def test_a_terminal_shows_how_far_it_is() -> None:

@@ -60,9 +60,13 @@ async def test_a_value_of_a_modbus_device(tmp_path: Path) -> None:
         code, out, _ = await invoked("read", url, "holding:2:float32", "--json")
         (found,) = json.loads(out)
         assert (found["value"], found["quality"], found["device_time"]) == (512.5, "Good", None)
-        code, out, _ = await invoked("read", url, "holding:900")
+        code, out, err = await invoked("read", url, "holding:900")
         assert code == 1
         assert "BadConfigurationError" in out
+        assert err == (
+            "holding:900: the device has nothing at this address, or nothing of this type; "
+            "isthmus browse lists what it has\n"
+        )
 
         file = plant(tmp_path, simulator.port)
         code, out, _ = await invoked("read", file, "Acme.SpeedSP", "Acme.Mode")

@@ -176,8 +176,8 @@ def test_wrong_usage_and_devices_that_are_not_there(tmp_path: Path) -> None:
     assert "did you mean 'Gateway1'?" in invoke("plan", farm, "--source", "gateway1").err
     assert invoke("plan", farm, "--source", "gateway1").code == 2
     assert invoke("plan", farm, "--round-trip", "fast").code == 2
-    source = f"{{driver: logix, host: 127.0.0.1, port: {free_port()}}}"
-    file = plant(tmp_path, source, {"A": "addr: A, as: dint"})
+    port = free_port()
+    file = plant(tmp_path, f"{{driver: logix, host: 127.0.0.1, port: {port}}}", {"A": "addr: A, as: dint"})
     done = invoke("plan", file, "--connect")
     assert done.code == 1
-    assert done.err.startswith("isthmus: PLC: ")
+    assert done.err.startswith(f"isthmus: PLC (127.0.0.1:{port}): ")

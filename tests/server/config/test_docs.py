@@ -1,4 +1,4 @@
-"""The reference names every key there is and none that is not; what it shows loads; so do the examples."""
+"""The reference names every key there is and no other; what it and the README show loads; so do the examples."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from server.config import load, schema
 ROOT = Path(__file__).parents[3]
 REFERENCE = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
-SNIPPETS = re.findall(r"```yaml\n(.*?)```", REFERENCE, re.DOTALL)
+SHOWN = [REFERENCE, (ROOT / "README.md").read_text(encoding="utf-8")]
+SNIPPETS = [snippet for text in SHOWN for snippet in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)]
 
 SECTIONS = {
     "Sections": [],
@@ -64,7 +65,7 @@ def test_every_stanza_has_its_section() -> None:
 
 
 def test_there_are_snippets_and_examples() -> None:
-    assert len(SNIPPETS) >= 2
+    assert len(SNIPPETS) >= 7
     assert len(EXAMPLES) >= 3
 
 

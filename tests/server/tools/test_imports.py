@@ -322,7 +322,8 @@ def test_a_wrong_list_is_told_with_its_line(tmp_path: Path, content: str, line: 
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("none.csv",), 1, "none.csv"),
+        (("none.csv",), 2, "none.csv: No such file"),
+        (("line.ACD", "--device", "plc7"), 2, "'plc7' is no address of a device; write modbus://"),
         (("list.csv", "--source", "1x"), 2, "is not a name"),
         (("list.csv", "--under", "A//B c"), 2, "is no path"),
         (("list.csv", "--filter", "nothing*"), 1, "that matches 'nothing*'"),

@@ -10,11 +10,10 @@ from pydantic import ValidationError
 from support.scanning import FAST
 
 from server.plant.model import Role
-from sources.asking import Asker
+from sources.asking import Asker, RoleName
 from sources.errors import AddressError
 from sources.opcua.address import NodeAddress, PathAddress, Step, parse_address
 from sources.opcua.config import DownstreamSettings, parse_tag
-from sources.opcua.identity import RoleName
 from sources.spec import TagSpec
 from sources.tag import ValueType
 
