@@ -14,9 +14,11 @@ from typing import Any, Final
 from server.config import Configuration, SourceEntry
 from server.plant.convert import Elements, Linear, Lookup
 from server.plant.model import Plant, Property
-from server.process import ChildProcess
+from server.process import ChildProcess, ProcessError
+from sources.simulators.kinds import Spec
 from sources.simulators.logix.derive import spec_from_paths
-from sources.simulators.logix.spec import LogixSpec, TagAddress, TagPoint
+from sources.simulators.logix.spec import TagAddress, TagPoint
+from sources.simulators.slc.spec import FileSpec, SlcSpec
 from sources.simulators.spec import DeviceSpec, ModbusAddress, PointSpec
 
 log = logging.getLogger(__name__)
@@ -25,7 +27,9 @@ REPLAY: Final = "replay"
 _LOOPBACK: Final = "127.0.0.1"
 _QUEUE: Final = (1, 2, 3)
 """What a simulated FIFO queue holds."""
-_SIMULATED: Final = frozenset({"modbus", "logix"})
+_STANDARD_FILES: Final = {0: "O", 1: "I", 2: "S", 3: "B", 4: "T", 5: "C", 6: "R", 7: "N", 8: "F"}
+"""What every program of an SLC has, and longer where something in it is read."""
+_SIMULATED: Final = frozenset({"modbus", "logix", "slc"})
 """Drivers whose devices have a simulator."""
 
 
@@ -42,6 +46,11 @@ class Simulator:
     def pid(self) -> int:
         """Its process id."""
         return self.process.pid
+
+
+def is_simulated(entry: SourceEntry) -> bool:
+    """Whether there is a simulator for a source's driver."""
+    return entry.driver.kind in _SIMULATED
 
 
 @asynccontextmanager
@@ -62,7 +71,7 @@ async def simulators(
             if not entry.enabled or not entry.tags or entry.driver.kind == REPLAY:
                 sources.append(entry)
                 continue
-            if entry.driver.kind not in _SIMULATED:
+            if not is_simulated(entry):
                 log.warning("%s: there is no simulator for driver: %s", entry.name, entry.driver.kind)
                 sources.append(entry)
                 continue
@@ -96,9 +105,7 @@ async def _end(watcher: asyncio.Task[None]) -> None:
     await asyncio.gather(watcher, return_exceptions=True)
 
 
-async def _start(
-    name: str, spec: DeviceSpec | LogixSpec, port: int | None, stack: AsyncExitStack
-) -> tuple[ChildProcess, str]:
+async def _start(name: str, spec: Spec, port: int | None, stack: AsyncExitStack) -> tuple[ChildProcess, str]:
     with tempfile.NamedTemporaryFile("w", prefix="isthmus-sim-", suffix=".json", encoding="utf-8") as file:
         file.write(spec.model_dump_json())
         file.flush()
@@ -111,8 +118,11 @@ async def _start(
         return process, await process.start("ready ")
 
 
-def device_spec(plant: Plant, entry: SourceEntry, *, any_port: bool = False) -> DeviceSpec | LogixSpec:
-    """What the simulator of one source is to be: a point for every tag, or for every element of an array."""
+def device_spec(plant: Plant, entry: SourceEntry, *, any_port: bool = False) -> Spec:
+    """What the simulator of one source is to be: a point for every tag, or for every element of an array.
+
+    Of an SLC the data files, whose values stand still. Raises ProcessError for what no controller can be.
+    """
     settings: Any = entry.settings
     properties = {p.key: p for p in plant.properties()}
     read = [properties[tag.name] for tag in entry.tags]
@@ -124,6 +134,8 @@ def device_spec(plant: Plant, entry: SourceEntry, *, any_port: bool = False) -> 
             for index in _elements(prop)
         ]
         return spec_from_paths(entry.name, (), points=points, host=_LOOPBACK, port=port)
+    if entry.driver.kind == "slc":
+        return SlcSpec(name=entry.name, host=_LOOPBACK, port=port, files=_files(entry.name, read))
     queues: dict[int, tuple[int, ...]] = {
         _address(prop).start: _QUEUE for prop in read if _address(prop).table.is_queue
     }
@@ -138,6 +150,25 @@ def device_spec(plant: Plant, entry: SourceEntry, *, any_port: bool = False) -> 
             for index in _elements(prop)
         ),
         queues=queues,
+    )
+
+
+def _files(source: str, read: Iterable[Property]) -> tuple[FileSpec, ...]:
+    """The data files of an SLC, each as long as the addresses in it need, and those it has anyway."""
+    found: dict[int, tuple[str, int]] = {}
+    for prop in read:
+        address = _address(prop)
+        letters, elements = found.get(address.number, (address.file, 0))
+        if letters != address.file:
+            raise ProcessError(
+                f"{source}: file {address.number} cannot be both {letters} and {address.file} ({prop.key})"
+            )
+        module = address.word if address.file in {"I", "O"} else 0
+        found[address.number] = letters, max(elements, address.end + module)
+    found = {number: (letters, 1) for number, letters in _STANDARD_FILES.items()} | found
+    return tuple(
+        FileSpec(name=f"{letters}{number}", elements=min(elements, 256))
+        for number, (letters, elements) in sorted(found.items())
     )
 
 

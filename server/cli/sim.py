@@ -12,7 +12,7 @@ from server.cli.errors import BAD_CONFIGURATION, fail, told
 from server.cli.loop import run_until_stopped
 from server.cli.run import PlantFile
 from server.config import Configuration, load
-from server.simulate import simulators
+from server.simulate import is_simulated, simulators
 
 
 def sim(
@@ -25,7 +25,7 @@ def sim(
         int | None, typer.Option(min=0, max=65535, help="Port of the one source; 0 picks a free one.")
     ] = None,
 ) -> None:
-    """Run simulators for every source, on loopback, until Ctrl-C.
+    """Run simulators for every PLC of a configuration, on loopback, until Ctrl-C.
 
     A source whose host is this machine is simulated on its own port, so that `isthmus run`
     with the same file finds it; any other on a free port, which is printed.
@@ -35,6 +35,9 @@ def sim(
         chosen = _chosen(config, source)
         if port is not None and len(chosen.sources) != 1:
             fail("--port is for one source; choose it with --source", BAD_CONFIGURATION)
+        if not any(map(is_simulated, chosen.sources)):
+            kinds = ", ".join(sorted({entry.driver.kind for entry in chosen.sources})) or "none"
+            fail(f"{plant}: nothing to simulate: no simulator for driver: {kinds}", BAD_CONFIGURATION)
         run_until_stopped(lambda: _run(chosen, port))
 
 

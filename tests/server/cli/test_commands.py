@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -225,6 +226,55 @@ async def test_sim_plays_the_sources_of_a_file(plant: Path, tmp_path: Path) -> N
     finally:
         simulator.send_signal(signal.SIGINT)
         assert await simulator.wait() == 0
+
+
+SLC = """\
+model: 1
+namespaces: {plant: "urn:acme:plant", types: "urn:acme:types"}
+sources:
+  SLC: {driver: slc, host: 127.0.0.1, port: PORT}
+  Line: {driver: opcua, url: "opc.tcp://127.0.0.1:4840", security: none}
+equipment:
+  Acme:
+    level: Enterprise
+    source: SLC
+    properties:
+      Count: {type: Int16}
+      Set: {type: Float, access: rw, range: [0, 10]}
+      Seen: {type: DateTime}
+    map: {Count: "N7:40", Set: "F21:2", Seen: {addr: "i=2258", source: Line}}
+"""
+
+
+async def test_sim_plays_an_slc(tmp_path: Path) -> None:
+    port = free_port()
+    file = tmp_path / "plant.yaml"
+    file.write_text(SLC.replace("PORT", str(port)), encoding="utf-8")
+    simulator = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "server.cli", "sim", str(file), stdout=asyncio.subprocess.PIPE
+    )
+    assert simulator.stdout is not None
+    try:
+        assert (await simulator.stdout.readline()).startswith(f"SLC: slc on 127.0.0.1:{port},".encode())
+        done = await asyncio.to_thread(isthmus, "write", file, "Acme.Set", "2.5", "--yes")
+        assert done.stdout == "Acme.Set: was 0.0, written, reads 2.5\n"
+        done = await asyncio.to_thread(isthmus, "browse", f"slc://127.0.0.1:{port}")
+        assert re.search(r"^N7 +41 +N7:0 to N7:40", done.stdout, re.MULTILINE), done.stdout + done.stderr
+    finally:
+        simulator.send_signal(signal.SIGINT)
+        assert await simulator.wait() == 0
+
+
+def test_sim_says_where_there_is_nothing_to_simulate(tmp_path: Path) -> None:
+    file = tmp_path / "plant.yaml"
+    file.write_text(SLC.replace("PORT", "44818"), encoding="utf-8")
+    done = isthmus("sim", file, "--source", "Line")
+    assert done.returncode == 2
+    assert "nothing to simulate: no simulator for driver: opcua" in done.stderr
+    file.write_text(SLC.replace("PORT", "44818").replace("F21:2", "F7:2"), encoding="utf-8")
+    done = isthmus("sim", file, "--source", "SLC")
+    assert done.returncode == 1
+    assert done.stderr == "isthmus: SLC: file 7 cannot be both N and F (Acme.Set)\n"
 
 
 async def test_a_second_signal_changes_nothing(plant: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The reference names every key there is and no other; what it and the README show loads; so do the examples."""
+"""The reference names every key there is and no other. What it, the README and the examples show loads."""
 
 from __future__ import annotations
 
