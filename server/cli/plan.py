@@ -15,7 +15,7 @@ from server.cli.waiting import bar
 from server.config import Configuration, load
 from server.config.errors import did_you_mean
 from server.tools.planning import SourcePlan, plans
-from sources.forecast import NETWORK_ROUND_TRIP, ForecastBlock, Pace
+from sources.forecast import NETWORK_ROUND_TRIP, Forecast, ForecastBlock, Pace
 from sources.settings import parse_duration
 
 
@@ -85,6 +85,16 @@ def _print(plan: SourcePlan) -> None:
     requests = sum(each.requests for each in plan.classes)
     tags, asked = counted(len(entry.tags), "tag"), counted(requests, "request")
     out.print(f"{head}: {tags}, {asked} a scan", soft_wrap=True)
+    if made.blocks:
+        _print_blocks(plan, made)
+    for sentence in plan.spoils():
+        out.print(f"spoils: {sentence}", soft_wrap=True)
+    for note in made.notes:
+        out.print(f"note: {note}", soft_wrap=True)
+
+
+def _print_blocks(plan: SourcePlan, made: Forecast) -> None:
+    out = console()
     rows = table("Class", "Block", "Size", "Points", "Takes", "Ends")
     for each in made.blocks:
         block, takes = each.block, _time(each.takes(made.pace))
@@ -98,10 +108,6 @@ def _print(plan: SourcePlan) -> None:
             f"{cost.takes / cost.scan.period:.1%}",
         )
     out.print(rows)
-    for sentence in plan.spoils():
-        out.print(f"spoils: {sentence}", soft_wrap=True)
-    for note in made.notes:
-        out.print(f"note: {note}", soft_wrap=True)
 
 
 def _time(seconds: float) -> str:

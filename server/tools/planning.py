@@ -19,6 +19,8 @@ from sources.ethernetip.slc.forecast import forecast as slc_forecast
 from sources.forecast import Forecast, Pace
 from sources.modbus.config import ModbusSettings
 from sources.modbus.forecast import forecast as modbus_forecast
+from sources.opcua.config import DownstreamSettings
+from sources.opcua.forecast import forecast as opcua_forecast
 from sources.tag import ScanClass
 
 
@@ -87,7 +89,8 @@ class SourcePlan:
             yield f"the classes together ask for {self.load:.0%} of the line: scans will be skipped"
         if self.forecast is not None:
             yield from self.forecast.spoils
-            timeout = getattr(self.entry.settings, "timeout", 0.0)
+            waits = not isinstance(self.entry.settings, DownstreamSettings)
+            timeout = getattr(self.entry.settings, "timeout", 0.0) if waits else 0.0
             short = [each.scan for each in self.classes if each.scan.period < timeout]
             if short:
                 yield (
@@ -111,7 +114,7 @@ async def plans(
         if not entry.enabled:
             found.append(SourcePlan(entry, address, None, "disabled"))
             continue
-        made = await _forecast(entry, connect=connect)
+        made = await _forecast(config, entry, connect=connect)
         if made is None:
             found.append(SourcePlan(entry, address, None, f"driver {entry.driver.kind} makes no plan"))
             continue
@@ -146,8 +149,10 @@ def _address(entry: SourceEntry) -> str:
     return entry.driver.source(entry.name, entry.settings, entry.tags).address
 
 
-async def _forecast(entry: SourceEntry, *, connect: bool) -> Forecast | None:
+async def _forecast(config: Configuration, entry: SourceEntry, *, connect: bool) -> Forecast | None:
     settings = entry.settings
+    if isinstance(settings, DownstreamSettings):
+        return opcua_forecast(settings, entry.tags, imports=_imports(config, entry.name))
     if isinstance(settings, ModbusSettings):
         return modbus_forecast(settings, entry.tags)
     if isinstance(settings, SlcSettings):
@@ -163,6 +168,11 @@ async def _forecast(entry: SourceEntry, *, connect: bool) -> Forecast | None:
         except SourceError as error:
             raise ToolError(f"{entry.name} ({_address(entry)}): {error}") from None
     return logix_forecast(settings, entry.tags, table)
+
+
+def _imports(config: Configuration, name: str) -> bool:
+    """Whether nodes of a source are imported."""
+    return any(each.imported is not None and each.imported.source == name for each in config.plant.equipment)
 
 
 async def _slc_forecast(entry: SourceEntry, settings: SlcSettings, *, connect: bool) -> Forecast:

@@ -160,6 +160,30 @@ def test_parts_of_a_structure_in_several_classes(tmp_path: Path) -> None:
     assert any("validate: false" in each for each in found["spoils"])
 
 
+OPCUA = "{driver: opcua, url: 'opc.tcp://10.0.0.1:4840', security: none, sampling: 100ms, queue: 3}"
+
+
+def test_a_downstream_server_is_planned_by_its_subscriptions(tmp_path: Path) -> None:
+    bindings = {f"V{n}": f'addr: "nsu=urn:a;i={n}", scan: {"fast" if n < 3 else "slow"}' for n in range(10)}
+    file = plant(tmp_path, OPCUA, bindings, "scan: {fast: 50ms, slow: 2s}\n")
+    text = file.read_text(encoding="utf-8")
+    file.write_text(
+        text + '  Acme/Line: {level: Site, import: {from: PLC, under: "nsu=urn:a;i=99"}}\n', encoding="utf-8"
+    )
+    found = planned(file)
+    assert [(b["class"], b["block"], b["size"], b["requests"]) for b in found["blocks"]] == [
+        ("fast", "subscription", "3 items", 1),
+        ("slow", "subscription", "7 items", 1),
+    ]
+    assert [each["cycle"] for each in found["classes"]] == [0.05, 2.0]
+    fast, slow = found["spoils"]
+    assert fast.startswith("fast asks for values every 0.05 s, and the server looks at them every 0.1 s")
+    assert slow.startswith("of the values between two reports of slow the server keeps the last 3")
+    assert any("imported" in note for note in found["notes"])
+    done = invoke("plan", file)
+    assert "PLC (opcua, 10.0.0.1:4840): 10 tags, 2 requests a scan" in done.out
+
+
 def test_for_people() -> None:
     done = invoke(
         "plan", ROOT / "examples" / "tank-farm.yaml", "--source", "Gateway1", "--source", "Gateway3"
