@@ -41,6 +41,16 @@ class Block:
     tags: tuple[SlcTag, ...]
     offsets: tuple[int, ...]
 
+    @property
+    def label(self) -> str:
+        """What it reads, for people: ``N7:0 to 39``, ``F8:1``, ``T4:2``."""
+        first = self.tags[0].address
+        last = max(tag.address.end for tag in self.tags) - 1
+        if first.file in {"T", "C"}:
+            return f"{first.file}{first.number}:{first.element}"
+        start = self.request.partition("{")[0]
+        return start if first.file not in RUNS or last == first.element else f"{start} to {last}"
+
     def decode(self, data: bytes) -> tuple[list[Value], Quality | list[Quality]]:
         """Values in the order of ``tags``; one quality for all, or one each. ``data`` has ``size`` bytes."""
         values = [_value(tag.address, data, at) for tag, at in zip(self.tags, self.offsets, strict=True)]
@@ -75,9 +85,7 @@ def explain(blocks: Iterable[Block]) -> list[PlannedBlock]:
     """The plan in words: each request, and why it ends where it ends."""
     ordered = in_order(blocks)
     return [
-        PlannedBlock(
-            block.request, block.scan.name, f"{block.size} bytes", len(block.tags), _end(block, after)
-        )
+        PlannedBlock(block.label, block.scan.name, f"{block.size} bytes", len(block.tags), _end(block, after))
         for block, after in zip(ordered, [*ordered[1:], None], strict=False)  # there may be none
     ]
 

@@ -147,8 +147,8 @@ async def test_its_plan_and_what_spoils_it(tmp_path: Path) -> None:
         blocks = [(each["class"], each["block"], each["ends"]) for each in found["blocks"]]
         assert (found["blocks"][0]["class"], len(blocks)) == ("a", 9)
         assert {each[1:] for each in blocks if "N7" in each[1]} == {
-            ("N7:0{40}", "80 bytes, what every controller takes"),
-            ("N7:40{20}", "last of its file and class"),
+            ("N7:0 to 39", "80 bytes, what every controller takes"),
+            ("N7:40 to 59", "last of its file and class"),
         }
         assert any(each.startswith("6 timers, counters") for each in found["spoils"])
         assert found["load"] > 0

@@ -31,7 +31,12 @@ async def test_arrays_share_requests_with_their_neighbours() -> None:
             assert it.listener.value(reals) == (1.5, 2.5, 3.5)
             assert it.listener.value(longs) == (-200_000, -300_000)
             assert it.listener.value(flags) == tuple(index in {1, 18} for index in range(34))
-            assert [block.label for block in source.plan()] == ["B3:2{3}", "F8:1{3}", "L10:2{2}", "N7:3{7}"]
+            assert [block.label for block in source.plan()] == [
+                "B3:2 to 4",
+                "F8:1 to 3",
+                "L10:2 to 3",
+                "N7:3 to 9",
+            ]
 
 
 async def test_arrays_are_written_whole_or_in_part() -> None:

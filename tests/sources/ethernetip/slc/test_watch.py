@@ -170,14 +170,14 @@ async def test_what_was_read_alone_is_read_in_blocks_again_after_another_program
 
         async with scanning(source) as scan:
             await scan.good(low, high)
-            assert labels() == ["F8:0{4}"]
+            assert labels() == ["F8:0 to 3"]
             download(plc)
             await scan.bad(BAD_CONFIGURATION_ERROR, high)
-            assert labels() == ["F8:0{1}", "F8:3{1}"]
+            assert labels() == ["F8:0", "F8:3"]
             plc.device.files[8] = file(F, 40)
             plc.device.processor = replace(plc.device.processor, program=3)
             await scan.good(low, high)
-            await until(lambda: labels() == ["F8:0{4}"])
+            await until(lambda: labels() == ["F8:0 to 3"])
 
 
 async def test_tags_that_change_while_the_files_are_looked_at_are_read(
