@@ -15,8 +15,10 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from pydantic import BaseModel, ValidationError
 
-from server.config.errors import did_you_mean
+from server.config.errors import Mark, did_you_mean
 from server.config.scalars import plain
+from server.config.translate import translate
+from server.config.tree import Scalar
 from server.tools.errors import UsageError
 from sources.registry import DRIVERS, Driver
 
@@ -122,13 +124,16 @@ def _validated(url: str, driver: Driver, given: Mapping[str, Any]) -> BaseModel:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         if first["type"] == "extra_forbidden":
-            keys = [field.alias or name for name, field in driver.settings.model_fields.items()]
+            fields = driver.settings.model_fields.items()
+            keys = [field.alias or name for name, field in fields if name != "driver"]
             hint = did_you_mean(where, keys) or f"there are {', '.join(sorted(keys))}"
             raise UsageError(
                 f"{url!r}: a source of driver {driver.kind} has no key {where!r}; {hint}"
             ) from None
-        message = first["msg"].removeprefix("Value error, ")
-        raise UsageError(f"{url!r}: {where}: {message}" if where else f"{url!r}: {message}") from None
+        value = first["input"]
+        message, hint = translate(first, Scalar(Mark(url), str(value), value), driver.settings)
+        told = f"{message}; {hint}" if hint else message
+        raise UsageError(f"{url!r}: {where}: {told}" if where else f"{url!r}: {told}") from None
 
 
 def default_target(file: Path) -> Target:

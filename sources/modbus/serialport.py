@@ -43,10 +43,10 @@ def open_port(device: str, *, baud: int, data_bits: int, parity: str, stop_bits:
             exclusive=True,
         )
     except serial.SerialException as error:
-        raise Unreachable(_cause(device, error)) from None
+        raise Unreachable(_cause(error)) from None
     except _refusals() as error:
         raise Refused(
-            f"{device} cannot be set to {baud} baud, {data_bits}{parity[0].upper()}{stop_bits}: {error}"
+            f"the port cannot be set to {baud} baud, {data_bits}{parity[0].upper()}{stop_bits}: {error}"
         ) from None
 
 
@@ -59,16 +59,16 @@ def _refusals() -> tuple[type[Exception], ...]:
     return ValueError, termios.error
 
 
-def _cause(device: str, error: OSError) -> str:
+def _cause(error: OSError) -> str:
     # The former are Linux's words, the latter Windows's.
     if "exclusively lock" in str(error) or "PermissionError" in str(error):
         return (
-            f"{device} is in use, by another program or by a source with other settings of the line; "
+            "the port is in use, by another program or by a source with other settings of the line; "
             "sources on one line have the same"
         )
     if error.errno:
-        return f"{device}: {os.strerror(error.errno).lower()}"
-    return f"{device}: {error}"
+        return os.strerror(error.errno).lower()
+    return str(error)
 
 
 class SerialTransport(asyncio.Transport):

@@ -212,7 +212,8 @@ async def test_a_device_that_is_not_there_is_told(target: str, words: str) -> No
     ("target", "tag", "words"),
     [
         ("modbus://h?unti=1", "holding:0", "did you mean 'unit'?"),
-        ("modbus://h?unit=999", "holding:0", "unit"),
+        ("modbus://h?unit=999", "holding:0", "unit: 999 is out of range: it must be at most 255"),
+        ("modbus://h?transport=udb", "holding:0", "transport: 'udb' is not one of tcp, tls, udp"),
         ("modbus://h/5", "holding:0", "?unit=1"),
         ("modbus://h", "40001", "holding:0"),
         ("profinet://h", "x", "no driver speaks 'profinet'"),

@@ -94,7 +94,7 @@ async def test_nobody_at_a_udp_port_is_noticed() -> None:
 
 async def test_a_port_that_is_not_there_is_told() -> None:
     where = ModbusSettings.model_validate({"driver": "modbus", "transport": "rtu", "device": "/dev/ttyNone"})
-    with pytest.raises(Unreachable, match=r"^/dev/ttyNone: no such file"):
+    with pytest.raises(Unreachable, match=r"^no such file"):
         async with ModbusSource("PLC", where, []).connect():
             pass
 
