@@ -29,6 +29,7 @@ _KINDS: Final[Mapping[str, str]] = {
     "slc": "slc",
     "opc.tcp": "opcua",
 }
+_SECRET: Final = re.compile(r"([?&][^=&]*password=)[^&]+", re.IGNORECASE)
 _FORMS: Final = "write modbus://HOST:502?unit=1, eip://HOST/1,0 or opc.tcp://HOST:4840"
 
 
@@ -59,6 +60,7 @@ def is_url(text: str) -> bool:
 def parse_target(url: str, drivers: Mapping[str, Driver] = DRIVERS) -> Target:
     """The device that a URL means. Raises UsageError, its text saying what would be right."""
     kind, parts = _split(url, drivers)
+    url = _shown(url)
     given: dict[str, Any] = {"driver": kind}
     if kind == "opcua":
         given["url"] = parts._replace(query="").geturl()
@@ -77,27 +79,33 @@ def parse_target(url: str, drivers: Mapping[str, Driver] = DRIVERS) -> Target:
 
 def _split(url: str, drivers: Mapping[str, Driver]) -> tuple[str, SplitResult]:
     """The driver's kind, and the URL in its parts."""
+    shown = _shown(url)
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018  # raises where it is none
     except ValueError as error:
-        raise UsageError(f"{url!r} is no address of a device: {error}; {_FORMS}") from None
+        raise UsageError(f"{shown!r} is no address of a device: {error}; {_FORMS}") from None
     if not parts.scheme:
-        raise UsageError(f"{url!r} is no address of a device; {_FORMS}")
+        raise UsageError(f"{shown!r} is no address of a device; {_FORMS}")
     kind = _KINDS.get(parts.scheme)
     if kind is None or kind not in drivers:
         hint = did_you_mean(parts.scheme, [scheme for scheme, its in _KINDS.items() if its in drivers])
-        raise UsageError(f"{url!r}: no driver speaks {parts.scheme!r}; {hint or _FORMS}")
+        raise UsageError(f"{shown!r}: no driver speaks {parts.scheme!r}; {hint or _FORMS}")
     if parts.username is not None or parts.password is not None:
         raise UsageError(
             f"{parts.scheme}://…: a password does not belong in a URL; name a plant file instead"
         )
     serial = kind == "modbus" and (len(parts.path) > 1 or "device=" in parts.query)
     if not parts.hostname and not serial:
-        raise UsageError(f"{url!r} names no host; {_FORMS}")
+        raise UsageError(f"{shown!r} names no host; {_FORMS}")
     if parts.fragment:
-        raise UsageError(f"{url!r}: what follows # means nothing here; {_FORMS}")
+        raise UsageError(f"{shown!r}: what follows # means nothing here; {_FORMS}")
     return kind, parts
+
+
+def _shown(url: str) -> str:
+    """The URL as messages show it."""
+    return _SECRET.sub(r"\1…", url)
 
 
 def _take_path(url: str, kind: str, path: str, given: dict[str, Any]) -> None:

@@ -231,6 +231,14 @@ def test_what_cannot_be_meant_is_told_with_what_would_be_right(target: str, tag:
     assert "secret" not in done.err
 
 
+@pytest.mark.parametrize("key", ["user=x&password", "key_password"])
+def test_a_password_in_a_url_is_not_shown_again(key: str) -> None:
+    done = invoke("read", f"opc.tcp://h?{key}=hunter2", "i=2258")
+    assert done.code == 2
+    assert "password=…" in done.err
+    assert "hunter2" not in done.err
+
+
 @pytest.mark.parametrize(
     ("url", "tag", "kind"),
     [
