@@ -10,6 +10,7 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
+from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from support import pki
 from support.simulator import RunningSimulator, filler, running_simulator
@@ -19,12 +20,16 @@ from sources.modbus.config import ModbusSettings
 TRANSPORTS = ("tcp", "tls", "udp", "rtu-over-tcp", "rtu", "ascii")
 
 
+_ROLE = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.50316.802.1"), b"\x0c\x07Monitor")
+"""RoleOID of Modbus/TCP Security with a role that would not do for writing: it has to be ignored."""
+
+
 class Certificates:
-    """A CA, a device's certificate and ours, as files."""
+    """A CA, a device's certificate and ours, as files; both have a role."""
 
     def __init__(self, folder: Path) -> None:
         ca = pki.authority(extra=pki.key_ids(pki.key(1), pki.key(1)))
-        ids = pki.key_ids(pki.key(), pki.key(1))
+        ids = [*pki.key_ids(pki.key(), pki.key(1)), (_ROLE, False)]
         device = pki.application("PLC", issuer=ca, extended=ExtendedKeyUsageOID.SERVER_AUTH, extra=ids)
         ours = pki.application("Isthmus", issuer=ca, extra=ids)
         self.ca = folder / "ca.pem"
