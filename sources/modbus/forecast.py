@@ -89,8 +89,9 @@ def _alone(blocks: Sequence[Block]) -> Iterator[str]:
     """Points far from all others, each of which costs a request."""
     found: list[_Alone] = []
     for group in _groups(blocks):
+        most = max(group, key=lambda block: len(block.tags))  # where the others could lie
         for index, block in enumerate(group):
-            if len(block.tags) > _FEW or len(group) == 1:
+            if len(block.tags) > _FEW or block is most:
                 continue
             away = [block.start - group[index - 1].end] if index else []
             away += [group[index + 1].start - block.end] if index + 1 < len(group) else []

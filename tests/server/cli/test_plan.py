@@ -160,6 +160,12 @@ def test_parts_of_a_structure_in_several_classes(tmp_path: Path) -> None:
     assert any("validate: false" in each for each in found["spoils"])
 
 
+def test_of_few_points_far_from_each_other_the_fewer_are_told_to_move(tmp_path: Path) -> None:
+    found = planned(plant(tmp_path, MODBUS, {f"R{n}": f'addr: "holding:{n}"' for n in (2, 9, 5000)}))
+    (told,) = found["spoils"]
+    assert told.startswith("Acme.R5000 costs a request of its own: holding:5000 lies 4990 addresses from")
+
+
 OPCUA = "{driver: opcua, url: 'opc.tcp://10.0.0.1:4840', security: none, sampling: 100ms, queue: 3}"
 
 
