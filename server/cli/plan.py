@@ -26,7 +26,7 @@ def plan(
         list[str] | None, typer.Option("--source", help="Only this one; may be given several times.")
     ] = None,
     connect: Annotated[
-        bool, typer.Option("--connect", help="Ask Logix controllers for their tags, to plan whole blocks.")
+        bool, typer.Option("--connect", help="Ask Logix controllers and SLCs what they have, to plan by it.")
     ] = False,
     round_trip: Annotated[
         str | None,
