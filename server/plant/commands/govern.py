@@ -217,9 +217,13 @@ class Commands:
             self._count(event, fields, outcome, quality, asked, reason)
         return quality
 
-    def withhold(self, event: str, fields: Mapping[str, Any], denied: Denied) -> Quality:
-        """Record that what the device alone governs is not sent for this user; the answer."""
-        self._count(event, fields, Outcome.Refused, denied.quality, None, str(denied))
+    async def withhold(self, event: str, fields: Mapping[str, Any], denied: Denied) -> Quality:
+        """Record that what the device alone governs is not sent for this user; the answer.
+
+        It takes the time its record takes: whoever asks without end leaves others' records their place.
+        """
+        self.outcomes[Outcome.Refused.value] += 1
+        await self._trail.withheld(event, fields, denied.quality, str(denied))
         return denied.quality
 
     def _count(

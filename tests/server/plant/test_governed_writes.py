@@ -956,3 +956,12 @@ async def test_a_constant_is_governed_as_well() -> None:
     assert await bench.write("Target", 16.0) == BAD_OUT_OF_RANGE
     assert await bench.write("Target", 15.0) == GOOD
     assert bench.last["held"] == 15.0
+
+
+async def test_what_a_stranger_was_about_to_have_sent_has_the_record_of_its_end() -> None:
+    stranger = Caller("anonymous", frozenset({Role.Anonymous}))
+    bench, its = hall(bound("Speed", ValueType.Double, WriteRule(stranger.roles)))
+    its.refused = Unreachable("away")
+    assert await bench.write("Speed", 2.0, caller=stranger) == BAD_NOT_CONNECTED
+    assert bench.book.outcomes == ["asked", "refused"]
+    assert bench.last["of"] == 1
