@@ -48,6 +48,8 @@ LIFETIME: Final = 600_000
 """Milliseconds a security token is asked for."""
 _LARGE: Final = 8_192
 """Bytes of an answer that the loop does not decode itself."""
+_A_TURN: Final = 200
+"""Chunks taken in before others get a turn."""
 _LONGEST_HINT: Final = 0xFFFFFFFF
 """Milliseconds a TimeoutHint can tell, however long a keep-alive the device grants."""
 _HEADER: Final = 8
@@ -94,6 +96,10 @@ class Channel(asyncio.Protocol):
         self._policy = policy
         self._buffer = bytearray()
         self._transport: asyncio.Transport | None = None
+        self._going_on: asyncio.Handle | None = None
+        """What came is more than one turn's, and nothing is read meanwhile."""
+        self._unasked = 0
+        """Answers nobody waited for: no longer, it may be."""
         self._pending: dict[int, asyncio.Future[bytes]] = {}
         self._counted = 0
         """How many of these are no Publish."""
@@ -341,6 +347,8 @@ class Channel(asyncio.Protocol):
         if exc is not None:
             self._drop(_os_text(exc) if isinstance(exc, OSError) else str(exc), BAD_CONNECTION_CLOSED)
         self._transport = None
+        if self._going_on is not None:
+            self._going_on.cancel()
         self._secure.close()
         if not self.lost.done():
             self.lost.set_result(None)
@@ -353,11 +361,21 @@ class Channel(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
         self._traffic.bytes_in += len(data)
-        buffer = self._buffer
-        buffer += data
+        self._buffer += data
+        if self._going_on is None:
+            self._take_in()
+
+    def _take_in(self) -> None:
+        """Take chunks in, the rest in another turn: a chunk may be of a few bytes."""
+        paused, self._going_on = self._going_on is not None, None
+        buffer, transport = self._buffer, self._transport
         try:
-            at = 0
+            at = taken = 0
             while len(buffer) - at >= _HEADER:
+                if taken == _A_TURN:
+                    self._going_on = self._loop.call_soon(self._take_in)
+                    break
+                taken += 1
                 (size,) = _UNPACK(buffer, at + 4)
                 if not _HEADER <= size <= CHUNK:
                     raise ValueError(f"a chunk of {size} bytes")  # noqa: TRY301
@@ -366,6 +384,11 @@ class Channel(asyncio.Protocol):
                 self._chunk(bytes(buffer[at : at + size]))
                 at += size
             del buffer[:at]
+            if transport is not None and not transport.is_closing():
+                if self._going_on is not None:
+                    transport.pause_reading()
+                elif paused:
+                    transport.resume_reading()
         except Exception as error:  # whatever the stack makes of a stranger's bytes
             log.debug("a chunk cannot be read", exc_info=True)
             self._end(f"what the device sent cannot be read: {str(error) or type(error).__name__:.200}")
@@ -392,6 +415,9 @@ class Channel(asyncio.Protocol):
             return
         future = self._pending.get(message.request)
         if future is None or future.done():
+            self._unasked += 1
+            if self._unasked > self._request_id:
+                raise ValueError("more answers than there were requests")
             return
         if message.refused:
             future.set_exception(ServiceError("an answer", message.refused))
