@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from sources.errors import ConnectionLost
+from sources.errors import ConnectionLost, Unreachable
 from sources.opcua.address import OpcUaAddress
+from sources.opcua.beside import Turns
 from sources.opcua.channel import FORWARDED, ServiceError
 from sources.opcua.config import DownstreamSettings
 from sources.opcua.connection import Connection, chunks
@@ -39,7 +40,9 @@ MAX_URI: Final = 512
 _BESIDE: Final = 64
 """Bytes of a value's handle, status and times, at most."""
 _A_SLICE: Final = 500
-"""Values taken in before others get a turn."""
+"""Values taken in at once."""
+_A_TURN: Final = 16 << 10
+"""Bytes of values whose names are moved before others get a turn."""
 
 
 class Importing:
@@ -60,6 +63,8 @@ class Importing:
         self._layouts_here: dict[bytes, Layout] = {}
         self._theirs: dict[int, int] = {0: 0}
         # By the index here, the index there.
+        self._names: tuple[str, ...] | None = None
+        """The device's namespaces as all of this names them; None before anything is named."""
         name, given = self._device.name, self._settings.namespaces
         self._mapper = Mapper(self._here, self._layouts, lambda uri: own_uri(uri, name, given))
         self._back = Mapper(self._theirs.get, self._layouts_here, lambda uri: their_uri(uri, name, given))
@@ -76,8 +81,21 @@ class Importing:
         self.connection = None
         self._mirror.lose(self._device, quality)
 
+    @property
+    def _holds(self) -> bool:
+        """Whether the device has the namespaces that this was named by: else it is soon named anew.
+
+        Until then its indexes are other namespaces' than here is known, and nothing goes by them.
+        """
+        return self._live().namespaces == self._named_by()
+
+    def _named_by(self) -> tuple[str, ...]:
+        if self._names is None:
+            self._names = self._live().namespaces
+        return self._names
+
     def _here(self, there: int) -> int | None:
-        names = self._live().namespaces
+        names = self._named_by()
         if there >= len(names) or names.index(names[there]) != there:
             return None
         if names[there] not in self._spaces:
@@ -134,6 +152,8 @@ class Importing:
                 await asyncio.sleep(0)
             with suppress(Unmappable):  # of a namespace that has no name here: no value of it comes this way
                 self._layouts_here[self._mapper.node_id(encoding)] = layout
+        if not self._holds:
+            return []  # they were renamed meanwhile, and are walked again
         await self._mirror.show(self._device, walked.model, walked.values)
         return walked.watched
 
@@ -165,14 +185,15 @@ class Importing:
         await self._receive([(watched[place], raw) for place, raw in found if place < count])
 
     async def _receive(self, found: Sequence[tuple[bytes, Raw]]) -> None:
-        mapper = self._mapper
-        for number, part in enumerate(chunks(found, _A_SLICE)):
-            if number:
-                await asyncio.sleep(0)
-            values = [
-                (key, self._held(key, await moved_beside(mapper, raw, self._tell))) for key, raw in part
-            ]
-            self._mirror.take(self._device, values)
+        mapper, turns = self._mapper, Turns(_A_TURN)
+        for part in chunks(found, _A_SLICE):
+            values = []
+            for key, raw in part:
+                await turns.take(_BESIDE + len(raw.variant))
+                values.append((key, await moved_beside(mapper, raw, self._tell)))
+            if self.connection is None or mapper is not self._mapper or not self._holds:
+                return  # what it holds is read again by the names of now
+            self._mirror.take(self._device, [(key, self._held(key, raw)) for key, raw in values])
 
     def at_once(self, keys: Sequence[bytes]) -> int:
         """How many values of these variables, as they are, a message holds; 0 for all. Raises ConnectionLost.
@@ -201,6 +222,8 @@ class Importing:
 
     async def read(self, keys: Sequence[bytes]) -> None:
         """Read variables by their keys here, and take what they hold. Raises ConnectionLost."""
+        if not self._holds:
+            return  # it is read again by the names of now
         wanted = [(self._node(key), int(ua.AttributeIds.Value)) for key in keys]
         found = await read_raw(self._live(), wanted)
         await self._receive(list(zip(keys, found, strict=True)))
@@ -264,8 +287,15 @@ class Importing:
         )
 
     def _names_of(self, over: Connection) -> tuple[Mapper, Mapper]:
-        """To the names here and back, of a session that may have read other namespaces than the first."""
+        """To the names here and back, of a session that may have read other namespaces than the first.
+
+        Raises Unreachable where nobody knows the way for the moment.
+        """
         own, spaces = self._live(), over.namespaces
+        if not self._holds:
+            raise Unreachable(
+                f"{self._device.name}: its namespaces have changed; its nodes are looked at again"
+            )
         if spaces == own.namespaces:
             return self._mapper, self._back
 

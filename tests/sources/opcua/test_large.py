@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from support.contract.opcua import OpcUaCase
@@ -15,6 +17,7 @@ from support.large import LARGE, URI, serving_large, text
 from support.mirrored import Mirrored, imported
 from support.net import until
 from support.scanning import FAST, scanning
+from support.turns import counting_turns
 
 import server.opcua.channels.channel as theirs
 import server.opcua.services.read as reading
@@ -22,12 +25,14 @@ from server.opcua.subscriptions.emitter import Emitter
 from server.opcua.wire.nodeid import key
 from sources.opcua import channel as ours
 from sources.opcua import walk as walking
-from sources.opcua.address import parse_address
+from sources.opcua.address import UA_URI, parse_address
 from sources.opcua.connection import Connection, connect
+from sources.opcua.importing import Importing
 from sources.opcua.imports import Wanted
 from sources.opcua.reading import read_raw
 from sources.opcua.security import Surroundings
 from sources.opcua.stack import ua
+from sources.opcua.wire import Raw
 from sources.quality import BAD_RESOURCE_UNAVAILABLE, GOOD
 
 BAD_RESPONSE_TOO_LARGE, BAD_TOO_MANY_OPERATIONS = 0x80B90000, 0x80100000
@@ -228,3 +233,16 @@ async def test_what_is_to_be_imported_and_not_there_yet_is_looked_for_again(
             monkeypatch.undo()
             there.running.do(lambda: there.space.delete([key("Large.Later", 1)]))
             await until(lambda: not mirror.models["Below"].nodes)
+
+
+async def test_many_values_with_names_in_them_let_others_have_their_turns() -> None:
+    """None of them is large enough by itself to be done beside the loop."""
+    mirror = Mirrored()
+    importing = Importing(source(1, []), settings(1), mirror)
+    importing.connection = cast("Any", SimpleNamespace(namespaces=(UA_URI, "urn:x"), largest=1 << 20))
+    names = b"\x91" + struct.pack("<i", 2_000) + b"\x01\x01\x05\x00" * 2_000
+    watched = [b"\x00" + bytes((number,)) for number in range(100)]
+    async with counting_turns() as turns:
+        await importing.receive(watched, [(place, Raw(names, GOOD, 0)) for place in range(100)])
+    assert len(mirror.values) == 100
+    assert turns.count > 20
