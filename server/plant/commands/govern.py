@@ -315,7 +315,10 @@ class Commands:
         except ConversionError as error:
             return refused(BAD_OUT_OF_RANGE, str(error))
         try:
-            (quality,) = await way.write([(binding.tag, raw)])
+            try:
+                (quality,) = await way.write([(binding.tag, raw)])
+            finally:
+                self._rules.sent(attempt.point)
         except (Unreachable, Denied) as error:
             return refused(_told(error), str(error))
         except ConnectionLost as error:

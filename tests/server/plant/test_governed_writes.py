@@ -965,3 +965,42 @@ async def test_what_a_stranger_was_about_to_have_sent_has_the_record_of_its_end(
     assert await bench.write("Speed", 2.0, caller=stranger) == BAD_NOT_CONNECTED
     assert bench.book.outcomes == ["asked", "refused"]
     assert bench.last["of"] == 1
+
+
+@pytest.mark.parametrize("rule", [RATE, WriteRule(max_step=5.0)], ids=["rate", "step"])
+async def test_what_others_of_a_block_report_says_nothing_of_what_was_written(rule: WriteRule) -> None:
+    """A change of another tag comes in between, and ours is still what was reported before."""
+    bench = Bench(
+        bound("Speed", ValueType.Double, replace(rule, read_back=False)), bound("Level", ValueType.Double)
+    )
+    points = [bench.store.points[f"{A}.{name}"] for name in ("Speed", "Level")]
+    tags = tuple(point.property.binding.tag for point in points if point.property.binding is not None)
+    bench.store.ingest(Batch(tags, [100.0, 1.0], GOOD, None, now()))
+    assert await bench.write("Speed", 105.0) == GOOD
+    bench.store.ingest(Batch(tags, [2.0], GOOD, None, now(), (1,)))
+    assert points[0].server_time == points[1].server_time
+    bench.time += 0.3
+    assert await bench.write("Speed", 98.9) == BAD_OUT_OF_RANGE
+    assert "away from 105.0" in bench.last["reason"]
+    bench.time += 1.0  # it was read more than once since: the device did not take it
+    assert await bench.write("Speed", 98.9) == GOOD
+
+
+async def test_a_clock_that_is_set_back_makes_nothing_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(bound("Speed", ValueType.Double, replace(RATE, read_back=False)))
+    bench.feed("Speed", 100.0)
+    monkeypatch.setattr("sources.clock.time.time_ns", lambda: 1_000_000_000 * 10**9)
+    assert await bench.write("Speed", 105.0) == GOOD
+    bench.time += 3600
+    assert await bench.write("Speed", 98.0) == BAD_OUT_OF_RANGE
+    assert "away from 105.0" in bench.last["reason"]
+
+
+async def test_to_go_back_to_what_was_reported_before_is_a_change() -> None:
+    bench = Bench(bound("Speed", ValueType.Double, replace(RATE, read_back=False)))
+    bench.feed("Speed", 100.0)
+    assert await bench.write("Speed", 105.0) == GOOD
+    bench.time += 1.0
+    assert await bench.write("Speed", 100.0) == GOOD
+    bench.time += 0.1
+    assert await bench.write("Speed", 105.0) == BAD_OUT_OF_RANGE

@@ -18,6 +18,7 @@ from sources.asking import Asker
 from sources.errors import ConnectionLost, Unreachable
 from sources.opcua import acting
 from sources.opcua.driver import OpcUaSource
+from sources.opcua.fit import to_device
 from sources.quality import (
     BAD_CONFIGURATION_ERROR,
     BAD_NOT_CONNECTED,
@@ -120,11 +121,10 @@ async def test_what_is_not_sent_is_not_called_refused_by_the_device(
 ) -> None:
     """The session there ends at the very moment."""
     async with device.connect() as session:
-        real = acting.to_device
 
         def lost(*given: Any) -> Any:
             session._connection.channel._end("cut")
-            return real(*given)
+            return to_device(*given)
 
         monkeypatch.setattr(acting, "to_device", lost)
         with pytest.raises(Unreachable):
