@@ -138,7 +138,7 @@ class Commands:
         latest_wins = rule is not None and rule.latest_wins and not isinstance(value, Part)
         queue = self._queues.setdefault(binding.source if binding is not None else "", DeviceQueue())
         try:
-            place = queue.join(key, latest_wins=latest_wins)
+            place = queue.join(key, caller.user, latest_wins=latest_wins)
         except Full as full:
             return await self._end(attempt, refused(BAD_RESOURCE_UNAVAILABLE, str(full)))
         if queued is not None:

@@ -404,12 +404,19 @@ async def test_writes_to_one_device_wait_for_each_other_and_not_for_another() ->
 async def test_the_queue_has_an_end() -> None:
     bench = Bench(bound("Speed", ValueType.Double, WriteRule()))
     bench.device.open.clear()
-    tasks = [bench.start("Speed", float(n)) for n in range(70)]
+    bert = replace(ANNA, user="bert")
+    tasks = [bench.start("Speed", float(n)) for n in range(60)]
     await settle()
     done = [task for task in tasks if task.done()]
-    assert [task.result() for task in done] == [BAD_RESOURCE_UNAVAILABLE] * 5
+    assert [task.result() for task in done] == [BAD_RESOURCE_UNAVAILABLE] * 11
+    assert bench.last["reason"] == "48 writes of this user wait for this device already"
+    more = [bench.start("Speed", float(n), caller=bert) for n in range(20)]
+    await settle()
+    assert [task.result() for task in more if task.done()] == [BAD_RESOURCE_UNAVAILABLE] * 4
+    assert bench.last["reason"] == "64 writes wait for this device already"
     bench.device.open.set()
-    assert (await asyncio.gather(*tasks)).count(GOOD) == 65
+    assert (await asyncio.gather(*tasks)).count(GOOD) == 49
+    assert (await asyncio.gather(*more)).count(GOOD) == 16
 
 
 async def test_the_latest_wins_only_where_that_is_configured() -> None:
