@@ -18,6 +18,7 @@ from typing import Any, Final, cast
 
 from sources.errors import ConnectionLost, Refused, Unreachable
 from sources.insight import Traffic
+from sources.opcua import wire
 from sources.opcua.assembly import Assembly
 from sources.opcua.beside import beside
 from sources.opcua.stack import (
@@ -50,6 +51,12 @@ _LARGE: Final = 8_192
 """Bytes of an answer that the loop does not decode itself."""
 _A_TURN: Final = 200
 """Chunks taken in before others get a turn."""
+_MOST_DECODED: Final = 2 << 20
+"""Bytes of an answer the stack decodes, but for those of which it is known how much there is in them: its
+objects take a hundred times the bytes, and long."""
+_MOST_REFERENCES: Final = 300_000
+_MOST_TARGETS: Final = 20_000
+"""In one answer, to all that was asked together."""
 _LONGEST_HINT: Final = 0xFFFFFFFF
 """Milliseconds a TimeoutHint can tell, however long a keep-alive the device grants."""
 _HEADER: Final = 8
@@ -274,9 +281,13 @@ class Channel(asyncio.Protocol):
         """The stack takes long for an answer that is large: that is done in a thread."""
         try:
             if len(body) > _LARGE:
-                response = await beside(decode, answer, body)
+                response = await beside(_large, answer, body)
             else:
                 response = decode(answer, body)
+        except wire.Malformed as error:
+            raise ConnectionLost(
+                f"the answer to {_service(request)} is not taken: {error}", BAD_COMMUNICATION_ERROR
+            ) from None
         except Exception as error:
             raise ConnectionLost(
                 f"the answer to {_service(request)} cannot be read: {error!r:.200}", BAD_COMMUNICATION_ERROR
@@ -467,6 +478,17 @@ class Channel(asyncio.Protocol):
             if future is not None and not future.done():
                 future.set_exception(lost)
                 future.exception()  # whoever asked may have gone
+
+
+def _large(answer: Any, body: bytes) -> Any:
+    """Decode an answer, unless it would take much longer than any that was meant. Raises Malformed."""
+    if answer in (ua.BrowseResponse, ua.BrowseNextResponse):
+        wire.check_references(body, _MOST_REFERENCES)
+    elif answer is ua.TranslateBrowsePathsToNodeIdsResponse:
+        wire.check_targets(body, _MOST_TARGETS)
+    elif answer is not ua.CallResponse and len(body) > _MOST_DECODED:
+        raise wire.Malformed(f"{len(body)} bytes where {_MOST_DECODED} would do")
+    return decode(answer, body)
 
 
 def check_fault(service: str, body: bytes) -> None:

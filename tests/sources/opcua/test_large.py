@@ -13,7 +13,7 @@ import pytest
 from support.contract.opcua import OpcUaCase
 from support.contract.proxy import frame_proxy
 from support.downstream import named, settings, source
-from support.large import LARGE, URI, serving_large, text
+from support.large import LARGE, URI, serving_large, text, texts
 from support.mirrored import Mirrored, imported
 from support.net import until
 from support.scanning import FAST, scanning
@@ -21,8 +21,11 @@ from support.turns import counting_turns
 
 import server.opcua.channels.channel as theirs
 import server.opcua.services.read as reading
+from server.opcua.space.value import StoredValue
 from server.opcua.subscriptions.emitter import Emitter
+from server.opcua.types import ObjectIds
 from server.opcua.wire.nodeid import key
+from sources.errors import ConnectionLost, Unreachable
 from sources.opcua import channel as ours
 from sources.opcua import walk as walking
 from sources.opcua.address import UA_URI, parse_address
@@ -246,3 +249,60 @@ async def test_many_values_with_names_in_them_let_others_have_their_turns() -> N
         await importing.receive(watched, [(place, Raw(names, GOOD, 0)) for place in range(100)])
     assert len(mirror.values) == 100
     assert turns.count > 20
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "told"),
+    [
+        ("_MOST_REFERENCES", 299, "the answer to Browse is not taken: more than 299 references at once"),
+        ("_MOST_REFERENCES", 300, ""),
+        ("_MOST_TARGETS", 299, "BrowsePathsToNodeIds is not taken: more than 299 targets at once"),
+        ("_MOST_TARGETS", 300, ""),
+        ("_MOST_DECODED", 10_000, "bytes where 10000 would do"),
+    ],
+)
+async def test_nothing_is_made_of_an_answer_that_says_it_holds_more_than_may_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int, told: str
+) -> None:
+    """What the stack makes of them takes a hundred times the bytes, and seconds that nobody can cut short."""
+    monkeypatch.setattr(ours, limit, value)
+    with serving_large(tmp_path, {"V" * 20 + f"{number:03}": text(1) for number in range(300)}) as there:
+        async with connected(there.running.port, max_nodes=1_000) as connection:
+            path = parse_address(f"/Objects/nsu={URI};Large/nsu={URI};{'V' * 20}000")
+
+            async def asked() -> None:
+                if limit == "_MOST_REFERENCES":
+                    (found,) = await connection.browse([ua.NodeId("Large", 1)], ResultMask=63)
+                    assert len([one for one in found if one.ReferenceTypeId.Identifier == 47]) == 300
+                elif limit == "_MOST_TARGETS":
+                    assert len(await connection.resolve([path] * 300)) == 300
+                else:
+                    request = ua.ReadRequest()
+                    request.Parameters.NodesToRead = [
+                        ua.ReadValueId(NodeId=ua.NodeId("Large", 1), AttributeId=ua.AttributeIds.BrowseName)
+                    ] * 1_500
+                    await connection.ask(request, ua.ReadResponse)
+
+            if told:
+                with pytest.raises(ConnectionLost, match=told):
+                    await asked()
+            else:
+                await asked()
+
+
+async def test_a_namespace_array_of_any_size_is_not_looked_into(tmp_path: Path) -> None:
+    with serving_large(tmp_path, {}) as there:
+        array = there.space.number(ObjectIds.Server_NamespaceArray).value
+        assert isinstance(array, StoredValue)
+        device, mirror = source(there.running, [speed := named("Speed")]), Mirrored()
+        there.running.feed("Speed", 1.0)
+        device.mirror(mirror, [WANTED])
+        before = array.variant
+        async with scanning(device) as its:
+            await its.good(speed)
+            await until(lambda: device.device.plan is not None)
+            there.running.do(lambda: array.set(texts(100_000)))
+            assert "a NamespaceArray of 400005 bytes" in str(await its.lost())
+            with pytest.raises(Unreachable, match="or one of more than 131072 bytes"):
+                await connect(settings(there.running), Surroundings())
+        there.running.do(lambda: array.set(before))
