@@ -244,11 +244,15 @@ class Channel(asyncio.Protocol):
 
         Raises ServiceError for a bad ServiceResult, ConnectionLost where none came.
         """
-        return await self._decoded(request, answer, await self.answer_to(request, within=within))
+        return await self.decoded(request, answer, await self.answer_to(request, within=within))
 
     async def outcome(self, sent: asyncio.Future[bytes], request: Any, answer: Any) -> Any:
         """As `request`, of one that was sent already."""
-        return await self._decoded(request, answer, await self._await(sent, request, self._timeout))
+        return await self.decoded(request, answer, await self.bytes_of(sent, request))
+
+    async def bytes_of(self, sent: asyncio.Future[bytes], request: Any) -> bytes:
+        """As `answer_to`, of one that was sent already."""
+        return await self._await(sent, request, self._timeout)
 
     async def answer_to(
         self, request: Any, *, within: float | None = None, most: int | None = MAX_PENDING
@@ -277,8 +281,11 @@ class Channel(asyncio.Protocol):
         return body
 
     @staticmethod
-    async def _decoded(request: Any, answer: Any, body: bytes) -> Any:
-        """The stack takes long for an answer that is large: that is done in a thread."""
+    async def decoded(request: Any, answer: Any, body: bytes) -> Any:
+        """An answer of the stack's, which takes long for a large one: that is done in a thread.
+
+        Raises ServiceError for a bad ServiceResult, ConnectionLost for what is no such answer.
+        """
         try:
             if len(body) > _LARGE:
                 response = await beside(_large, answer, body)
@@ -486,7 +493,7 @@ def _large(answer: Any, body: bytes) -> Any:
         wire.check_references(body, _MOST_REFERENCES)
     elif answer is ua.TranslateBrowsePathsToNodeIdsResponse:
         wire.check_targets(body, _MOST_TARGETS)
-    elif answer is not ua.CallResponse and len(body) > _MOST_DECODED:
+    elif len(body) > _MOST_DECODED:
         raise wire.Malformed(f"{len(body)} bytes where {_MOST_DECODED} would do")
     return decode(answer, body)
 

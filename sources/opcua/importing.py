@@ -9,17 +9,18 @@ from contextlib import suppress
 from typing import Any, Final
 
 from sources.errors import ConnectionLost, Unreachable
+from sources.opcua import wire
 from sources.opcua.address import OpcUaAddress
-from sources.opcua.beside import Turns
+from sources.opcua.beside import Turns, beside_if_long
 from sources.opcua.channel import FORWARDED, ServiceError
 from sources.opcua.config import DownstreamSettings
 from sources.opcua.connection import Connection, chunks
 from sources.opcua.imports import CallResult, Device, Mirror, Model, Wanted, own_uri, their_uri
 from sources.opcua.mapping import Layout, Mapper, Unmappable
-from sources.opcua.moving import moved, moved_beside
+from sources.opcua.moving import moved_beside
 from sources.opcua.reading import read_raw
 from sources.opcua.room import Room
-from sources.opcua.stack import Buffer, binary, decode_variant, encode_variant, ua
+from sources.opcua.stack import Buffer, binary, decode_variant, ua
 from sources.opcua.walk import Walk
 from sources.opcua.wire import Raw
 from sources.quality import (
@@ -246,9 +247,15 @@ class Importing:
         request.Parameters.NodesToWrite = [
             ua.WriteValue(NodeId=target, AttributeId=ua.AttributeIds.Value, Value=ua.DataValue(Value=value))
         ]
-        response = await self._once(over, request, ua.WriteResponse, "the write")
-        if isinstance(response, int):
-            return response
+        body = await self._once(over, request, "the write")
+        if isinstance(body, int):
+            return body
+        try:
+            response = await over.channel.decoded(request, ua.WriteResponse, body)
+        except ServiceError as error:
+            return error.code
+        except ConnectionLost as lost:
+            raise _perhaps(lost, "the write") from None
         codes = [int(code.value) for code in response.Results or []]
         if len(codes) != 1:
             raise ConnectionLost("the answer to a write is not one", BAD_COMMUNICATION_ERROR)
@@ -270,21 +277,20 @@ class Importing:
             return CallResult(BAD_TYPE_MISMATCH)
         request = ua.CallRequest()
         request.Parameters.MethodsToCall = [asked]
-        response = await self._once(over, request, ua.CallResponse, "the call")
-        if isinstance(response, int):
-            return CallResult(response)
-        if len(response.Results or []) != 1:
-            raise ConnectionLost("the answer to a call is not one", BAD_COMMUNICATION_ERROR)
-        (result,) = response.Results
-        outputs = [
-            moved(mapper, Raw(encode_variant(one), 0, 0), self._tell).variant or b"\x00"
-            for one in result.OutputArguments or []
-        ]
-        return CallResult(
-            int(result.StatusCode.value),
-            outputs,
-            [int(code.value) for code in result.InputArgumentResults or []],
-        )
+        body = await self._once(over, request, "the call")
+        if isinstance(body, int):
+            return CallResult(body)
+        try:
+            result, called = await beside_if_long(wire.call_result, body)
+        except wire.Malformed as error:
+            raise _perhaps(ConnectionLost(f"the answer to Call is none: {error}"), "the call") from None
+        if called is None:
+            return CallResult(result)
+        outputs = []
+        for one in called.outputs:
+            moved = await moved_beside(mapper, Raw(one, 0, 0), self._tell)
+            outputs.append(moved.variant or b"\x00")
+        return CallResult(called.status, outputs, called.arguments)
 
     def _names_of(self, over: Connection) -> tuple[Mapper, Mapper]:
         """To the names here and back, of a session that may have read other namespaces than the first.
@@ -314,7 +320,7 @@ class Importing:
             Mapper(there, self._layouts_here, lambda uri: their_uri(uri, name, given)),
         )
 
-    async def _once(self, over: Connection, request: Any, answer: Any, what: str) -> Any:
+    async def _once(self, over: Connection, request: Any, what: str) -> bytes | Quality:
         """Send once; the answer, or the StatusCode it was refused with. Raises ConnectionLost."""
         channel = over.channel
         try:
@@ -324,11 +330,11 @@ class Importing:
         except ConnectionLost:
             return BAD_NOT_CONNECTED
         try:
-            return await channel.outcome(sent, request, answer)
+            return await channel.bytes_of(sent, request)
         except ServiceError as error:
             return error.code
         except ConnectionLost as lost:
-            raise ConnectionLost(f"{lost}: {what} may have been carried out", lost.quality) from None
+            raise _perhaps(lost, what) from None
 
     def _object(self, holder: bytes, method: bytes, back: Mapper) -> Any:
         """What a method is called on there. Raises Unmappable."""
@@ -344,3 +350,8 @@ class Importing:
 
     def _value(self, variant: bytes, back: Mapper | None = None) -> Any:
         return decode_variant((back or self._back).variant(variant))
+
+
+def _perhaps(lost: ConnectionLost, what: str) -> ConnectionLost:
+    """Of what was sent, and nobody knows whether it was carried out."""
+    return ConnectionLost(f"{lost}: {what} may have been carried out", lost.quality)

@@ -592,6 +592,45 @@ def read_results(data: bytes, most: int) -> tuple[int, list[Raw]]:
     return result, found
 
 
+class Called(NamedTuple):
+    """A CallMethodResult: its StatusCode, one for each argument, and its outputs as they are."""
+
+    status: int
+    arguments: list[int]
+    outputs: list[bytes]
+
+
+def call_result(data: bytes) -> tuple[int, Called | None]:
+    """Decode a CallResponse: its ServiceResult, and its one result where that is good. Raises Malformed."""
+    try:
+        result, at = _response_header(data)
+        if result & 0x80000000:
+            return result, None
+        (count,) = _i32(data, at)
+        if count != 1:
+            raise Malformed(f"{max(count, 0)} results of one call")
+        (status,) = _u32(data, at + 4)
+        start = at + 12
+        at = _skip_uint32s(data, at + 8)
+        arguments = [int.from_bytes(data[place : place + 4], "little") for place in range(start, at, 4)]
+        (count,) = _i32(data, at)
+        at += 4
+        for _ in range(max(count, 0)):
+            at = _skip_diagnostics(data, at)
+        (count,) = _i32(data, at)
+        if count > _MAX_PARTS:
+            raise Malformed(f"{count} outputs of one call")
+        at += 4
+        outputs = []
+        for _ in range(max(count, 0)):
+            end = skip_variant(data, at)
+            outputs.append(data[at:end])
+            at = end
+    except (struct.error, IndexError) as error:
+        raise Malformed(f"a CallResponse ends too early: {error}") from None
+    return result, Called(status, arguments, outputs)
+
+
 def raw_changes(data: bytes) -> list[tuple[int, Raw]]:
     """Decode the body of a DataChangeNotification: handles, and values as they are. Raises Malformed."""
     found = []
