@@ -490,7 +490,11 @@ def _node_id(raw: Raw | None) -> Any | None:
     """The stack's NodeId that an attribute holds; None where it holds none."""
     if raw is None or is_bad(raw.status) or raw.variant[:1] != b"\x11":
         return None
-    return decode_variant(raw.variant).Value
+    try:
+        return decode_variant(raw.variant).Value
+    except Exception:  # whatever the stack makes of a stranger's bytes: of a null one, too
+        log.debug("a NodeId cannot be read", exc_info=True)
+        return None
 
 
 def _is_encoding(kind: bytes) -> bool:

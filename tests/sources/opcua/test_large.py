@@ -306,3 +306,15 @@ async def test_a_namespace_array_of_any_size_is_not_looked_into(tmp_path: Path) 
             with pytest.raises(Unreachable, match="or one of more than 131072 bytes"):
                 await connect(settings(there.running), Surroundings())
         there.running.do(lambda: array.set(before))
+
+
+@pytest.mark.parametrize("odd", ["118005", "11030100ffffffff"], ids=["with flags", "null"])
+async def test_a_data_type_that_is_none_costs_its_variable_nothing_else(tmp_path: Path, odd: str) -> None:
+    with serving_large(tmp_path, {"A": text(1), "B": text(2)}) as there:
+        node = there.space.nodes[key("Large.A", 1)]
+        attributes = {**node.attributes, int(ua.AttributeIds.DataType): bytes.fromhex(odd)}
+        there.running.do(lambda: setattr(node, "attributes", attributes))
+        async with connected(there.running.port) as connection:
+            mirror, watched = await imported(source(there.running, []), connection, WANTED)
+    assert "B" in mirror.named("Acme")
+    assert watched
