@@ -15,6 +15,7 @@ from support.net import until
 from server.audit.errors import AuditError
 from server.plant.commands import Caller, Commands
 from server.plant.commands.attempt import Outcome
+from server.plant.commands.govern import ONE_USERS
 from server.plant.commands.queue import DeviceQueue, Full
 from server.plant.convert import Linear
 from server.plant.difference import PropertyChange
@@ -1011,3 +1012,28 @@ async def test_to_go_back_to_what_was_reported_before_is_a_change() -> None:
     assert await bench.write("Speed", 100.0) == GOOD
     bench.time += 0.1
     assert await bench.write("Speed", 105.0) == BAD_OUT_OF_RANGE
+
+
+async def test_one_user_leaves_others_room_for_what_is_forwarded() -> None:
+    bench, go = Bench(), asyncio.Event()
+
+    async def send() -> Quality:
+        await go.wait()
+        return GOOD
+
+    def start(user: str) -> asyncio.Task[Quality]:
+        fields = {"node": "ns=2;s=Start", "user": user, "source": "There"}
+        return asyncio.create_task(bench.commands.forward("call", fields, at_once, send))
+
+    annas = [start("anna") for _ in range(ONE_USERS + 1)]
+    await settle()
+    assert annas[-1].done()
+    assert await annas[-1] == BAD_RESOURCE_UNAVAILABLE
+    assert "of this user are under way there" in bench.last["reason"]
+    bert = start("bert")
+    await settle()
+    assert not bert.done()
+    go.set()
+    assert await asyncio.gather(bert, *annas[:-1]) == [GOOD] * (ONE_USERS + 1)
+    assert await start("anna") == GOOD
+    assert not bench.commands._under_way
