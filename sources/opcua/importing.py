@@ -64,7 +64,7 @@ class Importing:
         self._layouts_here: dict[bytes, Layout] = {}
         self._theirs: dict[int, int] = {0: 0}
         # By the index here, the index there.
-        self._names: tuple[str, ...] | None = None
+        self._names = self.connection.namespaces if self.connection is not None else None
         """The device's namespaces as all of this names them; None before anything is named."""
         name, given = self._device.name, self._settings.namespaces
         self._mapper = Mapper(self._here, self._layouts, lambda uri: own_uri(uri, name, given))

@@ -239,3 +239,35 @@ async def test_nothing_imported_is_read_or_written_by_names_of_before(
             await until(lambda: device.device.plan is not None)
             assert mirror.named("Acme")["Itself"].variant == before["Itself"].variant
             assert await hand.write_node(by_name["Speed"], double(2.0)) == BAD_NOT_WRITABLE
+
+
+async def test_nodes_that_were_looked_for_by_names_of_before_are_not_watched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The names change when the nodes are found, and before they are watched."""
+    real, asked = Planning._delete, []
+    speed = named("Speed", address=SPEED)
+    with renaming(tmp_path) as there:
+        device = source(there.large.running, [speed])
+        async with scanning(device) as its:
+            await its.good(speed)
+            await until(lambda: device.device.plan is not None)
+            connection = its.session._connection
+
+            async def meanwhile(planning: Planning, ids: list[int]) -> None:
+                asked.append(ids)
+                if len(asked) == 1:
+                    there.large.running.do(there.swap)
+                    await until(lambda: connection.index(OURS) == there.indexes[0])
+                    there.large.running.do(there.come)
+                await real(planning, ids)
+
+            monkeypatch.setattr(Planning, "_delete", meanwhile)
+            root = there.large.space.nodes[key("Large", 1)]
+            there.large.running.do(lambda: there.large.variable(root, "Another", double(5.0)))
+            await until(lambda: asked, what="planned again")
+            await until(lambda: connection.index(OURS) == there.indexes[0])
+            await until(lambda: len(asked) > 1 and device.device.plan is not None, what="and once more")
+            there.large.running.do(lambda: there.set(2.0))
+            await until(lambda: its.listener.value(speed) == 2.0)
+            assert seen(its.listener) <= {None, 1.0, 2.0}
