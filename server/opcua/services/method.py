@@ -92,10 +92,11 @@ class Methods:
 
     async def call(self, session: Session, request: Request) -> Answer:
         """Call: every method is checked, and those that pass are begun in order and run beside each other."""
-        asker = session.caller()
+        asker = session.identity
         calls = await self._decoding.read(request, _wanted)
         access = access_of(session)
-        if not session.is_of(asker.user, access):  # another user's by now, who has asked for nothing
+        if asker is not None and not session.is_of(asker.user, access):
+            # It is another user's by now, who has asked for nothing.
             raise ServiceFault(StatusCodes.BadUserAccessDenied)
         sight = Sight(access)
         prepared = [self._prepare(session, access, sight, call) for call in calls]
