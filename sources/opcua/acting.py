@@ -138,7 +138,7 @@ class Acting:
 
     async def _judged(self, connection: Connection, code: Quality) -> Quality:
         """A code of the session between the servers would tell the client something untrue of its own."""
-        if self._who is None or status_name(code) not in _SESSION_OVER:
+        if status_name(code) not in _SESSION_OVER:
             return code
         await self._forsake(connection, status_name(code))
         return BAD_NOT_CONNECTED

@@ -342,6 +342,13 @@ async def test_a_session_the_server_has_ended_is_not_the_client_s(there: Running
         assert (await write(device, ANNA, 2.0))[1] == GOOD
 
 
+async def test_nor_is_the_source_s_own(make: Any) -> None:
+    device = make({"users": ["anna"], **AS_OPERATOR}, others="service")
+    async with device.connect() as session:
+        code = await device.acting(CARL)._judged(session._connection, 0x80250000)  # BadSessionIdInvalid
+        assert code == BAD_NOT_CONNECTED
+
+
 async def test_other_rules_hold_at_once_and_leave_the_source_connected(there: Running, make: Any) -> None:
     device = make({"users": ["anna"], **AS_OPERATOR}, {"users": ["bert"], **AS_OBSERVER})
     async with connected(device):
