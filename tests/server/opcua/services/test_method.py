@@ -485,7 +485,9 @@ async def test_a_component_by_a_subtype_of_has_component_counts(world: World) ->
     assert await client.one(filler, step) == "Good"
 
 
-async def test_a_call_whose_session_is_another_user_s_once_it_is_decoded_is_refused(world: World) -> None:
+async def test_a_call_whose_session_is_another_user_s_once_it_is_decoded_is_refused(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client = Client(world)
     client.methods.add(key("Filler/Reset", 2), client.hear)
     client.session.identity = Identity("anna", frozenset({Role.Operator}))
@@ -496,7 +498,7 @@ async def test_a_call_whose_session_is_another_user_s_once_it_is_decoded_is_refu
         client.session.identity = Identity("bert", frozenset({Role.Operator}))
         return found
 
-    client.methods._decoding.read = slowly  # type: ignore[method-assign]
+    monkeypatch.setattr(client.methods._decoding, "read", slowly)
     with pytest.raises(ServiceFault, match="BadUserAccessDenied"):
         await client.one(node(world, "Filler"), node(world, "Filler/Reset"))
     assert not client.heard
