@@ -75,12 +75,18 @@ def read_secret(reference: str, base: Path) -> str:
         found = os.environ.get(name)
         if found is None:
             raise SecretError(f"the environment variable {name} is not set; set it or name another one")
+        if any("\ud800" <= letter <= "\udfff" for letter in found):
+            # As which whoever encodes it would raise an error with all of it.
+            raise SecretError(f"what the environment variable {name} holds is no UTF-8")
         return found
     path = base / name
     try:
         return path.read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise SecretError(f"the secret file {path} cannot be read: {error}") from error
+    except UnicodeDecodeError:
+        # The error has all of it, and some of it in its text.
+        raise SecretError(f"the secret file {path} cannot be read: it is no UTF-8") from None
 
 
 class SettingsModel(BaseModel):

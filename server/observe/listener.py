@@ -90,10 +90,12 @@ class Listener:
         if task is None or self._server is None:
             writer.transport.abort()
             return
-        if len(self._clients) >= _CONNECTIONS:
+        staying = [one for one in self._clients.values() if not one.transport.is_closing()]
+        if len(staying) >= _CONNECTIONS:
             # The newest is served: whoever only holds connections must not keep others out. Those who have
-            # proved who they are stay: what they have begun is no stranger's to end.
-            next(iter(self._clients.values())).transport.abort()
+            # proved who they are stay: what they have begun is no stranger's to end. Several may come before
+            # the first of those that go is gone.
+            staying[0].transport.abort()
         self._clients[task] = writer
         try:
             async with asyncio.timeout(self._within):

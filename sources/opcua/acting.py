@@ -86,13 +86,24 @@ class Acting:
     async def write(self, pairs: Sequence[tuple[Tag[Any], Written]]) -> list[Quality]:
         """See Way."""
         with self._session() as connection:
-            codes = []
+            own = self._identities.own()
+            names = own.namespaces
+
+            def still() -> None:
+                self._check()
+                if own.namespaces != names:
+                    raise Unreachable(f"{self._device().name}: its namespaces have changed meanwhile")
+
+            codes: list[Quality] = []
             for tag, value in pairs:
                 try:
-                    code = await write_tag(self._device(), connection, tag, value)
-                except Unreachable as error:
-                    code = BAD_NOT_CONNECTED
-                    await self._forsake(connection, error)
+                    code = await write_tag(self._device(), connection, tag, value, still)
+                except (Unreachable, Denied) as error:
+                    if isinstance(error, Unreachable):
+                        await self._forsake(connection, error)
+                    if not codes:
+                        raise
+                    code = error.quality if isinstance(error, Denied) else BAD_NOT_CONNECTED
                 codes.append(await self._judged(connection, code))
             return codes
 
@@ -127,7 +138,7 @@ class Acting:
 
     async def _judged(self, connection: Connection, code: Quality) -> Quality:
         """A code of the session between the servers would tell the client something untrue of its own."""
-        if self._who is None or status_name(code) not in _SESSION_OVER:
+        if status_name(code) not in _SESSION_OVER:
             return code
         await self._forsake(connection, status_name(code))
         return BAD_NOT_CONNECTED
@@ -150,13 +161,25 @@ async def find_nodes(device: Device, connection: Connection, tags: Sequence[OpcU
     return [None if isinstance(node, str) else node for node in found]
 
 
-async def write_tag(device: Device, connection: Connection, tag: OpcUaTag, value: Written) -> Quality:
+def _nothing() -> None:
+    pass
+
+
+async def write_tag(
+    device: Device,
+    connection: Connection,
+    tag: OpcUaTag,
+    value: Written,
+    still: Callable[[], None] = _nothing,
+) -> Quality:
     """Write over a session, once. The device's codes pass untouched.
 
+    ``still`` is called when all is looked up, right before it is sent, and raises where it is not to be.
     Raises Unreachable where nothing was sent, ConnectionLost where nobody knows what was done.
     """
     if not tag.writable:
         return BAD_NOT_WRITABLE
+    names = connection.namespaces
     try:
         (node,) = await find_nodes(device, connection, (tag,))
         if node is None:
@@ -169,6 +192,9 @@ async def write_tag(device: Device, connection: Connection, tag: OpcUaTag, value
     if variant is None:
         log.info("%s: %r is no value for %s", device.name, value, tag.address)
         return BAD_TYPE_MISMATCH
+    if connection.namespaces != names:
+        raise Unreachable(f"{device.name}: its namespaces changed while {tag.address} was looked for")
+    still()
     return await _forward(device, connection, node, variant, tag.name, part)
 
 
@@ -177,7 +203,7 @@ async def _forward(  # what to whom, and of it what part
 ) -> Quality:
     """Write a Variant to a node or to a part of it, once.
 
-    Raises ConnectionLost where nobody knows what was done.
+    Raises Unreachable where nothing was sent, ConnectionLost where nobody knows what was done.
     """
     request = ua.WriteRequest()
     request.Parameters.NodesToWrite = [
@@ -193,8 +219,8 @@ async def _forward(  # what to whom, and of it what part
         future = channel.send(request, device.settings.timeout, most=FORWARDED)
     except ServiceError as error:
         return BAD_RESOURCE_UNAVAILABLE if error.code == _TOO_MANY else error.code
-    except ConnectionLost:
-        return BAD_NOT_CONNECTED
+    except ConnectionLost as lost:
+        raise Unreachable(str(lost)) from None
     try:
         response = await channel.outcome(future, request, ua.WriteResponse)
     except ServiceError as error:

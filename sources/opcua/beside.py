@@ -23,6 +23,20 @@ _PLAIN: Final = 32
 _pool: Final = ThreadPoolExecutor(_THREADS, "decoding")
 
 
+class Turns:
+    """Lets others run after so much work, in whatever unit it is counted."""
+
+    def __init__(self, most: int) -> None:
+        self._most = self._left = most
+
+    async def take(self, work: int) -> None:
+        """Do so much more."""
+        self._left -= work
+        if self._left < 0:
+            self._left = self._most
+            await asyncio.sleep(0)
+
+
 async def beside(function: Callable[..., T], *arguments: Any) -> T:
     """Call a function in one of the threads; it may touch nothing of the loop's. Raises what it raises."""
     return await asyncio.get_running_loop().run_in_executor(_pool, partial(function, *arguments))

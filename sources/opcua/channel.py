@@ -18,6 +18,7 @@ from typing import Any, Final, cast
 
 from sources.errors import ConnectionLost, Refused, Unreachable
 from sources.insight import Traffic
+from sources.opcua import wire
 from sources.opcua.assembly import Assembly
 from sources.opcua.beside import beside
 from sources.opcua.stack import (
@@ -48,6 +49,14 @@ LIFETIME: Final = 600_000
 """Milliseconds a security token is asked for."""
 _LARGE: Final = 8_192
 """Bytes of an answer that the loop does not decode itself."""
+_A_TURN: Final = 200
+"""Chunks taken in before others get a turn."""
+_MOST_DECODED: Final = 2 << 20
+"""Bytes of an answer the stack decodes, but for those of which it is known how much there is in them: its
+objects take a hundred times the bytes, and long."""
+_MOST_REFERENCES: Final = 300_000
+_MOST_TARGETS: Final = 20_000
+"""In one answer, to all that was asked together."""
 _LONGEST_HINT: Final = 0xFFFFFFFF
 """Milliseconds a TimeoutHint can tell, however long a keep-alive the device grants."""
 _HEADER: Final = 8
@@ -94,6 +103,10 @@ class Channel(asyncio.Protocol):
         self._policy = policy
         self._buffer = bytearray()
         self._transport: asyncio.Transport | None = None
+        self._going_on: asyncio.Handle | None = None
+        """What came is more than one turn's, and nothing is read meanwhile."""
+        self._unasked = 0
+        """Answers nobody waited for: no longer, it may be."""
         self._pending: dict[int, asyncio.Future[bytes]] = {}
         self._counted = 0
         """How many of these are no Publish."""
@@ -231,11 +244,15 @@ class Channel(asyncio.Protocol):
 
         Raises ServiceError for a bad ServiceResult, ConnectionLost where none came.
         """
-        return await self._decoded(request, answer, await self.answer_to(request, within=within))
+        return await self.decoded(request, answer, await self.answer_to(request, within=within))
 
     async def outcome(self, sent: asyncio.Future[bytes], request: Any, answer: Any) -> Any:
         """As `request`, of one that was sent already."""
-        return await self._decoded(request, answer, await self._await(sent, request, self._timeout))
+        return await self.decoded(request, answer, await self.bytes_of(sent, request))
+
+    async def bytes_of(self, sent: asyncio.Future[bytes], request: Any) -> bytes:
+        """As `answer_to`, of one that was sent already."""
+        return await self._await(sent, request, self._timeout)
 
     async def answer_to(
         self, request: Any, *, within: float | None = None, most: int | None = MAX_PENDING
@@ -264,13 +281,20 @@ class Channel(asyncio.Protocol):
         return body
 
     @staticmethod
-    async def _decoded(request: Any, answer: Any, body: bytes) -> Any:
-        """The stack takes long for an answer that is large: that is done in a thread."""
+    async def decoded(request: Any, answer: Any, body: bytes) -> Any:
+        """An answer of the stack's, which takes long for a large one: that is done in a thread.
+
+        Raises ServiceError for a bad ServiceResult, ConnectionLost for what is no such answer.
+        """
         try:
             if len(body) > _LARGE:
-                response = await beside(decode, answer, body)
+                response = await beside(_large, answer, body)
             else:
                 response = decode(answer, body)
+        except wire.Malformed as error:
+            raise ConnectionLost(
+                f"the answer to {_service(request)} is not taken: {error}", BAD_COMMUNICATION_ERROR
+            ) from None
         except Exception as error:
             raise ConnectionLost(
                 f"the answer to {_service(request)} cannot be read: {error!r:.200}", BAD_COMMUNICATION_ERROR
@@ -341,6 +365,8 @@ class Channel(asyncio.Protocol):
         if exc is not None:
             self._drop(_os_text(exc) if isinstance(exc, OSError) else str(exc), BAD_CONNECTION_CLOSED)
         self._transport = None
+        if self._going_on is not None:
+            self._going_on.cancel()
         self._secure.close()
         if not self.lost.done():
             self.lost.set_result(None)
@@ -353,11 +379,21 @@ class Channel(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
         self._traffic.bytes_in += len(data)
-        buffer = self._buffer
-        buffer += data
+        self._buffer += data
+        if self._going_on is None:
+            self._take_in()
+
+    def _take_in(self) -> None:
+        """Take chunks in, the rest in another turn: a chunk may be of a few bytes."""
+        paused, self._going_on = self._going_on is not None, None
+        buffer, transport = self._buffer, self._transport
         try:
-            at = 0
+            at = taken = 0
             while len(buffer) - at >= _HEADER:
+                if taken == _A_TURN:
+                    self._going_on = self._loop.call_soon(self._take_in)
+                    break
+                taken += 1
                 (size,) = _UNPACK(buffer, at + 4)
                 if not _HEADER <= size <= CHUNK:
                     raise ValueError(f"a chunk of {size} bytes")  # noqa: TRY301
@@ -366,6 +402,11 @@ class Channel(asyncio.Protocol):
                 self._chunk(bytes(buffer[at : at + size]))
                 at += size
             del buffer[:at]
+            if transport is not None and not transport.is_closing():
+                if self._going_on is not None:
+                    transport.pause_reading()
+                elif paused:
+                    transport.resume_reading()
         except Exception as error:  # whatever the stack makes of a stranger's bytes
             log.debug("a chunk cannot be read", exc_info=True)
             self._end(f"what the device sent cannot be read: {str(error) or type(error).__name__:.200}")
@@ -392,6 +433,9 @@ class Channel(asyncio.Protocol):
             return
         future = self._pending.get(message.request)
         if future is None or future.done():
+            self._unasked += 1
+            if self._unasked > self._request_id:
+                raise ValueError("more answers than there were requests")
             return
         if message.refused:
             future.set_exception(ServiceError("an answer", message.refused))
@@ -441,6 +485,17 @@ class Channel(asyncio.Protocol):
             if future is not None and not future.done():
                 future.set_exception(lost)
                 future.exception()  # whoever asked may have gone
+
+
+def _large(answer: Any, body: bytes) -> Any:
+    """Decode an answer, unless it would take much longer than any that was meant. Raises Malformed."""
+    if answer in (ua.BrowseResponse, ua.BrowseNextResponse):
+        wire.check_references(body, _MOST_REFERENCES)
+    elif answer is ua.TranslateBrowsePathsToNodeIdsResponse:
+        wire.check_targets(body, _MOST_TARGETS)
+    elif len(body) > _MOST_DECODED:
+        raise wire.Malformed(f"{len(body)} bytes where {_MOST_DECODED} would do")
+    return decode(answer, body)
 
 
 def check_fault(service: str, body: bytes) -> None:

@@ -8,19 +8,22 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from cryptography.exceptions import InvalidSignature
 
 from sources.errors import ConnectionLost, Refused, Unreachable
 from sources.insight import Traffic
+from sources.opcua import wire
 from sources.opcua.address import NodeAddress, PathAddress, Step, node_text
+from sources.opcua.beside import beside, beside_if_long
 from sources.opcua.channel import Channel, ServiceError
 from sources.opcua.config import DownstreamSettings
 from sources.opcua.identity import Credentials
 from sources.opcua.room import NoRoom
 from sources.opcua.security import Surroundings, Way, choose, where
-from sources.opcua.stack import NONE, local, status_name, text, ua
+from sources.opcua.stack import NONE, decode_variant, local, status_name, text, ua
 from sources.opcua.tokens import user_token
 from sources.quality import BAD_COMMUNICATION_ERROR, is_bad
 from sources.resolve import Resolver
@@ -63,6 +66,10 @@ MAX_REFERENCES: Final = 100_000
 """References of one node that are taken."""
 _MAX_EMPTY: Final = 100
 """Pages without a reference that are taken for one Browse: a server may need time, but not for ever."""
+MOST_LOOKED_INTO: Final = 128 << 10
+"""Bytes of a value that this side itself reads, such as the NamespaceArray."""
+_A_FEW: Final = 1_024
+"""Bytes of one that are decoded at once."""
 _MOST_TOLD: Final = 20
 _WHOLE_PATH: Final = 0xFFFFFFFF
 """The RemainingPathIndex of a path that was followed to its end."""
@@ -182,7 +189,8 @@ class Connection:
         found = await self._read([(ua.NodeId(number), ua.AttributeIds.Value) for number in first])
         names = _value(found[0])
         if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-            raise ConnectionLost("the server has no readable NamespaceArray", BAD_COMMUNICATION_ERROR)
+            what = f"the server has no readable NamespaceArray, or one of more than {MOST_LOOKED_INTO} bytes"
+            raise ConnectionLost(what, BAD_COMMUNICATION_ERROR)
         self.rename(names)
         self.start_time = _value(found[1])
         self.limits.read = self._limit(found[2])
@@ -293,7 +301,10 @@ class Connection:
             raise ConnectionLost(f"the device refused {error}", BAD_COMMUNICATION_ERROR) from None
 
     async def read(self, wanted: Sequence[tuple[Any, int]]) -> list[Any]:
-        """DataValues of (NodeId, AttributeId) as they are now. Raises ConnectionLost."""
+        """DataValues of (NodeId, AttributeId) as they are now, without those that are too large to look into.
+
+        Raises ConnectionLost.
+        """
         try:
             return await self._read(wanted)
         except ServiceError as error:
@@ -302,13 +313,16 @@ class Connection:
     async def _read(self, wanted: Sequence[tuple[Any, int]]) -> list[Any]:
         found: list[Any] = []
         for part in chunks(wanted, self.limits.read):
-            response = await self.channel.request(read_request(part), ua.ReadResponse)
-            results = response.Results or []
-            if len(results) != len(part):
-                raise ConnectionLost(
-                    f"{len(results)} values for {len(part)} that were asked", BAD_COMMUNICATION_ERROR
-                )
-            found += results
+            body = await self.channel.answer_to(read_request(part))
+            try:
+                result, raws = await beside_if_long(partial(wire.read_results, most=len(part)), body)
+            except wire.Malformed as error:
+                raise ConnectionLost(f"the answer to Read cannot be read: {error}") from None
+            if is_bad(result):
+                raise ServiceError("Read", result)
+            if len(raws) != len(part):
+                raise ConnectionLost(f"{len(raws)} values for {len(part)} that were asked")
+            found += [await _data(raw) for raw in raws]
         return found
 
     async def browse(
@@ -477,6 +491,18 @@ def read_request(wanted: Sequence[tuple[Any, int]]) -> Any:
         ua.ReadValueId(NodeId=node, AttributeId=attribute) for node, attribute in wanted
     ]
     return request
+
+
+async def _data(raw: wire.Raw) -> Any:
+    """A DataValue of the stack's; without its value where that is large, or makes no sense."""
+    value, size = None, len(raw.variant)
+    if 0 < size <= MOST_LOOKED_INTO:
+        try:
+            decoded = beside(decode_variant, raw.variant) if size > _A_FEW else None
+            value = decode_variant(raw.variant) if decoded is None else await decoded
+        except Exception:  # whatever the stack makes of a stranger's bytes
+            log.debug("a value cannot be read", exc_info=True)
+    return ua.DataValue(value, ua.StatusCode(raw.status))
 
 
 def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

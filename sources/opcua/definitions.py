@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import enum
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from sources.opcua.beside import beside_if_long
+from sources.opcua.beside import Turns, beside_if_long
 from sources.opcua.mapping import Field, Layout, key_of, standard_number
 from sources.opcua.stack import decode_variant, ua
 from sources.opcua.wire import Raw
@@ -17,10 +16,10 @@ from sources.quality import is_bad
 
 log = logging.getLogger(__name__)
 
-_A_SLICE: Final = 200
-"""Definitions looked at before others get a turn."""
 _FIELDS: Final = 2_000
-"""Fields, as many as one slice has of definitions that have few."""
+"""Fields looked at before others get a turn."""
+_A_DEFINITION: Final = 10
+"""How many of them a definition costs beside its own."""
 _NUMBER_TYPES: Final = frozenset({26, 27, 28})
 _ENUMERATION: Final = 29
 _LAST_BUILT_IN: Final = 25
@@ -57,12 +56,12 @@ async def layouts(structures: Mapping[bytes, Defined], above: Mapping[bytes, byt
     the fields, and gives others their turns.
     """
     made = {key: Layout() for key in structures}
-    turns = _Turns()
+    turns = Turns(_FIELDS)
     users: dict[int, list[bytes]] = {}
     """By the identity of a layout, the structures that have a field of it."""
     odd: list[bytes] = []
     for key, one in structures.items():
-        await turns.take(len(one.definition.Fields or []))
+        await turns.take(_A_DEFINITION + len(one.definition.Fields or []))
         if not _fill(made[key], one.definition, made, above):
             odd.append(key)
             continue
@@ -72,7 +71,7 @@ async def layouts(structures: Mapping[bytes, Defined], above: Mapping[bytes, byt
     left_out = set(odd)
     while odd:
         using = users.pop(id(made[odd.pop()]), ())
-        await turns.take(len(using))
+        await turns.take(_A_DEFINITION + len(using))
         fresh = set(using) - left_out
         left_out |= fresh
         odd += fresh
@@ -80,26 +79,13 @@ async def layouts(structures: Mapping[bytes, Defined], above: Mapping[bytes, byt
     for key, one in structures.items():
         if key in left_out:
             continue
-        await turns.take(len(one.encodings))
+        await turns.take(_A_DEFINITION + len(one.encodings))
         encoding = one.definition.DefaultEncodingId
         if encoding is not None and not encoding.is_null():
             found[key_of(encoding)] = made[key]
         for other in one.encodings:
             found.setdefault(other, made[key])
     return found
-
-
-class _Turns:
-    """Lets others run after so many definitions, or so many fields."""
-
-    def __init__(self) -> None:
-        self._left = _FIELDS
-
-    async def take(self, fields: int) -> None:
-        self._left -= fields + _FIELDS // _A_SLICE
-        if self._left < 0:
-            self._left = _FIELDS
-            await asyncio.sleep(0)
 
 
 def _fill(

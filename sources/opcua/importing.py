@@ -8,17 +8,19 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from sources.errors import ConnectionLost
+from sources.errors import ConnectionLost, Unreachable
+from sources.opcua import wire
 from sources.opcua.address import OpcUaAddress
+from sources.opcua.beside import Turns, beside_if_long
 from sources.opcua.channel import FORWARDED, ServiceError
 from sources.opcua.config import DownstreamSettings
 from sources.opcua.connection import Connection, chunks
 from sources.opcua.imports import CallResult, Device, Mirror, Model, Wanted, own_uri, their_uri
 from sources.opcua.mapping import Layout, Mapper, Unmappable
-from sources.opcua.moving import moved, moved_beside
+from sources.opcua.moving import moved_beside
 from sources.opcua.reading import read_raw
 from sources.opcua.room import Room
-from sources.opcua.stack import Buffer, binary, decode_variant, encode_variant, ua
+from sources.opcua.stack import Buffer, binary, decode_variant, ua
 from sources.opcua.walk import Walk
 from sources.opcua.wire import Raw
 from sources.quality import (
@@ -39,7 +41,9 @@ MAX_URI: Final = 512
 _BESIDE: Final = 64
 """Bytes of a value's handle, status and times, at most."""
 _A_SLICE: Final = 500
-"""Values taken in before others get a turn."""
+"""Values taken in at once."""
+_A_TURN: Final = 16 << 10
+"""Bytes of values whose names are moved before others get a turn."""
 
 
 class Importing:
@@ -60,6 +64,8 @@ class Importing:
         self._layouts_here: dict[bytes, Layout] = {}
         self._theirs: dict[int, int] = {0: 0}
         # By the index here, the index there.
+        self._names = self.connection.namespaces if self.connection is not None else None
+        """The device's namespaces as all of this names them; None before anything is named."""
         name, given = self._device.name, self._settings.namespaces
         self._mapper = Mapper(self._here, self._layouts, lambda uri: own_uri(uri, name, given))
         self._back = Mapper(self._theirs.get, self._layouts_here, lambda uri: their_uri(uri, name, given))
@@ -76,8 +82,21 @@ class Importing:
         self.connection = None
         self._mirror.lose(self._device, quality)
 
+    @property
+    def _holds(self) -> bool:
+        """Whether the device has the namespaces that this was named by: else it is soon named anew.
+
+        Until then its indexes are other namespaces' than here is known, and nothing goes by them.
+        """
+        return self._live().namespaces == self._named_by()
+
+    def _named_by(self) -> tuple[str, ...]:
+        if self._names is None:
+            self._names = self._live().namespaces
+        return self._names
+
     def _here(self, there: int) -> int | None:
-        names = self._live().namespaces
+        names = self._named_by()
         if there >= len(names) or names.index(names[there]) != there:
             return None
         if names[there] not in self._spaces:
@@ -134,6 +153,8 @@ class Importing:
                 await asyncio.sleep(0)
             with suppress(Unmappable):  # of a namespace that has no name here: no value of it comes this way
                 self._layouts_here[self._mapper.node_id(encoding)] = layout
+        if not self._holds:
+            return []  # they were renamed meanwhile, and are walked again
         await self._mirror.show(self._device, walked.model, walked.values)
         return walked.watched
 
@@ -165,14 +186,15 @@ class Importing:
         await self._receive([(watched[place], raw) for place, raw in found if place < count])
 
     async def _receive(self, found: Sequence[tuple[bytes, Raw]]) -> None:
-        mapper = self._mapper
-        for number, part in enumerate(chunks(found, _A_SLICE)):
-            if number:
-                await asyncio.sleep(0)
-            values = [
-                (key, self._held(key, await moved_beside(mapper, raw, self._tell))) for key, raw in part
-            ]
-            self._mirror.take(self._device, values)
+        mapper, turns = self._mapper, Turns(_A_TURN)
+        for part in chunks(found, _A_SLICE):
+            values = []
+            for key, raw in part:
+                await turns.take(_BESIDE + len(raw.variant))
+                values.append((key, await moved_beside(mapper, raw, self._tell)))
+            if self.connection is None or mapper is not self._mapper or not self._holds:
+                return  # what it holds is read again by the names of now
+            self._mirror.take(self._device, [(key, self._held(key, raw)) for key, raw in values])
 
     def at_once(self, keys: Sequence[bytes]) -> int:
         """How many values of these variables, as they are, a message holds; 0 for all. Raises ConnectionLost.
@@ -201,6 +223,8 @@ class Importing:
 
     async def read(self, keys: Sequence[bytes]) -> None:
         """Read variables by their keys here, and take what they hold. Raises ConnectionLost."""
+        if not self._holds:
+            return  # it is read again by the names of now
         wanted = [(self._node(key), int(ua.AttributeIds.Value)) for key in keys]
         found = await read_raw(self._live(), wanted)
         await self._receive(list(zip(keys, found, strict=True)))
@@ -223,9 +247,15 @@ class Importing:
         request.Parameters.NodesToWrite = [
             ua.WriteValue(NodeId=target, AttributeId=ua.AttributeIds.Value, Value=ua.DataValue(Value=value))
         ]
-        response = await self._once(over, request, ua.WriteResponse, "the write")
-        if isinstance(response, int):
-            return response
+        body = await self._once(over, request, "the write")
+        if isinstance(body, int):
+            return body
+        try:
+            response = await over.channel.decoded(request, ua.WriteResponse, body)
+        except ServiceError as error:
+            return error.code
+        except ConnectionLost as lost:
+            raise _perhaps(lost, "the write") from None
         codes = [int(code.value) for code in response.Results or []]
         if len(codes) != 1:
             raise ConnectionLost("the answer to a write is not one", BAD_COMMUNICATION_ERROR)
@@ -247,25 +277,31 @@ class Importing:
             return CallResult(BAD_TYPE_MISMATCH)
         request = ua.CallRequest()
         request.Parameters.MethodsToCall = [asked]
-        response = await self._once(over, request, ua.CallResponse, "the call")
-        if isinstance(response, int):
-            return CallResult(response)
-        if len(response.Results or []) != 1:
-            raise ConnectionLost("the answer to a call is not one", BAD_COMMUNICATION_ERROR)
-        (result,) = response.Results
-        outputs = [
-            moved(mapper, Raw(encode_variant(one), 0, 0), self._tell).variant or b"\x00"
-            for one in result.OutputArguments or []
-        ]
-        return CallResult(
-            int(result.StatusCode.value),
-            outputs,
-            [int(code.value) for code in result.InputArgumentResults or []],
-        )
+        body = await self._once(over, request, "the call")
+        if isinstance(body, int):
+            return CallResult(body)
+        try:
+            result, called = await beside_if_long(wire.call_result, body)
+        except wire.Malformed as error:
+            raise _perhaps(ConnectionLost(f"the answer to Call is none: {error}"), "the call") from None
+        if called is None:
+            return CallResult(result)
+        outputs = []
+        for one in called.outputs:
+            moved = await moved_beside(mapper, Raw(one, 0, 0), self._tell)
+            outputs.append(moved.variant or b"\x00")
+        return CallResult(called.status, outputs, called.arguments)
 
     def _names_of(self, over: Connection) -> tuple[Mapper, Mapper]:
-        """To the names here and back, of a session that may have read other namespaces than the first."""
+        """To the names here and back, of a session that may have read other namespaces than the first.
+
+        Raises Unreachable where nobody knows the way for the moment.
+        """
         own, spaces = self._live(), over.namespaces
+        if not self._holds:
+            raise Unreachable(
+                f"{self._device.name}: its namespaces have changed; its nodes are looked at again"
+            )
         if spaces == own.namespaces:
             return self._mapper, self._back
 
@@ -284,7 +320,7 @@ class Importing:
             Mapper(there, self._layouts_here, lambda uri: their_uri(uri, name, given)),
         )
 
-    async def _once(self, over: Connection, request: Any, answer: Any, what: str) -> Any:
+    async def _once(self, over: Connection, request: Any, what: str) -> bytes | Quality:
         """Send once; the answer, or the StatusCode it was refused with. Raises ConnectionLost."""
         channel = over.channel
         try:
@@ -294,11 +330,11 @@ class Importing:
         except ConnectionLost:
             return BAD_NOT_CONNECTED
         try:
-            return await channel.outcome(sent, request, answer)
+            return await channel.bytes_of(sent, request)
         except ServiceError as error:
             return error.code
         except ConnectionLost as lost:
-            raise ConnectionLost(f"{lost}: {what} may have been carried out", lost.quality) from None
+            raise _perhaps(lost, what) from None
 
     def _object(self, holder: bytes, method: bytes, back: Mapper) -> Any:
         """What a method is called on there. Raises Unmappable."""
@@ -314,3 +350,8 @@ class Importing:
 
     def _value(self, variant: bytes, back: Mapper | None = None) -> Any:
         return decode_variant((back or self._back).variant(variant))
+
+
+def _perhaps(lost: ConnectionLost, what: str) -> ConnectionLost:
+    """Of what was sent, and nobody knows whether it was carried out."""
+    return ConnectionLost(f"{lost}: {what} may have been carried out", lost.quality)

@@ -38,13 +38,14 @@ class Planning:
 
     async def begin(self) -> None:
         """Plan for the first time over this connection."""
-        await self._plan(self._live.device.tags)
+        await self._plan(self._live.device.tags, self._live.connection.namespaces)
         self._live.next_check()
 
     async def again(self) -> None:
         """Look at the nodes again; where they are others, or there now, subscribe anew."""
         live, plan = self._live, self._live.device.plan
         await live.connection.look()
+        names = live.connection.namespaces
         tags = live.device.tags if plan is None else plan.tags
         nodes, missing = await self._resolve(tags)
         importing = live.device.importing
@@ -61,7 +62,7 @@ class Planning:
             watch = next((one for one in live.subscriptions.values() if one.scan is None), None)
             live.device.plan = None
             await self._delete([one.id for one in live.subscriptions.values() if one is not watch])
-            await self._plan(tags, (nodes, missing), watch)
+            await self._plan(tags, names, (nodes, missing), watch)
         live.next_check()
 
     async def retag(self) -> None:
@@ -112,6 +113,8 @@ class Planning:
 
     async def _delete(self, ids: list[int]) -> None:
         """Delete subscriptions; what still comes of them is dropped."""
+        if not ids:
+            return
         live = self._live
         request = ua.DeleteSubscriptionsRequest()
         request.Parameters.SubscriptionIds = ids
@@ -123,26 +126,30 @@ class Planning:
     async def _plan(
         self,
         tags: tuple[OpcUaTag, ...],
+        names: tuple[str, ...],
         resolved: tuple[dict[int, Any], dict[int, str]] | None = None,
         watch: Subscription | None = None,
     ) -> None:
-        """Find every tag's node, and subscribe."""
+        """Find every tag's node by these namespaces, and subscribe."""
         device, connection = self._live.device, self._live.connection
         self._live.stale = False
         watch = watch or await self._watch.subscribe()
         nodes, missing = resolved or await self._resolve(tags)
-        plan = Plan(connection.namespaces, connection.start_time, nodes, missing, subscriptions=[watch])
+        plan = Plan(names, connection.start_time, nodes, missing, subscriptions=[watch])
         self._count_classes(tags)
         for statistics in device.statistics.values():
             statistics.blocks, statistics.measured = 0, 0.0
         for scan, members in _by_class(tags).items():
             waiting = [tag for tag in members if id(tag) in nodes]
-            while waiting:
+            while waiting and connection.namespaces == names:
                 waiting = await self._items.subscribe(plan, scan, waiting)
-        await self._import(plan)
-        self._finish(plan, tags)
-        # Where they were renamed meanwhile, its NodeIds are of no use.
-        device.plan = plan if plan.namespaces == connection.namespaces else None
+        if connection.namespaces == names:
+            await self._import(plan)
+            self._finish(plan, tags)
+        if connection.namespaces == names:
+            device.plan = plan
+        else:  # its NodeIds are of no use, and what is watched by them may be others'
+            device.plan, self._live.stale = None, True
 
     def _finish(self, plan: Plan, tags: tuple[OpcUaTag, ...]) -> None:
         """All of these are watched that can be."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sources.opcua.address import OpcUaAddress, PathAddress
+from sources.opcua.beside import Turns
 from sources.opcua.connection import Connection
 from sources.opcua.definitions import Defined, layouts, structure
 from sources.opcua.imports import MAX_NODES, ImportedNode, Model, Wanted
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 _AT_ONCE: Final = 50
 _A_SLICE: Final = 200
 """Nodes made before others get a turn."""
+_A_TURN: Final = 32 << 10
+"""Bytes of their attributes, likewise."""
 _OBJECT, _VARIABLE, _METHOD = 1, 2, 4
 _OBJECT_TYPE, _VARIABLE_TYPE, _REFERENCE_TYPE, _DATA_TYPE = 8, 16, 32, 64
 _TYPES: Final = frozenset({_OBJECT_TYPE, _VARIABLE_TYPE, _REFERENCE_TYPE, _DATA_TYPE})
@@ -387,9 +390,9 @@ class Walk:
         keys: dict[bytes, bytes] = {}
         odd: Counter[str] = Counter()
         notifiers = historians = 0
-        for number, (there, met) in enumerate(self._met.items()):
-            if number % _A_SLICE == 0:
-                await asyncio.sleep(0)
+        turns = Turns(_A_TURN)
+        for there, met in self._met.items():
+            await turns.take(_A_TURN // _A_SLICE + sum(len(raw.variant) for raw in met.raw.values()))
             notifiers += bool(_bits(met.raw.get(_A.EventNotifier)) & _SUBSCRIBE_TO_EVENTS)
             historians += bool(_bits(met.raw.get(_A.UserAccessLevel)) & _HISTORY)
             try:
@@ -487,7 +490,11 @@ def _node_id(raw: Raw | None) -> Any | None:
     """The stack's NodeId that an attribute holds; None where it holds none."""
     if raw is None or is_bad(raw.status) or raw.variant[:1] != b"\x11":
         return None
-    return decode_variant(raw.variant).Value
+    try:
+        return decode_variant(raw.variant).Value
+    except Exception:  # whatever the stack makes of a stranger's bytes: of a null one, too
+        log.debug("a NodeId cannot be read", exc_info=True)
+        return None
 
 
 def _is_encoding(kind: bytes) -> bool:

@@ -6,6 +6,7 @@ import logging
 from typing import Any, Final
 
 from sources.opcua import wire
+from sources.opcua.connection import MOST_LOOKED_INTO
 from sources.opcua.items import item
 from sources.opcua.kept import Subscription
 from sources.opcua.live import Live
@@ -79,6 +80,9 @@ class Watch:
             found = await decoded(subscription, notification.body, wire.changes)
             for handle, value in zip(found.handles, found.values, strict=True):
                 if handle == _NAMESPACES and isinstance(value, bytes):
+                    if len(value) > MOST_LOOKED_INTO:
+                        self._live.device.plan = None
+                        raise wire.Malformed(f"a NamespaceArray of {len(value)} bytes")
                     try:
                         names = tuple(ua_strings(value))
                     except wire.Malformed:

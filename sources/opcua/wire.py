@@ -463,6 +463,51 @@ def _fits(data: bytes, at: int, size: int) -> None:
         raise Malformed("a value ends behind its message")
 
 
+# --- How much there is, before the stack makes objects of it
+
+
+def check_references(data: bytes, most: int) -> None:
+    """Raises Malformed where the answer to a Browse or BrowseNext has more references in all."""
+    _check_lists(data, most, "references", _skip_reference, points=True)
+
+
+def check_targets(data: bytes, most: int) -> None:
+    """Raises Malformed where the answer to TranslateBrowsePathsToNodeIds has more targets in all."""
+    _check_lists(data, most, "targets", _skip_target, points=False)
+
+
+def _check_lists(
+    data: bytes, most: int, what: str, skip_one: Callable[[bytes, int], int], *, points: bool
+) -> None:
+    total = 0
+    try:
+        result, at = _response_header(data)
+        if result & 0x80000000:
+            return
+        (results,) = _i32(data, at)
+        at += 4
+        for _ in range(max(results, 0)):
+            at = _skip_string(data, at + 4) if points else at + 4
+            (count,) = _i32(data, at)
+            at += 4
+            total += max(count, 0)
+            if total > most:
+                raise Malformed(f"more than {most} {what} at once")
+            for _ in range(max(count, 0)):
+                at = skip_one(data, at)
+    except (struct.error, IndexError) as error:
+        raise Malformed(f"an answer ends too early: {error}") from None
+
+
+def _skip_reference(data: bytes, at: int) -> int:
+    at = _skip_expanded(data, skip_node_id(data, at) + 1)
+    return _skip_expanded(data, _skip_localized(data, _skip_qualified(data, at)) + 4)
+
+
+def _skip_target(data: bytes, at: int) -> int:
+    return _skip_expanded(data, at) + 4
+
+
 # --- Values for tags
 
 
@@ -545,6 +590,45 @@ def read_results(data: bytes, most: int) -> tuple[int, list[Raw]]:
     except (struct.error, IndexError) as error:
         raise Malformed(f"a ReadResponse ends too early: {error}") from None
     return result, found
+
+
+class Called(NamedTuple):
+    """A CallMethodResult: its StatusCode, one for each argument, and its outputs as they are."""
+
+    status: int
+    arguments: list[int]
+    outputs: list[bytes]
+
+
+def call_result(data: bytes) -> tuple[int, Called | None]:
+    """Decode a CallResponse: its ServiceResult, and its one result where that is good. Raises Malformed."""
+    try:
+        result, at = _response_header(data)
+        if result & 0x80000000:
+            return result, None
+        (count,) = _i32(data, at)
+        if count != 1:
+            raise Malformed(f"{max(count, 0)} results of one call")
+        (status,) = _u32(data, at + 4)
+        start = at + 12
+        at = _skip_uint32s(data, at + 8)
+        arguments = [int.from_bytes(data[place : place + 4], "little") for place in range(start, at, 4)]
+        (count,) = _i32(data, at)
+        at += 4
+        for _ in range(max(count, 0)):
+            at = _skip_diagnostics(data, at)
+        (count,) = _i32(data, at)
+        if count > _MAX_PARTS:
+            raise Malformed(f"{count} outputs of one call")
+        at += 4
+        outputs = []
+        for _ in range(max(count, 0)):
+            end = skip_variant(data, at)
+            outputs.append(data[at:end])
+            at = end
+    except (struct.error, IndexError) as error:
+        raise Malformed(f"a CallResponse ends too early: {error}") from None
+    return result, Called(status, arguments, outputs)
 
 
 def raw_changes(data: bytes) -> list[tuple[int, Raw]]:

@@ -16,12 +16,14 @@ from server.opcua.imported.losses import Losses
 from server.opcua.imported.published import Published
 from server.opcua.imported.value import ImportedValue
 from server.opcua.services.arguments import InvalidArguments
-from server.opcua.services.method import Methods, Outputs
+from server.opcua.services.method import Methods, Outputs, check_rights
+from server.opcua.services.sight import access_of
 from server.opcua.sessions.session import Session
 from server.opcua.space import defaults, encode
 from server.opcua.space.build import NOTHING_WRITABLE
 from server.opcua.space.namespaces import show_namespace
 from server.opcua.space.node import Node
+from server.opcua.space.permissions import Access
 from server.opcua.space.space import Space
 from server.opcua.space.value import StoredValue
 from server.opcua.types import AttributeIds, ObjectIds, ServiceFault, StatusCodes
@@ -33,7 +35,13 @@ from server.plant.model import Import, Role
 from sources.errors import Denied
 from sources.opcua.imports import CallResult, Device, ImportedNode, Model
 from sources.opcua.wire import Raw
-from sources.quality import BAD_TIMEOUT, BAD_WAITING_FOR_INITIAL_DATA, Quality, is_bad
+from sources.quality import (
+    BAD_NODE_ID_UNKNOWN,
+    BAD_TIMEOUT,
+    BAD_WAITING_FOR_INITIAL_DATA,
+    Quality,
+    is_bad,
+)
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +58,7 @@ Forward = Callable[
 ]
 """See `server.plant.commands.Commands.forward`."""
 
-Withhold = Callable[[str, Mapping[str, Any], Denied], Quality]
+Withhold = Callable[[str, Mapping[str, Any], Denied], Awaitable[Quality]]
 """See `server.plant.commands.Commands.withhold`."""
 
 
@@ -426,16 +434,17 @@ class ImportedNodes:
     ) -> Outputs:
         """Forward a call, once, in the name of whoever asks. Raises ServiceFault, InvalidArguments."""
         found_out: list[CallResult] = []
-        caller, access = session.caller(), session.access
+        caller, access = session.caller(), access_of(session)
         fields = _told(caller, device, method, inputs)
         try:
             hand = device.acting(caller.asker)
         except Denied as denied:
-            raise ServiceFault(self._withhold("call", fields, denied)) from None
+            raise ServiceFault(await self._withhold("call", fields, denied)) from None
 
         async def send() -> Quality:
-            if session.closed or session.access != access:
+            if not session.is_of(caller.user, access):
                 raise Denied("its client is gone, or may not call any more", BAD_TIMEOUT)
+            self._check_again(access, found, method)
             given = [structs.encode_variant(value) for value in inputs]
             found_out.append(await hand.call_method(found.key, method, given))
             return found_out[0].status
@@ -449,6 +458,16 @@ class ImportedNodes:
             return [structs.decode_variant(output) for output in found_out[0].outputs]
         except DecodingError as error:  # it was carried out; what it answered is not to be understood
             raise ServiceFault(StatusCodes.BadDecodingError, str(error)) from error
+
+    def _check_again(self, access: Access, found: Node, method: Key) -> None:
+        """What allowed it may be so no longer: disk and device took their time. Raises Denied."""
+        own = self._space.find(method)
+        if own is None or method not in self._methods or self._space.find(found.key) is not found:
+            raise Denied("the method was removed or changed meanwhile", BAD_NODE_ID_UNKNOWN)
+        try:
+            check_rights(access, found, own)
+        except ServiceFault as fault:
+            raise Denied("it may not be called any more", fault.code) from None
 
 
 def _rights(wanted: Import) -> tuple[frozenset[Role], frozenset[Role]]:

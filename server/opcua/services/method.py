@@ -92,8 +92,12 @@ class Methods:
 
     async def call(self, session: Session, request: Request) -> Answer:
         """Call: every method is checked, and those that pass are begun in order and run beside each other."""
+        asker = session.identity
         calls = await self._decoding.read(request, _wanted)
         access = access_of(session)
+        if asker is not None and not session.is_of(asker.user, access):
+            # It is another user's by now, who has asked for nothing.
+            raise ServiceFault(StatusCodes.BadUserAccessDenied)
         sight = Sight(access)
         prepared = [self._prepare(session, access, sight, call) for call in calls]
         if len(calls) == 1:
@@ -110,7 +114,7 @@ class Methods:
         try:
             found, method = self._find(session, sight, key_of(asked.ObjectId), key_of(asked.MethodId))
             own = self._own(found, method)
-            self._check_rights(access, found, own)
+            check_rights(access, found, own)
             handler = self._handler(found, own, method)
             self._signatures.check(own, inputs)
         except InvalidArguments as refused:
@@ -163,18 +167,6 @@ class Methods:
             return method
         return self._named(found, method) or method
 
-    @staticmethod
-    def _check_rights(access: Access, found: Node, method: Node) -> None:
-        """The Call permission is asked of both nodes (OPC 10000-3 §8.55). Raises ServiceFault."""
-        for node in (found, method):
-            if not access.satisfies(node.access_restrictions):
-                raise ServiceFault(StatusCodes.BadSecurityModeInsufficient)
-            if not node.role_permissions.of(access.roles) & Permission.Call:
-                raise ServiceFault(StatusCodes.BadUserAccessDenied)
-        executable = method.attributes.get(_EXECUTABLE)
-        if executable is not None and not executable[1]:
-            raise ServiceFault(StatusCodes.BadNotExecutable)
-
     def _handler(self, found: Node, own: Node, named: Node) -> Handler:
         """Who carries the method out; what is added for a type's stands for its instances'.
 
@@ -208,6 +200,18 @@ class Methods:
         except Exception:
             log.exception("the method %s failed: a fault of ours", nodeid.text(call.method.key))
             return _refused(StatusCodes.BadInternalError)
+
+
+def check_rights(access: Access, found: Node, method: Node) -> None:
+    """The Call permission is asked of both nodes (OPC 10000-3 §8.55). Raises ServiceFault."""
+    for node in (found, method):
+        if not access.satisfies(node.access_restrictions):
+            raise ServiceFault(StatusCodes.BadSecurityModeInsufficient)
+        if not node.role_permissions.of(access.roles) & Permission.Call:
+            raise ServiceFault(StatusCodes.BadUserAccessDenied)
+    executable = method.attributes.get(_EXECUTABLE)
+    if executable is not None and not executable[1]:
+        raise ServiceFault(StatusCodes.BadNotExecutable)
 
 
 def _refused(code: int, arguments: Sequence[int] = ()) -> bytes:

@@ -38,7 +38,7 @@ from server.plant.commands.trail import brief
 from server.plant.values import Point
 from sources.clock import from_datetime
 from sources.errors import Denied
-from sources.quality import BAD_TIMEOUT, Quality, is_bad
+from sources.quality import BAD_NODE_ID_UNKNOWN, BAD_TIMEOUT, Quality, is_bad
 from sources.tag import Part, ValueType
 
 audit = logging.getLogger("isthmus.audit")
@@ -109,6 +109,7 @@ class Writing:
         return self._write(session, request)
 
     async def _write(self, session: Session, request: Request) -> list[bytes]:
+        asker = session.caller()
         wanted = (await self._decoding.read(request, _wanted)).NodesToWrite
         check_operations(len(wanted), MAX_NODES_PER_WRITE)
         nodes = [self._space.find(session.resolve(key_of(value.NodeId))) for value in wanted]
@@ -123,28 +124,36 @@ class Writing:
                 queued = held.let_go if index == last and _makes_room(node) else None
                 # What was begun is carried out to the end, though nobody waits: half of several values
                 # serves nobody.
-                awaited = partial(_still_may, session, session.access, None if index else request)
-                codes.append(await self._write_one(session, request.entry, node, value, queued, awaited))
+                awaited = partial(_still_may, session, asker, session.access, None if index else request)
+                codes.append(
+                    await self._write_one(session, asker, request.entry, node, value, queued, awaited)
+                )
         return [array([uint32(code) for code in codes]), NO_DIAGNOSTICS]
 
-    async def _write_one(
+    async def _write_one(  # what is written, for whom, and who waits for it
         self,
         session: Session,
+        asker: Caller,
         entry: str | None,
         node: Node | None,
         wanted: ua.WriteValue,
         queued: Callable[[], None] | None,
-        awaited: Callable[[], bool] | None,
+        awaited: Callable[[], bool],
     ) -> int:
         """The StatusCode of one write; whatever was tried is told to the audit."""
         access = session.access
         if access is None or session.closed:  # nobody answers any more for what is left of a long request
             return int(StatusCodes.BadSessionClosed)
         caller = session.caller()
+        others = caller.user != asker.user
+        if others:  # the session is another user's by now, who has asked for nothing
+            caller = asker
         if entry:
             caller = replace(caller, entry=entry[:_MAX_ENTRY])
         point = node.value if node is not None else None
         try:
+            if others:
+                raise ServiceFault(StatusCodes.BadUserAccessDenied)  # noqa: TRY301
             found = self._check(access, node, wanted)
             if isinstance(point, Point):
                 value = self._to_plant(found, point, wanted)
@@ -158,7 +167,7 @@ class Writing:
                     wanted=awaited,
                 )
             if isinstance(point, ImportedValue):
-                return await self._to_device(caller, found, point, wanted, awaited)
+                return await self._to_device(caller, access, found, wanted, awaited)
             code = self._to_store(found, cast("StoredValue", point), wanted)
         except ServiceFault as fault:
             code = fault.code
@@ -168,7 +177,7 @@ class Writing:
                 given = wanted.Value.Value
                 asked = given.Value if given is not None else None
                 return await self._commands.refuse(caller, point.property.key, asked, code)
-        _tell(session, wanted, status_name(code))
+        _tell(caller, wanted, status_name(code))
         return code
 
     def _to_plant(self, node: Node, point: Point, wanted: ua.WriteValue) -> Any:
@@ -189,12 +198,13 @@ class Writing:
     async def _to_device(
         self,
         caller: Caller,
+        access: Access,
         node: Node,
-        imported: ImportedValue,
         wanted: ua.WriteValue,
-        awaited: Callable[[], bool] | None,
+        awaited: Callable[[], bool],
     ) -> int:
         """A variable of a downstream server: the whole value, in the name the caller has there."""
+        imported = cast("ImportedValue", node.value)
         before = _held(imported)
         content = self._content(node, before, wanted)
         device = imported.device
@@ -211,11 +221,12 @@ class Writing:
         try:
             hand = device.acting(caller.asker)
         except Denied as denied:
-            return self._commands.withhold("write", fields, denied)
+            return await self._commands.withhold("write", fields, denied)
 
         async def send() -> Quality:
-            if awaited is not None and not awaited():
+            if not awaited():
                 raise Denied("its client waits no longer, or may not write any more", BAD_TIMEOUT)
+            self._check_again(access, node, imported, wanted)
             return await hand.write_node(imported.key, variant)
 
         return await self._commands.forward("write", {**fields, "as": hand.acts_as}, hand.ready, send)
@@ -237,6 +248,17 @@ class Writing:
         if not node.role_permissions.of(access.roles) & Permission.Write:
             raise ServiceFault(StatusCodes.BadUserAccessDenied)
         return node
+
+    def _check_again(
+        self, access: Access, node: Node, imported: ImportedValue, wanted: ua.WriteValue
+    ) -> None:
+        """What allowed it may be so no longer: disk and device took their time. Raises Denied."""
+        if self._space.find(node.key) is not node or node.value is not imported:
+            raise Denied("the node was removed or changed meanwhile", BAD_NODE_ID_UNKNOWN)
+        try:
+            self._check(access, node, wanted)
+        except ServiceFault as fault:
+            raise Denied("it may not be written any more", fault.code) from None
 
     def _to_store(self, node: Node, stored: StoredValue, wanted: ua.WriteValue) -> int:
         """A variable that is nothing but memory."""
@@ -312,9 +334,9 @@ def _makes_room(node: Node | None) -> bool:
     return rule is not None and rule.latest_wins
 
 
-def _still_may(session: Session, access: Access | None, request: Request | None) -> bool:
+def _still_may(session: Session, asker: Caller, access: Access | None, request: Request | None) -> bool:
     """Whether the session is still there, of the same user and roles, and waits for the answer."""
-    return not session.closed and session.access == access and (request is None or _awaited(request))
+    return session.is_of(asker.user, access) and (request is None or _awaited(request))
 
 
 def _awaited(request: Request) -> bool:
@@ -328,9 +350,8 @@ def _level(node: Node) -> int:
     return encoded[1] if encoded is not None else 0
 
 
-def _tell(session: Session, wanted: ua.WriteValue, outcome: str) -> None:
+def _tell(caller: Caller, wanted: ua.WriteValue, outcome: str) -> None:
     """A line of the audit log for what is no point of the plant."""
-    caller = session.caller()
     node = text(key_of(wanted.NodeId))[:_MAX_NODE]
     audit.info(
         "write %s by %s: %s",

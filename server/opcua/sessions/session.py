@@ -181,6 +181,11 @@ class Session:
         """The node a client means by a NodeId, which may be a registered handle."""
         return self.handles.get(node, node)
 
+    def is_of(self, user: str, access: Access | None) -> bool:
+        """Whether it is open, and that user's with those rights, as it was when he asked for something."""
+        identity = self.identity
+        return not self.closed and identity is not None and identity.user == user and self.access == access
+
     def caller(self) -> Caller:
         """Whom its requests are made for. Raises ServiceFault where nobody is known yet."""
         if self.identity is None:

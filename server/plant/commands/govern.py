@@ -7,7 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from server.audit.errors import AuditError
 from server.plant.commands.attempt import Attempt, Caller, Outcome, Result, refused
@@ -40,6 +40,9 @@ from sources.quality import (
 from sources.tag import Part, Tag, Value, Written
 
 log = logging.getLogger(__name__)
+
+ONE_USERS: Final = 50
+"""Forwarded writes and calls of one user that a source has under way: others find room, too."""
 
 
 class Device(Protocol):
@@ -83,6 +86,8 @@ class Commands:
         self._doubtful: dict[str, tuple[Attempt, int | None, int]] = {}
         """Writes of unknown outcome by property, until it is heard again: the record's number, since when."""
         self._looking = False
+        self._under_way: Counter[tuple[Any, Any]] = Counter()
+        """What is forwarded now, by source and user."""
         self.outcomes: Counter[str] = Counter()
         """How attempts ended, by the name of the outcome."""
 
@@ -138,7 +143,7 @@ class Commands:
         latest_wins = rule is not None and rule.latest_wins and not isinstance(value, Part)
         queue = self._queues.setdefault(binding.source if binding is not None else "", DeviceQueue())
         try:
-            place = queue.join(key, latest_wins=latest_wins)
+            place = queue.join(key, caller.user, latest_wins=latest_wins)
         except Full as full:
             return await self._end(attempt, refused(BAD_RESOURCE_UNAVAILABLE, str(full)))
         if queued is not None:
@@ -184,9 +189,30 @@ class Commands:
 
         ``ready`` is waited for in between, and sends nothing; it and ``send`` raise Unreachable and
         Denied where nothing was sent, ``send`` ConnectionLost where nobody knows. ``fields`` are those
-        of the records: ``node`` and ``user`` among them. What cannot be recorded is refused, as a
-        write is.
+        of the records: ``node`` and ``user`` among them, ``source`` where there is one. What cannot be
+        recorded is refused, as a write is, and what is beyond one user's share of a source.
         """
+        its = fields.get("source"), fields["user"]
+        if self._under_way[its] >= ONE_USERS:
+            crowded = Denied(
+                f"{ONE_USERS} writes and calls of this user are under way there", BAD_RESOURCE_UNAVAILABLE
+            )
+            return await self.withhold(event, fields, crowded)
+        self._under_way[its] += 1
+        try:
+            return await self._forward(event, fields, ready, send)
+        finally:
+            self._under_way[its] -= 1
+            if not self._under_way[its]:
+                del self._under_way[its]
+
+    async def _forward(
+        self,
+        event: str,
+        fields: Mapping[str, Any],
+        ready: Callable[[], Awaitable[None]],
+        send: Callable[[], Awaitable[Quality]],
+    ) -> Quality:
         asked = None
         try:
             asked = await self._trail.before(event, fields)
@@ -217,9 +243,13 @@ class Commands:
             self._count(event, fields, outcome, quality, asked, reason)
         return quality
 
-    def withhold(self, event: str, fields: Mapping[str, Any], denied: Denied) -> Quality:
-        """Record that what the device alone governs is not sent for this user; the answer."""
-        self._count(event, fields, Outcome.Refused, denied.quality, None, str(denied))
+    async def withhold(self, event: str, fields: Mapping[str, Any], denied: Denied) -> Quality:
+        """Record that what the device alone governs is not sent for this user; the answer.
+
+        It takes the time its record takes: whoever asks without end leaves others' records their place.
+        """
+        self.outcomes[Outcome.Refused.value] += 1
+        await self._trail.withheld(event, fields, denied.quality, str(denied))
         return denied.quality
 
     def _count(
@@ -311,7 +341,10 @@ class Commands:
         except ConversionError as error:
             return refused(BAD_OUT_OF_RANGE, str(error))
         try:
-            (quality,) = await way.write([(binding.tag, raw)])
+            try:
+                (quality,) = await way.write([(binding.tag, raw)])
+            finally:
+                self._rules.sent(attempt.point)
         except (Unreachable, Denied) as error:
             return refused(_told(error), str(error))
         except ConnectionLost as error:

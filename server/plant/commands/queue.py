@@ -8,6 +8,8 @@ from typing import Final, Self
 
 LIMIT: Final = 64
 """Writes that may wait for one device."""
+SHARE: Final = 48
+"""Of these, one user's: whoever writes without end leaves others a place."""
 
 
 class Full(Exception):
@@ -17,10 +19,11 @@ class Full(Exception):
 class Place:
     """A write's place in the line: ``async with`` it to wait for the turn and to give it up after."""
 
-    __slots__ = ("_line", "_turn", "key", "superseded")
+    __slots__ = ("_line", "_turn", "key", "superseded", "user")
 
-    def __init__(self, line: DeviceQueue, key: str, turn: asyncio.Future[None] | None) -> None:
+    def __init__(self, line: DeviceQueue, key: str, user: str, turn: asyncio.Future[None] | None) -> None:
         self.key = key
+        self.user = user
         self.superseded = False
         """A newer write of the same property made this one needless before its turn came."""
         self._line = line
@@ -54,22 +57,23 @@ class Place:
 class DeviceQueue:
     """Writes to one device, one at a time, in the order in which they joined."""
 
-    def __init__(self, limit: int = LIMIT) -> None:
+    def __init__(self, limit: int = LIMIT, share: int = SHARE) -> None:
         self._limit = limit
+        self._share = share
         self._holder: Place | None = None
         self._waiting: deque[Place] = deque()
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def join(self, key: str, *, latest_wins: bool = False) -> Place:
+    def join(self, key: str, user: str = "", *, latest_wins: bool = False) -> Place:
         """Take a place at once, before anything is awaited. Raises Full.
 
         With ``latest_wins`` those that wait to write the same property leave the line. The new
         place is at its end all the same: what a client wrote in between stays before it.
         """
         if self._holder is None:
-            self._holder = place = Place(self, key, None)
+            self._holder = place = Place(self, key, user, None)
             return place
         if latest_wins:
             for other in [one for one in self._waiting if one.key == key]:
@@ -77,7 +81,10 @@ class DeviceQueue:
                 other.supersede()
         if len(self._waiting) >= self._limit:
             raise Full(f"{len(self._waiting)} writes wait for this device already")
-        place = Place(self, key, asyncio.get_running_loop().create_future())
+        its = sum(one.user == user for one in self._waiting)
+        if its >= self._share:
+            raise Full(f"{its} writes of this user wait for this device already")
+        place = Place(self, key, user, asyncio.get_running_loop().create_future())
         self._waiting.append(place)
         return place
 

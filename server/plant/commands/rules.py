@@ -78,6 +78,7 @@ class Rules:
         return (
             self._interlocked(point.property)
             or _too_far(point, value)
+            or self._pace.too_far(point, value)
             or self._pace.too_fast(point, value)
             or self._too_often(point.property)
         )
@@ -93,6 +94,10 @@ class Rules:
         if written is None or written.maxlen != rule.max_per_minute:  # which may have changed
             written = self._written[prop.key] = deque(written or (), maxlen=rule.max_per_minute)
         written.append(self._clock())
+
+    def sent(self, point: Point) -> None:
+        """The device has answered to a write, or has not."""
+        self._pace.sent(point)
 
     def _interlocked(self, prop: Property) -> Result | None:
         for condition in prop.interlock:

@@ -66,22 +66,34 @@ class Trail:
 
     async def end(self, attempt: Attempt, result: Result, asked: int | None = None) -> None:
         """Record how it ended. ``asked`` is the number of the record before it was sent."""
-        number = None
-        if result.outcome is Outcome.Refused and Role.AuthenticatedUser not in attempt.caller.roles:
+        stranger = Role.AuthenticatedUser not in attempt.caller.roles
+        if result.outcome is Outcome.Refused and stranger and asked is None:
             # Strangers can try without end: the line below is recorded as far as there is room for such.
+            # What has a record that it was asked has one of its end.
             self._tell(attempt, result)
             return
-        if self._recorder is not None:
-            try:
-                number = await self._recorder.record(_EVENT, _ended(attempt, result, asked))
-            except AuditError as error:
-                # What was done cannot be undone, and what was refused is so all the same.
-                level = logging.DEBUG if self._failing else logging.ERROR
-                log.log(level, "%s: an outcome was not recorded: %s", attempt.property.key, error)
-                self._failing = True
-            else:
-                self._failing = False
+        number = await self._record(_EVENT, _ended(attempt, result, asked))
         self._tell(attempt, result, record=number)
+
+    async def _record(self, event: str, fields: Mapping[str, Any]) -> int | None:
+        """Record how something ended, if that can be; the record's number."""
+        if self._recorder is None:
+            return None
+        try:
+            number = await self._recorder.record(event, fields)
+        except AuditError as error:
+            # What was done cannot be undone, and what was refused is so all the same.
+            level = logging.DEBUG if self._failing else logging.ERROR
+            log.log(level, "%s: an outcome was not recorded: %s", fields["node"], error)
+            self._failing = True
+            return None
+        self._failing = False
+        return number
+
+    async def withheld(self, event: str, fields: Mapping[str, Any], quality: Quality, reason: str) -> None:
+        """Record that something was not sent."""
+        ended = _outcome(fields, Outcome.Refused, quality, None, reason)
+        _tell_forwarded(event, ended, await self._record(event, ended))
 
     async def before(self, event: str, fields: Mapping[str, Any]) -> int | None:
         """Record what is about to be sent as it was given; the record's number. Raises AuditError."""
@@ -100,21 +112,10 @@ class Trail:
         reason: str = "",
     ) -> None:
         """Record how that ended, without waiting."""
-        ended = {**fields, "outcome": outcome.value, "status": quality_name(quality)}
-        if reason:
-            ended["reason"] = reason
-        if asked is not None:
-            ended["of"] = asked
+        ended = _outcome(fields, outcome, quality, asked, reason)
         if self._recorder is not None:
             self._recorder.note(event, ended)
-        audit.info(
-            "%s %s by %s: %s",
-            event,
-            fields["node"],
-            fields["user"],
-            ended["status"],
-            extra={**ended, "event": event, "record": asked},
-        )
+        _tell_forwarded(event, ended, asked)
 
     def note(self, attempt: Attempt, result: Result, asked: int | None) -> None:
         """As `end`, where nothing can be waited for."""
@@ -177,6 +178,28 @@ def _ended(attempt: Attempt, result: Result, asked: int | None) -> dict[str, Any
     if asked is not None:
         fields["of"] = asked
     return fields
+
+
+def _outcome(
+    fields: Mapping[str, Any], outcome: Outcome, quality: Quality, asked: int | None, reason: str
+) -> dict[str, Any]:
+    ended = {**fields, "outcome": outcome.value, "status": quality_name(quality)}
+    if reason:
+        ended["reason"] = reason
+    if asked is not None:
+        ended["of"] = asked
+    return ended
+
+
+def _tell_forwarded(event: str, ended: Mapping[str, Any], record: int | None) -> None:
+    audit.info(
+        "%s %s by %s: %s",
+        event,
+        ended["node"],
+        ended["user"],
+        ended["status"],
+        extra={**ended, "event": event, "record": record},
+    )
 
 
 class _Short(reprlib.Repr):

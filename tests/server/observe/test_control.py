@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -143,3 +144,32 @@ async def test_a_stop_ends_what_is_under_way(tmp_path: Path) -> None:
 def ended(connections: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]) -> int:
     """How many of these the server has hung up."""
     return sum(reader.at_eof() or reader.exception() is not None for reader, _ in connections)
+
+
+async def test_those_that_come_at_once_are_no_more_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.observe.control._WITHIN", 60.0)  # none goes of itself
+    async with controlled(tmp_path):
+        port = json.loads((tmp_path / "control.json").read_text(encoding="utf-8"))["port"]
+        crowd: list[socket.socket] = []
+        try:
+            for _ in range(3):  # each crowd waits to be let in before anybody is
+                crowd += [socket.create_connection(("127.0.0.1", port)) for _ in range(60)]
+                await asyncio.sleep(0.1)
+            for one in crowd:
+                one.setblocking(False)
+            await until(lambda: sum(map(is_open, crowd)) <= 20)
+            assert await ask(tmp_path, "echo", say=1) == 1
+        finally:
+            for one in crowd:
+                one.close()
+
+
+def is_open(one: socket.socket) -> bool:
+    try:
+        return one.recv(1) != b""
+    except BlockingIOError:
+        return True
+    except ConnectionError:
+        return False

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import pytest
 from asyncua.client.client import Client
@@ -19,7 +20,7 @@ from support.opcua import OBSERVER, OBSERVER_PASSWORD, OPERATOR, OPERATOR_PASSWO
 from support.scanning import FAST
 from support.uaclient import ua
 
-from server.audit.log import AuditLog
+from server.audit.log import AuditLog, _File
 from server.opcua.errors import SpaceError
 from server.opcua.imported.nodes import ImportedNodes
 from server.opcua.server import OpcUaServer
@@ -508,3 +509,120 @@ async def test_what_is_cut_off_while_it_is_shown_is_set_right_the_next_time(
     await cut(model("A"))
     await imported.show(device, model("A"), {})
     assert len(imported._space) == before
+
+
+@pytest.mark.parametrize("event", ["write", "call"])
+async def test_what_ceases_to_be_open_while_a_session_is_opened_there_is_not_sent(
+    writable: World, event: str
+) -> None:
+    imported, device = writable.server.imported, There("F")
+    index = imported.index("urn:x#F")
+    shown = model("A", setpoint(index), *machine(index))
+    await imported.show(device, shown, {})
+    device.opening.clear()
+    async with writable.client() as client:
+        asking = write(client, ("One", index), 2.0) if event == "write" else call(client, index)
+        task = asyncio.create_task(asking)
+        await recorded(writable, event, 1)
+        held = imported.holders["Acme/A"]
+        closed = replace(held.wanted, writers=frozenset(), callers=frozenset())
+        imported.holders["Acme/A"] = replace(held, wanted=closed)
+        await imported.show(device, shown, {})
+        for node in shown.nodes.values():
+            imported._grant(node)
+        device.opening.set()
+        await recorded(writable, event, 2)
+        with pytest.raises(ua.UaStatusCodeError):
+            await task
+    assert writable.records(event)[1]["outcome"] == "refused"
+    assert (device.written, device.called) == ([], [])
+
+
+@pytest.mark.parametrize("event", ["write", "call"])
+async def test_what_one_user_asked_for_is_not_sent_once_the_session_is_another_s(
+    writable: World, event: str
+) -> None:
+    """Of the same roles: nothing but the name tells them apart."""
+    imported, device = writable.server.imported, There("F")
+    index = imported.index("urn:x#F")
+    await imported.show(device, model("A", setpoint(index), *machine(index)), {})
+    device.opening.clear()
+    async with writable.client() as client:
+        asking = write(client, ("One", index), 2.0) if event == "write" else call(client, index)
+        task = asyncio.create_task(asking)
+        await recorded(writable, event, 1)
+        (session,) = writable.server._sessions
+        assert session.identity is not None
+        session.identity = replace(session.identity, user="somebody else")
+        device.opening.set()
+        await recorded(writable, event, 2)
+        with pytest.raises(ua.UaStatusCodeError):
+            await task
+    assert [(one["user"], one["outcome"]) for one in writable.records(event)] == [
+        (OPERATOR, "asked"),
+        (OPERATOR, "refused"),
+    ]
+    assert (device.written, device.called) == ([], [])
+
+
+async def test_the_rest_of_a_request_is_not_written_in_the_name_of_who_came_after(
+    writable: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "isthmus.audit")
+    imported, device = writable.server.imported, There("F")
+    index = imported.index("urn:x#F")
+    await imported.show(device, model("A", setpoint(index), setpoint(index, "Two")), {})
+    async with writable.client() as client:
+
+        def another() -> None:
+            (session,) = writable.server._sessions
+            assert session.identity is not None
+            session.identity = replace(session.identity, user="somebody else")
+
+        device.before = another
+        request = ua.WriteParameters()
+        request.NodesToWrite = [
+            ua.WriteValue(
+                NodeId=ua.NodeId(name, index),
+                AttributeId=ua.AttributeIds.Value,
+                Value=ua.DataValue(ua.Variant(2.0)),
+            )
+            for name in ("One", "Two")
+        ]
+        codes = [code.name for code in await client.uaclient.write(request)]
+    assert codes == ["Good", "BadUserAccessDenied"]
+    assert device.written == [(key("One", index), encode.double(2.0))]
+    told = [vars(one) for one in caplog.records if getattr(one, "event", "") == "write"]
+    assert [(one["user"], one["status"]) for one in told] == [
+        (OPERATOR, "Good"),
+        (OPERATOR, "BadUserAccessDenied"),
+    ]
+
+
+async def test_who_is_refused_without_end_takes_no_records_of_others_their_place(
+    writable: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add = _File.add
+
+    def slowly(*given: Any, **how: Any) -> Any:
+        time.sleep(0.002)
+        return add(*given, **how)
+
+    monkeypatch.setattr("server.audit.log._File.add", slowly)
+    log = cast("AuditLog", writable.server._commands._trail._recorder)
+    log._entries.maxsize = 20
+    imported, device = writable.server.imported, There("F")
+    index = imported.index("urn:x#F")
+    await imported.show(device, model("A", setpoint(index)), {})
+    device.denied = Denied("no identity for operator", BAD_USER_ACCESS_DENIED)
+    request = ua.WriteParameters()
+    one = ua.WriteValue(
+        NodeId=ua.NodeId("One", index),
+        AttributeId=ua.AttributeIds.Value,
+        Value=ua.DataValue(ua.Variant(2.0)),
+    )
+    request.NodesToWrite = [one] * 100
+    async with writable.client() as client, writable.client() as other:
+        await asyncio.gather(client.uaclient.write(request), other.uaclient.write(request))
+    assert log.status.unrecorded == 0
+    assert len(last(writable.audit, 10_000, {"event": "write"})) == 200

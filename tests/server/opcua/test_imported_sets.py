@@ -81,7 +81,7 @@ class World:
         async def forward(*_: Any) -> int:
             raise AssertionError
 
-        def withhold(*_: Any) -> int:
+        async def withhold(*_: Any) -> int:
             raise AssertionError
 
         self.nodes = ImportedNodes(

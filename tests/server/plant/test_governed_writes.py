@@ -15,6 +15,7 @@ from support.net import until
 from server.audit.errors import AuditError
 from server.plant.commands import Caller, Commands
 from server.plant.commands.attempt import Outcome
+from server.plant.commands.govern import ONE_USERS
 from server.plant.commands.queue import DeviceQueue, Full
 from server.plant.convert import Linear
 from server.plant.difference import PropertyChange
@@ -404,12 +405,19 @@ async def test_writes_to_one_device_wait_for_each_other_and_not_for_another() ->
 async def test_the_queue_has_an_end() -> None:
     bench = Bench(bound("Speed", ValueType.Double, WriteRule()))
     bench.device.open.clear()
-    tasks = [bench.start("Speed", float(n)) for n in range(70)]
+    bert = replace(ANNA, user="bert")
+    tasks = [bench.start("Speed", float(n)) for n in range(60)]
     await settle()
     done = [task for task in tasks if task.done()]
-    assert [task.result() for task in done] == [BAD_RESOURCE_UNAVAILABLE] * 5
+    assert [task.result() for task in done] == [BAD_RESOURCE_UNAVAILABLE] * 11
+    assert bench.last["reason"] == "48 writes of this user wait for this device already"
+    more = [bench.start("Speed", float(n), caller=bert) for n in range(20)]
+    await settle()
+    assert [task.result() for task in more if task.done()] == [BAD_RESOURCE_UNAVAILABLE] * 4
+    assert bench.last["reason"] == "64 writes wait for this device already"
     bench.device.open.set()
-    assert (await asyncio.gather(*tasks)).count(GOOD) == 65
+    assert (await asyncio.gather(*tasks)).count(GOOD) == 49
+    assert (await asyncio.gather(*more)).count(GOOD) == 16
 
 
 async def test_the_latest_wins_only_where_that_is_configured() -> None:
@@ -956,3 +964,76 @@ async def test_a_constant_is_governed_as_well() -> None:
     assert await bench.write("Target", 16.0) == BAD_OUT_OF_RANGE
     assert await bench.write("Target", 15.0) == GOOD
     assert bench.last["held"] == 15.0
+
+
+async def test_what_a_stranger_was_about_to_have_sent_has_the_record_of_its_end() -> None:
+    stranger = Caller("anonymous", frozenset({Role.Anonymous}))
+    bench, its = hall(bound("Speed", ValueType.Double, WriteRule(stranger.roles)))
+    its.refused = Unreachable("away")
+    assert await bench.write("Speed", 2.0, caller=stranger) == BAD_NOT_CONNECTED
+    assert bench.book.outcomes == ["asked", "refused"]
+    assert bench.last["of"] == 1
+
+
+@pytest.mark.parametrize("rule", [RATE, WriteRule(max_step=5.0)], ids=["rate", "step"])
+async def test_what_others_of_a_block_report_says_nothing_of_what_was_written(rule: WriteRule) -> None:
+    """A change of another tag comes in between, and ours is still what was reported before."""
+    bench = Bench(
+        bound("Speed", ValueType.Double, replace(rule, read_back=False)), bound("Level", ValueType.Double)
+    )
+    points = [bench.store.points[f"{A}.{name}"] for name in ("Speed", "Level")]
+    tags = tuple(point.property.binding.tag for point in points if point.property.binding is not None)
+    bench.store.ingest(Batch(tags, [100.0, 1.0], GOOD, None, now()))
+    assert await bench.write("Speed", 105.0) == GOOD
+    bench.store.ingest(Batch(tags, [2.0], GOOD, None, now(), (1,)))
+    assert points[0].server_time == points[1].server_time
+    bench.time += 0.3
+    assert await bench.write("Speed", 98.9) == BAD_OUT_OF_RANGE
+    assert "away from 105.0" in bench.last["reason"]
+    bench.time += 1.0  # it was read more than once since: the device did not take it
+    assert await bench.write("Speed", 98.9) == GOOD
+
+
+async def test_a_clock_that_is_set_back_makes_nothing_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(bound("Speed", ValueType.Double, replace(RATE, read_back=False)))
+    bench.feed("Speed", 100.0)
+    monkeypatch.setattr("sources.clock.time.time_ns", lambda: 1_000_000_000 * 10**9)
+    assert await bench.write("Speed", 105.0) == GOOD
+    bench.time += 3600
+    assert await bench.write("Speed", 98.0) == BAD_OUT_OF_RANGE
+    assert "away from 105.0" in bench.last["reason"]
+
+
+async def test_to_go_back_to_what_was_reported_before_is_a_change() -> None:
+    bench = Bench(bound("Speed", ValueType.Double, replace(RATE, read_back=False)))
+    bench.feed("Speed", 100.0)
+    assert await bench.write("Speed", 105.0) == GOOD
+    bench.time += 1.0
+    assert await bench.write("Speed", 100.0) == GOOD
+    bench.time += 0.1
+    assert await bench.write("Speed", 105.0) == BAD_OUT_OF_RANGE
+
+
+async def test_one_user_leaves_others_room_for_what_is_forwarded() -> None:
+    bench, go = Bench(), asyncio.Event()
+
+    async def send() -> Quality:
+        await go.wait()
+        return GOOD
+
+    def start(user: str) -> asyncio.Task[Quality]:
+        fields = {"node": "ns=2;s=Start", "user": user, "source": "There"}
+        return asyncio.create_task(bench.commands.forward("call", fields, at_once, send))
+
+    annas = [start("anna") for _ in range(ONE_USERS + 1)]
+    await settle()
+    assert annas[-1].done()
+    assert await annas[-1] == BAD_RESOURCE_UNAVAILABLE
+    assert "of this user are under way there" in bench.last["reason"]
+    bert = start("bert")
+    await settle()
+    assert not bert.done()
+    go.set()
+    assert await asyncio.gather(bert, *annas[:-1]) == [GOOD] * (ONE_USERS + 1)
+    assert await start("anna") == GOOD
+    assert not bench.commands._under_way

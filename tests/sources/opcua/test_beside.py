@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import threading
 import time
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -15,6 +16,7 @@ from support.opcua_messages import Line, header
 from support.turns import counting_turns
 
 from sources.opcua import wire
+from sources.opcua.address import UA_URI
 from sources.opcua.connection import Connection
 from sources.opcua.definitions import Defined, layouts, structure
 from sources.opcua.importing import Importing
@@ -77,6 +79,7 @@ async def test_names_within_a_large_value_are_moved_beside_the_loop() -> None:
 async def test_many_values_are_taken_in_between_which_others_get_their_turns() -> None:
     device, mirror = source(4840, []), Mirrored()
     importing = Importing(device, device.device.settings, mirror)
+    importing.connection = cast("Any", SimpleNamespace(namespaces=(UA_URI,)))
     keys = [struct.pack("<BBH", 1, 1, number) for number in range(5_000)]
     async with counting_turns() as turns:
         await importing.receive(keys, [(place, Raw(text(1), 0, 0)) for place in range(6_000)])

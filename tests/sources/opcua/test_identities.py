@@ -28,6 +28,7 @@ from support.scanning import scanning
 from server.opcua.sessions.registry import Ending
 from sources.asking import Asker
 from sources.errors import ConnectionLost, Denied, Refused, Unreachable
+from sources.opcua import acting
 from sources.opcua.address import UA_URI, parse_address
 from sources.opcua.channel import FORWARDED
 from sources.opcua.driver import OpcUaSource
@@ -335,9 +336,17 @@ async def test_a_session_the_server_has_ended_is_not_the_client_s(there: Running
         await write(device, ANNA, 1.0)
         there.do(lambda: end_sessions_of(there, OPERATOR))
         way = device.acting(ANNA)
-        assert await way.write([(SET_POINT, 9.0)]) == [BAD_NOT_CONNECTED]
+        with pytest.raises(Unreachable):  # of the looking: nothing was sent
+            await way.write([(SET_POINT, 9.0)])
         assert there.bench.device.held["SpeedSP"] == 1.0
         assert (await write(device, ANNA, 2.0))[1] == GOOD
+
+
+async def test_nor_is_the_source_s_own(make: Any) -> None:
+    device = make({"users": ["anna"], **AS_OPERATOR}, others="service")
+    async with device.connect() as session:
+        code = await device.acting(CARL)._judged(session._connection, 0x80250000)  # BadSessionIdInvalid
+        assert code == BAD_NOT_CONNECTED
 
 
 async def test_other_rules_hold_at_once_and_leave_the_source_connected(there: Running, make: Any) -> None:
@@ -358,6 +367,23 @@ async def test_other_rules_hold_at_once_and_leave_the_source_connected(there: Ru
         with pytest.raises(Denied, match="no rule fits"):
             device.acting(ANNA)
         await until(lambda: not device._identities._seats, what="all names of before forgotten")
+    assert there.bench.device.held["SpeedSP"] == 1.0
+
+
+async def test_other_rules_hold_for_a_write_whose_node_is_being_looked_for(
+    there: Running, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device, real = make({"users": ["anna"], **AS_OPERATOR}), acting._kind
+    async with connected(device):
+        assert (await write(device, ANNA, 1.0))[1] == GOOD
+
+        async def meanwhile(*given: Any) -> int:
+            device.adapt(make({"users": ["anna"], **AS_OBSERVER}).device.settings)
+            return await real(*given)
+
+        monkeypatch.setattr(acting, "_kind", meanwhile)
+        with pytest.raises(Denied, match="another identity at There since"):
+            await write(device, ANNA, 9.0)
     assert there.bench.device.held["SpeedSP"] == 1.0
 
 

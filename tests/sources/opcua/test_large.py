@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from support.contract.opcua import OpcUaCase
 from support.contract.proxy import frame_proxy
 from support.downstream import named, settings, source
-from support.large import LARGE, URI, serving_large, text
+from support.large import LARGE, URI, serving_large, text, texts
 from support.mirrored import Mirrored, imported
 from support.net import until
 from support.scanning import FAST, scanning
+from support.turns import counting_turns
 
 import server.opcua.channels.channel as theirs
 import server.opcua.services.read as reading
+from server.opcua.space.value import StoredValue
 from server.opcua.subscriptions.emitter import Emitter
+from server.opcua.types import ObjectIds
 from server.opcua.wire.nodeid import key
+from sources.errors import ConnectionLost, Unreachable
 from sources.opcua import channel as ours
 from sources.opcua import walk as walking
-from sources.opcua.address import parse_address
+from sources.opcua.address import UA_URI, parse_address
 from sources.opcua.connection import Connection, connect
+from sources.opcua.importing import Importing
 from sources.opcua.imports import Wanted
 from sources.opcua.reading import read_raw
 from sources.opcua.security import Surroundings
 from sources.opcua.stack import ua
+from sources.opcua.wire import Raw
 from sources.quality import BAD_RESOURCE_UNAVAILABLE, GOOD
 
 BAD_RESPONSE_TOO_LARGE, BAD_TOO_MANY_OPERATIONS = 0x80B90000, 0x80100000
@@ -228,3 +236,85 @@ async def test_what_is_to_be_imported_and_not_there_yet_is_looked_for_again(
             monkeypatch.undo()
             there.running.do(lambda: there.space.delete([key("Large.Later", 1)]))
             await until(lambda: not mirror.models["Below"].nodes)
+
+
+async def test_many_values_with_names_in_them_let_others_have_their_turns() -> None:
+    """None of them is large enough by itself to be done beside the loop."""
+    mirror = Mirrored()
+    importing = Importing(source(1, []), settings(1), mirror)
+    importing.connection = cast("Any", SimpleNamespace(namespaces=(UA_URI, "urn:x"), largest=1 << 20))
+    names = b"\x91" + struct.pack("<i", 2_000) + b"\x01\x01\x05\x00" * 2_000
+    watched = [b"\x00" + bytes((number,)) for number in range(100)]
+    async with counting_turns() as turns:
+        await importing.receive(watched, [(place, Raw(names, GOOD, 0)) for place in range(100)])
+    assert len(mirror.values) == 100
+    assert turns.count > 20
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "told"),
+    [
+        ("_MOST_REFERENCES", 299, "the answer to Browse is not taken: more than 299 references at once"),
+        ("_MOST_REFERENCES", 300, ""),
+        ("_MOST_TARGETS", 299, "BrowsePathsToNodeIds is not taken: more than 299 targets at once"),
+        ("_MOST_TARGETS", 300, ""),
+        ("_MOST_DECODED", 10_000, "bytes where 10000 would do"),
+    ],
+)
+async def test_nothing_is_made_of_an_answer_that_says_it_holds_more_than_may_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int, told: str
+) -> None:
+    """What the stack makes of them takes a hundred times the bytes, and seconds that nobody can cut short."""
+    monkeypatch.setattr(ours, limit, value)
+    with serving_large(tmp_path, {"V" * 20 + f"{number:03}": text(1) for number in range(300)}) as there:
+        async with connected(there.running.port, max_nodes=1_000) as connection:
+            path = parse_address(f"/Objects/nsu={URI};Large/nsu={URI};{'V' * 20}000")
+
+            async def asked() -> None:
+                if limit == "_MOST_REFERENCES":
+                    (found,) = await connection.browse([ua.NodeId("Large", 1)], ResultMask=63)
+                    assert len([one for one in found if one.ReferenceTypeId.Identifier == 47]) == 300
+                elif limit == "_MOST_TARGETS":
+                    assert len(await connection.resolve([path] * 300)) == 300
+                else:
+                    request = ua.ReadRequest()
+                    request.Parameters.NodesToRead = [
+                        ua.ReadValueId(NodeId=ua.NodeId("Large", 1), AttributeId=ua.AttributeIds.BrowseName)
+                    ] * 1_500
+                    await connection.ask(request, ua.ReadResponse)
+
+            if told:
+                with pytest.raises(ConnectionLost, match=told):
+                    await asked()
+            else:
+                await asked()
+
+
+async def test_a_namespace_array_of_any_size_is_not_looked_into(tmp_path: Path) -> None:
+    with serving_large(tmp_path, {}) as there:
+        array = there.space.number(ObjectIds.Server_NamespaceArray).value
+        assert isinstance(array, StoredValue)
+        device, mirror = source(there.running, [speed := named("Speed")]), Mirrored()
+        there.running.feed("Speed", 1.0)
+        device.mirror(mirror, [WANTED])
+        before = array.variant
+        async with scanning(device) as its:
+            await its.good(speed)
+            await until(lambda: device.device.plan is not None)
+            there.running.do(lambda: array.set(texts(100_000)))
+            assert "a NamespaceArray of 400005 bytes" in str(await its.lost())
+            with pytest.raises(Unreachable, match="or one of more than 131072 bytes"):
+                await connect(settings(there.running), Surroundings())
+        there.running.do(lambda: array.set(before))
+
+
+@pytest.mark.parametrize("odd", ["118005", "11030100ffffffff"], ids=["with flags", "null"])
+async def test_a_data_type_that_is_none_costs_its_variable_nothing_else(tmp_path: Path, odd: str) -> None:
+    with serving_large(tmp_path, {"A": text(1), "B": text(2)}) as there:
+        node = there.space.nodes[key("Large.A", 1)]
+        attributes = {**node.attributes, int(ua.AttributeIds.DataType): bytes.fromhex(odd)}
+        there.running.do(lambda: setattr(node, "attributes", attributes))
+        async with connected(there.running.port) as connection:
+            mirror, watched = await imported(source(there.running, []), connection, WANTED)
+    assert "B" in mirror.named("Acme")
+    assert watched

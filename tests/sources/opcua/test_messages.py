@@ -7,16 +7,18 @@ import struct
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import pytest
 from support.downstream import named
 from support.net import until
 from support.opcua_messages import Lone, changed, published, republished
 
-from sources.opcua import beside, messages, wire
+from sources.opcua import beside, messages, stack, wire
 from sources.opcua import scan as scanning
 from sources.opcua.kept import Subscription
 from sources.opcua.resume import resume
+from sources.opcua.stack import ua
 
 
 def _holds(sent: Sequence[object], count: int) -> bool:
@@ -158,3 +160,37 @@ def test_a_message_of_countless_parts_is_none(decode: Callable[[bytes], wire.Pub
     countless = whole[: at - 4] + struct.pack("<i", 5000) + changed((0, 1.0)) * 5000 + b"\xff" * 8
     with pytest.raises(wire.Malformed, match="5000 notifications"):
         decode(countless)
+
+
+def call_answer(*results: Any) -> bytes:
+    return stack.encode(ua.CallResponse(Results=list(results)))
+
+
+def test_the_answer_to_a_call_is_taken_as_it_is() -> None:
+    outputs = [ua.Variant(2.5), ua.Variant([ua.NodeId("Filler", 2)] * 3), ua.Variant(None)]
+    answered = call_answer(
+        ua.CallMethodResult(
+            StatusCode=ua.StatusCode(0x80AB0000),
+            InputArgumentResults=[ua.StatusCode(0), ua.StatusCode(0x80740000)],
+            InputArgumentDiagnosticInfos=[ua.DiagnosticInfo(AdditionalInfo="odd"), ua.DiagnosticInfo()],
+            OutputArguments=outputs,
+        )
+    )
+    encoded = [stack.encode_variant(one) for one in outputs]
+    assert wire.call_result(answered) == (0, wire.Called(0x80AB0000, [0, 0x80740000], encoded))
+    for end in range(len(answered) - 4):
+        with pytest.raises(wire.Malformed):
+            wire.call_result(answered[:end])
+
+
+@pytest.mark.parametrize(
+    ("results", "told"),
+    [
+        ((), "0 results of one call"),
+        ((ua.CallMethodResult(),) * 2, "2 results of one call"),
+        ((ua.CallMethodResult(OutputArguments=[ua.Variant(None)] * 5_000),), "5000 outputs of one call"),
+    ],
+)
+def test_what_is_no_answer_to_one_call_is_none(results: Sequence[Any], told: str) -> None:
+    with pytest.raises(wire.Malformed, match=told):
+        wire.call_result(call_answer(*results))

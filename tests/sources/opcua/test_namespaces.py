@@ -22,11 +22,14 @@ from server.opcua.space.value import StoredValue
 from server.opcua.subscriptions.emitter import Emitter
 from server.opcua.types import ObjectIds
 from server.opcua.wire.nodeid import key
-from sources.errors import ConnectionLost
+from sources.asking import Asker
+from sources.errors import ConnectionLost, Unreachable
 from sources.opcua.address import parse_address
 from sources.opcua.driver import OpcUaSource
 from sources.opcua.imports import Wanted
 from sources.opcua.planning import Planning
+from sources.opcua.wire import Raw
+from sources.quality import BAD_NOT_WRITABLE
 
 OURS, OTHERS = "urn:maker:ours", "urn:maker:others"
 
@@ -192,3 +195,79 @@ async def test_subscriptions_of_another_server_than_it_was_are_not_taken_over(
                 await until(lambda: its.listener.value(speed) == 2.0)
                 assert device.device.transferred == transferred
                 assert seen(first, its.listener) <= {None, 1.0, 2.0}
+
+
+@pytest.mark.parametrize("held", ["again", "_import"])
+async def test_nothing_imported_is_read_or_written_by_names_of_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: str
+) -> None:
+    """Until what is imported is looked at again nobody knows the way to it."""
+    monkeypatch.setattr(Emitter, "model_changed", lambda *_: None)
+    real, going = getattr(Planning, held), asyncio.Event()
+    going.set()
+
+    async def slowly(planning: Planning, *given: Any) -> None:
+        await going.wait()
+        await real(planning, *given)
+
+    monkeypatch.setattr(Planning, held, slowly)
+    with renaming(tmp_path) as there:
+        device, mirror = source(there.large.running, []), Mirrored()
+        nodes = tuple(parse_address(f"nsu={OURS};s=Large.{name}") for name in ("Speed", "Itself"))
+        device.mirror(mirror, [Wanted("Acme", None, FAST, nodes)])
+        async with scanning(device) as its:
+            await until(lambda: device.device.plan is not None)
+            importing = device.device.importing
+            assert importing is not None
+            by_name = {node.browse_name[6:].decode(): k for k, node in mirror.models["Acme"].nodes.items()}
+            connection, before = its.session._connection, dict(mirror.named("Acme"))
+            hand = device.acting(Asker("anna"))
+            going.clear()
+            there.large.running.do(there.swap)
+            await until(lambda: connection.index(OURS) == there.indexes[0])
+            there.large.running.do(there.come)
+            await importing.read(list(by_name.values()))
+            itself = b"\x11\x03" + struct.pack("<Hi", there.indexes[0], 11) + b"Large.Speed"
+            await importing.receive([by_name["Itself"]], [(0, Raw(itself, 0, 0))])
+            for name, raw in mirror.named("Acme").items():
+                assert raw.variant in {before[name].variant, b""}  # empty since they went there
+            with pytest.raises(Unreachable, match="its namespaces have changed"):
+                await hand.write_node(by_name["Speed"], double(2.0))
+            with pytest.raises(Unreachable, match="its namespaces have changed"):
+                await hand.call_method(by_name["Speed"], by_name["Speed"], [])
+            going.set()
+            await until(lambda: device.device.plan is not None)
+            assert mirror.named("Acme")["Itself"].variant == before["Itself"].variant
+            assert await hand.write_node(by_name["Speed"], double(2.0)) == BAD_NOT_WRITABLE
+
+
+async def test_nodes_that_were_looked_for_by_names_of_before_are_not_watched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The names change when the nodes are found, and before they are watched."""
+    real, asked = Planning._delete, []
+    speed = named("Speed", address=SPEED)
+    with renaming(tmp_path) as there:
+        device = source(there.large.running, [speed])
+        async with scanning(device) as its:
+            await its.good(speed)
+            await until(lambda: device.device.plan is not None)
+            connection = its.session._connection
+
+            async def meanwhile(planning: Planning, ids: list[int]) -> None:
+                asked.append(ids)
+                if len(asked) == 1:
+                    there.large.running.do(there.swap)
+                    await until(lambda: connection.index(OURS) == there.indexes[0])
+                    there.large.running.do(there.come)
+                await real(planning, ids)
+
+            monkeypatch.setattr(Planning, "_delete", meanwhile)
+            root = there.large.space.nodes[key("Large", 1)]
+            there.large.running.do(lambda: there.large.variable(root, "Another", double(5.0)))
+            await until(lambda: asked, what="planned again")
+            await until(lambda: connection.index(OURS) == there.indexes[0])
+            await until(lambda: len(asked) > 1 and device.device.plan is not None, what="and once more")
+            there.large.running.do(lambda: there.set(2.0))
+            await until(lambda: its.listener.value(speed) == 2.0)
+            assert seen(its.listener) <= {None, 1.0, 2.0}

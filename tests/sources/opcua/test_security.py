@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from support.scanning import Listener, scanning
 from sources.errors import Refused
 from sources.opcua.driver import OpcUaSource
 from sources.quality import GOOD
+from sources.supervisor import Supervisor
 
 
 @pytest.fixture(scope="module")
@@ -120,3 +122,25 @@ async def test_who_may_not_come_in_waits_for_a_person(
     unset = source(there, [], **SAFE, user=OPERATOR, password="env:UNSET_ANYWHERE")
     unset.settle(surroundings)
     assert "UNSET_ANYWHERE is not set" in await refused(unset)
+
+
+@pytest.mark.parametrize("reference", ["env:DOWNSTREAM_PASSWORD", "file:secret"])
+async def test_a_password_that_is_no_utf_8_is_told_without_any_of_it(
+    there: Running,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    reference: str,
+) -> None:
+    """Nothing of it may stand in the log, or where engineers read of a source's last error."""
+    monkeypatch.setenv("DOWNSTREAM_PASSWORD", os.fsdecode(b"hush\xff"))
+    (tmp_path / "secret").write_bytes(b"hush\xff")
+    device = source(there, [named("Speed")], **SAFE, user=OPERATOR, password=reference)
+    device.settle(protected(there, tmp_path))
+    supervisor = Supervisor(device, lambda _: None)
+    life = asyncio.create_task(supervisor.run())
+    await until(lambda: supervisor.status.last_error)
+    life.cancel()
+    await asyncio.wait((life,))
+    assert "no UTF-8" in supervisor.status.last_error
+    assert "hush" not in supervisor.status.last_error + caplog.text

@@ -11,11 +11,17 @@ from pathlib import Path
 import pytest
 from support.contract.opcua import OpcUaCase
 from support.contract.proxy import frame_proxy
-from support.downstream import named, source
+from support.downstream import named, settings, source
+from support.large import serving_large, text
 from support.net import until
 from support.opcua import serving
+from support.turns import counting_turns
 
 from sources.errors import ConnectionLost, Unreachable
+from sources.opcua.connection import connect
+from sources.opcua.reading import read_raw
+from sources.opcua.security import Surroundings
+from sources.opcua.stack import ua
 
 
 @asynccontextmanager
@@ -105,3 +111,52 @@ async def test_to_be_cancelled_while_dialling_leaves_nothing() -> None:
             task.cancel()
             await asyncio.wait((task,), timeout=10)
             assert task.cancelled()
+
+
+def cut(frame: bytes, size: int) -> list[bytes]:
+    """The message of one chunk in chunks of so many bytes."""
+    head, sequence, body = frame[8:16], int.from_bytes(frame[16:20], "little"), frame[24:]
+    parts = [body[at : at + size] for at in range(0, len(body), size)]
+    kinds = [b"C"] * (len(parts) - 1) + [b"F"]
+    return [
+        b"MSG"
+        + kind
+        + struct.pack("<I", 24 + len(part))
+        + head
+        + struct.pack("<I", sequence + number)
+        + frame[20:24]
+        + part
+        for number, (kind, part) in enumerate(zip(kinds, parts, strict=True))
+    ]
+
+
+async def test_thousands_of_tiny_chunks_at_once_let_others_have_their_turns(tmp_path: Path) -> None:
+    with serving_large(tmp_path, {"V": text(3_500)}) as there:
+        async with frame_proxy(lambda: there.running.port, OpcUaCase.framing) as between:
+            connection = await connect(settings(between.port), Surroundings())
+            try:
+                between.spoil = lambda frame: (b"".join(cut(frame, 1)),)
+                async with counting_turns() as turns:
+                    (raw,) = await read_raw(connection, [(ua.NodeId("Large.V", 1), 13)])
+                assert raw.variant == text(3_500)
+                assert turns.count > 15
+            finally:
+                await connection.channel.gone()
+
+
+async def test_who_answers_more_than_was_asked_is_hung_up_on(tmp_path: Path) -> None:
+    with serving(tmp_path, allow_none=True, anonymous=True) as there:
+        async with frame_proxy(lambda: there.port, OpcUaCase.framing) as between:
+            async with source(between.port, [speed := named("Speed")]).connect() as session:
+
+                def spoil(frame: bytes) -> tuple[bytes, ...]:
+                    start = int.from_bytes(frame[16:20], "little")
+                    return tuple(
+                        frame[:16] + struct.pack("<II", start + number, 5_000 + number) + frame[24:]
+                        for number in range(500)
+                    )
+
+                between.spoil = spoil
+                with pytest.raises(ConnectionLost, match="more answers than there were requests"):
+                    await session.read([speed])
+            await until(lambda: between.open == 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.downstream import OPERATING, lend_password, named, protected, source
@@ -13,10 +14,14 @@ from support.opcua import Running, serving
 from support.proxy import proxy_to
 from support.scanning import scanning
 
-from sources.errors import ConnectionLost
+from sources.asking import Asker
+from sources.errors import ConnectionLost, Unreachable
+from sources.opcua import acting
 from sources.opcua.driver import OpcUaSource
+from sources.opcua.fit import to_device
 from sources.quality import (
     BAD_CONFIGURATION_ERROR,
+    BAD_NOT_CONNECTED,
     BAD_NOT_WRITABLE,
     BAD_OUT_OF_RANGE,
     BAD_TYPE_MISMATCH,
@@ -90,3 +95,37 @@ async def test_a_write_without_an_answer_is_not_repeated(
                 await asyncio.sleep(0.2)
             finally:
                 there.bench.device.delay = 0.0
+
+
+async def test_a_node_whose_names_change_while_it_is_looked_for_is_not_written(
+    there: Running, device: OpcUaSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = acting._kind
+    async with device.connect() as session:
+        connection, held = session._connection, there.bench.device.held["SpeedSP"]
+
+        async def renamed(*given: Any) -> int:
+            connection.rename([*connection.namespaces, "urn:another"])
+            return await real(*given)
+
+        monkeypatch.setattr(acting, "_kind", renamed)
+        way = device.acting(Asker("anna"))
+        with pytest.raises(Unreachable, match="its namespaces"):
+            await way.write([(SET_POINT, 77.0)])
+        assert await session.write([(SET_POINT, 77.0)]) == [BAD_NOT_CONNECTED]
+        assert there.bench.device.held["SpeedSP"] == held
+
+
+async def test_what_is_not_sent_is_not_called_refused_by_the_device(
+    device: OpcUaSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The session there ends at the very moment."""
+    async with device.connect() as session:
+
+        def lost(*given: Any) -> Any:
+            session._connection.channel._end("cut")
+            return to_device(*given)
+
+        monkeypatch.setattr(acting, "to_device", lost)
+        with pytest.raises(Unreachable):
+            await device.acting(Asker("anna")).write([(SET_POINT, 77.0)])

@@ -31,6 +31,7 @@ from server.opcua.services.method import Methods
 from server.opcua.sessions.session import Session
 from server.opcua.space.node import Node
 from server.opcua.space.permissions import Restriction
+from server.opcua.tokens import Identity
 from server.opcua.types import ServiceFault, StatusCodes, UaStatusCodeError, node_id, status_name
 from server.opcua.wire import structs
 from server.opcua.wire.nodeid import key, numeric, to_ua
@@ -482,3 +483,22 @@ async def test_a_component_by_a_subtype_of_has_component_counts(world: World) ->
     client = Client(world)
     client.methods.add(step.key, client.hear)
     assert await client.one(filler, step) == "Good"
+
+
+async def test_a_call_whose_session_is_another_user_s_once_it_is_decoded_is_refused(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = Client(world)
+    client.methods.add(key("Filler/Reset", 2), client.hear)
+    client.session.identity = Identity("anna", frozenset({Role.Operator}))
+    real = client.methods._decoding.read
+
+    async def slowly(*given: Any) -> Any:
+        found = await real(*given)
+        client.session.identity = Identity("bert", frozenset({Role.Operator}))
+        return found
+
+    monkeypatch.setattr(client.methods._decoding, "read", slowly)
+    with pytest.raises(ServiceFault, match="BadUserAccessDenied"):
+        await client.one(node(world, "Filler"), node(world, "Filler/Reset"))
+    assert not client.heard
