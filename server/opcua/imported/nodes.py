@@ -347,8 +347,11 @@ class ImportedNodes:
         if not self._writable:
             return frozenset()
         found: frozenset[Role] = frozenset()
-        for _, path in self._owners[node.key]:
-            wanted = self.holders[path].wanted
+        for source, path in self._owners[node.key]:
+            holder = self.holders.get(path)
+            if holder is None or holder.wanted.source != source:
+                continue  # on its way out, as the one that shared it
+            wanted = holder.wanted
             found |= wanted.writers if node.node_class == _VARIABLE else wanted.callers
         return found
 

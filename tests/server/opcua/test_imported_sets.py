@@ -69,7 +69,7 @@ async def cleared() -> AsyncIterator[None]:
 class World:
     """An address space with imports."""
 
-    def __init__(self, **mqtt: bool | tuple[str, ...]) -> None:
+    def __init__(self, *, writable: bool = False, **mqtt: bool | tuple[str, ...]) -> None:
         """The imports' equipment, each with what it chooses."""
         plant = shared()
         self.names = plant.names
@@ -89,7 +89,7 @@ class World:
             self.names,
             Methods(plant.space),
             holders,
-            writable=False,
+            writable=writable,
             forward=forward,
             withhold=withhold,
         )
@@ -267,6 +267,16 @@ async def test_what_two_imports_share_is_published_once() -> None:
     assert (named(made), made.pending) == ({"A/M": ["V"]}, {"B@": "B"})
     made = await world.mirroring(*nodes, path="B")
     assert (named(made), made.pending) == ({"A/M": ["V"]}, {})
+
+
+async def test_imports_that_share_nodes_may_go_at_once() -> None:
+    world = World(writable=True, A=True, B=True)
+    nodes = world.object("M", (HAS_COMPONENT, "M.V")), world.variable("M.V")
+    await world.mirroring(*nodes)
+    await world.mirroring(*nodes, path="B")
+    await world.nodes.change({})
+    assert not (await world.nodes.published.mirroring()).sets
+    assert not [node for node in nodes if node.key in shared().space.nodes]
 
 
 async def test_a_simple_type_of_the_maker_s_is_described() -> None:
