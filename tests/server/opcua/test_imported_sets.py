@@ -249,6 +249,40 @@ async def test_more_objects_than_there_are_numbers_for_are_left_out(monkeypatch:
     assert (named(made), list(made.left_out.values())) == ({"A/M": ["V"]}, [1])
 
 
+async def test_names_that_are_too_long_for_a_topic_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(A=True)
+    monkeypatch.setattr(sets, "LONGEST", 40)
+    names = [f"{number:03}" for number in range(31)]
+    objects = [
+        world.object(
+            name, (HAS_COMPONENT, f"{name}.V"), *((HAS_COMPONENT, below) for below in names[at : at + 1])
+        )
+        for at, name in enumerate(names, 1)
+    ]
+    made = await world.mirroring(
+        *objects,
+        *(world.variable(f"{name}.V") for name in names[1:]),
+        world.variable("000.V", (HAS_COMPONENT, "X"), called="V" * 41),
+        world.variable("X"),
+    )
+    # A chain of objects takes no more memory than what is published of it.
+    assert [one.name for one in made.sets] == ["A/" + "/".join(names[:end]) for end in range(2, 11)]
+    assert list(made.left_out.values()) == [21 + 2]
+
+
+async def test_no_two_have_one_name_whatever_the_device_calls_them() -> None:
+    world = World(A=True)
+    made = await world.mirroring(
+        world.object("M", (HAS_COMPONENT, "1"), (HAS_COMPONENT, "2"), (HAS_COMPONENT, "3")),
+        world.variable("1", called="Speed"),
+        world.variable("2", called="Speed"),
+        world.variable("3", called=f"Speed {OWN}2"),
+    )
+    assert named(made) == {"A/M": [f"Speed {OWN}1", f"Speed {OWN}2"]}
+    assert [one.node_id for one in made.sets[0].fields] == [f"{OWN}1", f"{OWN}3"]
+    assert list(made.left_out.values()) == [1]
+
+
 async def test_a_variable_of_no_type_that_is_known_is_left_out() -> None:
     world = World(A=True)
     unknown = key("Nowhere", world.index)
