@@ -148,3 +148,9 @@ def test_an_array_tells_its_rank_and_length_and_another_length_is_other_metadata
             "MetaData": metadata,
         }
     )
+
+
+def test_a_range_that_is_none_is_said_in_words() -> None:
+    # As a device may send it; JSON has no such numbers (OPC 10000-6 §5.4.2.4).
+    (span,) = analog(None, Range(float("nan"), float("inf")))
+    assert span["Value"]["Value"] == {"UaTypeId": "i=884", "Low": "NaN", "High": "Infinity"}
