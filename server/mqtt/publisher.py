@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Never
@@ -49,6 +50,8 @@ _MOST_TOLD: Final = 100
 """Values that cannot be published of which the log tells."""
 _AT_ONCE: Final = 8 << 10
 """Bytes of values that the loop encodes itself: at most some milliseconds."""
+_AGAIN: Final = 60.0
+"""Seconds after which imported values are looked at again that could not be published."""
 _BEHIND: Final = 5
 """Turns in a row with a message still waiting before we speak of a slow broker."""
 
@@ -268,15 +271,21 @@ class MqttPublisher:
 
     async def _follow(self, mirrored: Mirrored) -> Never:
         """Publish what there is beside the plant, and what it becomes."""
+        again: float | None = None
         while True:
-            await self._other_sets.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(again):
+                    await self._other_sets.wait()
             self._other_sets.clear()
+            again = None
             try:
                 await self._publish_others(mirrored)
             except MqttStateError as error:
+                again = _AGAIN
                 log.error("MQTT: imported values are published as before: %s", error)  # noqa: TRY400
             except Exception:
                 # Whatever is wrong with what is imported, the plant is published.
+                again = _AGAIN
                 log.exception("MQTT: imported values are published as before: a fault of ours")
             await asyncio.sleep(self._settings.publishing_interval)  # they come in crowds
 

@@ -98,7 +98,7 @@ class ImportedNodes:
         """The node that the tops of an import hang below."""
         self._showing = asyncio.Lock()
         """Held while nodes come and go: one import after the other."""
-        self.published = Published(space, namespaces, self.holders, self._models, self._values)
+        self.published = Published(space, namespaces, self.holders, self._models, self._values, self._showing)
         """What of them is published beside OPC UA."""
         self._losses = Losses(self._models, self._values, self.published.tell)
 
@@ -166,8 +166,7 @@ class ImportedNodes:
         self._hang(owner, model.tops, former.tops)
         self._models[owner] = model
         self.take(device, [(key, raw) for key, raw in values.items() if key in held])
-        if new or gone or not before:
-            self.published.changed()
+        self.published.changed()  # units and ranges may be others, though no node is
         log.info(
             "%s: %d nodes below %s: %d new, %d changed, %d gone",
             device.name,

@@ -6,8 +6,8 @@ from typing import Any
 from support.pubsub_schema import validate
 from support.small_plant import FILLER, LINE, NAMESPACES, machine, node_of, small_plant
 
-from server.mqtt.dataset import ConfigurationVersion, DataSet, datasets
-from server.plant.model import Enumeration, Plant, PropertyType
+from server.mqtt.dataset import ConfigurationVersion, DataSet, analog, datasets
+from server.plant.model import Enumeration, Plant, PropertyType, Range
 from sources.tag import ValueType
 
 VERSION = ConfigurationVersion(7, 9)

@@ -18,7 +18,7 @@ from support.publishing import CONNECTION, PUBLISHER, Rig, make, settings
 from support.pubsub_schema import validate, validate_data
 from support.small_plant import small_plant
 
-from server.mqtt import discovery
+from server.mqtt import discovery, publisher
 from server.mqtt.state import FILE_NAME
 from server.plant.mirrored import Cell, DataTypes, MirroredField, MirroredSet, Mirroring
 from server.plant.values import ValueStore
@@ -85,9 +85,9 @@ def broker(tmp_path: Path) -> Iterator[Mosquitto]:
 async def publishing(broker: Mosquitto, state: Path, beside: Beside) -> AsyncIterator[Rig]:
     plant = small_plant()
     store = ValueStore(plant)
-    publisher = make(settings(broker.url, key_frame_every=1000), plant, store, state)
-    publisher.mirror(beside)
-    rig = Rig(publisher, store, asyncio.create_task(publisher.run(), name="publisher"))
+    made = make(settings(broker.url, key_frame_every=1000), plant, store, state)
+    made.mirror(beside)
+    rig = Rig(made, store, asyncio.create_task(made.run(), name="publisher"))
     try:
         yield rig
     finally:
@@ -254,8 +254,9 @@ async def test_what_did_not_come_back_is_cleared(broker: Mosquitto, tmp_path: Pa
 
 
 async def test_a_number_that_cannot_be_kept_leaves_all_as_it_is(
-    broker: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    broker: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(publisher, "_AGAIN", 0.2)
     state = tmp_path / "state"
     beside = Beside(drive(Held(1.5)))
     async with publishing(broker, state, beside) as rig, observe(broker.port) as observer:
@@ -266,5 +267,5 @@ async def test_a_number_that_cannot_be_kept_leaves_all_as_it_is(
         await until(lambda: "published as before" in caplog.text)
         assert rig.publisher.status.mirrored == 1
         (state / FILE_NAME).write_text(good, encoding="utf-8")
-        beside.sets()
+        # Nobody has to tell of them again.
         await until(lambda: rig.publisher.status.mirrored == 2)

@@ -187,6 +187,35 @@ async def test_each_object_has_its_variables_by_their_path() -> None:
     assert (made.pending, made.left_out) == ({}, {})
 
 
+async def test_a_range_that_is_another_is_published_when_the_nodes_are_looked_at() -> None:
+    world = World(A=True)
+    changed = asyncio.Event()
+    world.nodes.published.follow(lambda _: None, changed.set)
+    nodes = world.variable("V", (HAS_PROPERTY, "R")), world.property("R", "EURange", 884)
+    for high in (10.0, 20.0):
+        changed.clear()
+        its = ua.Variant(ua.Range(Low=0.0, High=high), ua.VariantType.ExtensionObject)
+        made = await world.mirroring(*nodes, values={"R": its})
+        assert changed.is_set()
+        assert made.sets[0].fields[0].range == Range(0.0, high)
+
+
+async def test_of_nodes_that_are_half_shown_nothing_is_published() -> None:
+    world = World(A=True)
+    names = [f"V{number}" for number in range(450)]
+    top = world.object("M", *((HAS_COMPONENT, name) for name in names))
+    await world.mirroring(top, *(world.variable(name) for name in names))
+    # All are others: they go, slice by slice, and come again.
+    others = {one.key: one for one in (top, *(world.variable(name, kind=10) for name in names))}
+    showing = asyncio.create_task(world.nodes.show(world.device, Model("A", others, (top.key,)), {}))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    made = await world.nodes.published.mirroring()
+    await showing
+    assert (len(made.sets[0].fields), made.left_out) == (450, {})
+    assert {field.built_in for field in made.sets[0].fields} == {10}
+
+
 async def test_variables_without_an_object_are_the_import_s_own() -> None:
     world = World(A=True)
     made = await world.mirroring(world.variable("Alone", (HAS_PROPERTY, "P")), world.variable("P"))
@@ -359,7 +388,8 @@ async def test_values_and_sets_are_told() -> None:
     assert (cell.value, cell.status, cell.source_time) == (structs.encode_variant(ua.Variant(1.5)), 0, 5)
     changed.clear()
     told.clear()
-    await world.mirroring(world.variable("V"), values={"V": ua.Variant(2.5)})
+    held = key("V", world.index)
+    world.nodes.take(world.device, [(held, Raw(structs.encode_variant(ua.Variant(2.5)), 0, 5))])
     assert (told, changed.is_set()) == ([cell], False)
     assert isinstance(only, MirroredSet)
     told.clear()
