@@ -76,6 +76,10 @@ class Importing:
         self.connection = None
         self._mirror.lose(self._device, quality)
 
+    def missed(self) -> None:
+        """There was no connection to be had."""
+        self._mirror.miss(self._device)
+
     def _here(self, there: int) -> int | None:
         names = self._live().namespaces
         if there >= len(names) or names.index(names[there]) != there:

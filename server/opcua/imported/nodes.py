@@ -33,7 +33,7 @@ from server.plant.model import Import, Role
 from sources.errors import Denied
 from sources.opcua.imports import CallResult, Device, ImportedNode, Model
 from sources.opcua.wire import Raw
-from sources.quality import BAD_TIMEOUT, BAD_WAITING_FOR_INITIAL_DATA, Quality, is_bad
+from sources.quality import BAD_OUT_OF_SERVICE, BAD_TIMEOUT, BAD_WAITING_FOR_INITIAL_DATA, Quality, is_bad
 
 log = logging.getLogger(__name__)
 
@@ -253,6 +253,10 @@ class ImportedNodes:
         """See Mirror. After a while the values are no longer usable."""
         self._losses.lost(device, quality)
 
+    def miss(self, device: Device) -> None:
+        """See Mirror."""
+        self._losses.missed(device)
+
     # --- Another configuration
 
     async def change(self, holders: Mapping[str, Holder]) -> None:
@@ -284,6 +288,11 @@ class ImportedNodes:
         """These are other devices from now on: what was held of them is worth nothing."""
         for source in sources:
             self._losses.mark(source, BAD_WAITING_FOR_INITIAL_DATA)
+
+    def retire(self, sources: Iterable[str]) -> None:
+        """These are dialled no more, as the configuration says."""
+        for source in sources:
+            self._losses.mark(source, BAD_OUT_OF_SERVICE)
 
     async def _withdraw(self, owner: tuple[str, str]) -> None:
         """Have the nodes of an import go."""

@@ -26,6 +26,12 @@ from server.plant.mirrored import DataType, Form, MirroredSet, Mirroring
 from server.plant.model import Import, Range
 from sources.opcua.imports import CallResult, ImportedNode, Model
 from sources.opcua.wire import Raw
+from sources.quality import (
+    BAD_NOT_CONNECTED,
+    BAD_OUT_OF_SERVICE,
+    BAD_WAITING_FOR_INITIAL_DATA,
+    UNCERTAIN_NO_COMMUNICATION_LAST_USABLE_VALUE,
+)
 
 ORGANIZES, HAS_COMPONENT, HAS_PROPERTY, HAS_TYPE = key(35), key(47), key(46), key(40)
 URI = "urn:maker#F"
@@ -396,3 +402,28 @@ async def test_values_and_sets_are_told() -> None:
     world.nodes.lose(world.device, 0x408F0000)
     world.nodes.close()
     assert (told, cell.status) == ([cell], 0x408F0000)
+
+
+async def test_a_source_that_becomes_another_device_is_not_marked_for_the_end_of_the_former() -> None:
+    world = World(A=True)
+    made = await world.mirroring(world.variable("V"), values={"V": ua.Variant(1.5)})
+    cell = made.sets[0].fields[0].cell
+    world.nodes.miss(world.device)
+    assert cell.status == 0  # it was there a moment ago
+    world.nodes.renew(["F"])
+    assert cell.status == BAD_WAITING_FOR_INITIAL_DATA
+    world.nodes.lose(world.device, UNCERTAIN_NO_COMMUNICATION_LAST_USABLE_VALUE)
+    world.nodes.miss(world.device)
+    assert cell.status == BAD_WAITING_FOR_INITIAL_DATA
+    other = There()
+    world.nodes.miss(other)
+    assert cell.status == BAD_NOT_CONNECTED
+    await world.nodes.show(
+        other,
+        Model("A", {key("V", world.index): world.variable("V")}, (key("V", world.index),)),
+        {key("V", world.index): Raw(structs.encode_variant(ua.Variant(2.5)), 0, 5)},
+    )
+    world.nodes.miss(other)
+    assert cell.status == 0
+    world.nodes.retire(["F"])
+    assert (cell.value, cell.status) == (None, BAD_OUT_OF_SERVICE)
