@@ -38,7 +38,10 @@ class Draft:
     @property
     def size(self) -> int:
         """About how many bytes there are to encode."""
-        return sum(len(held[1]) if isinstance(held[1], bytes) else 8 for held in self.fields or ())
+        return sum(
+            len(value) if isinstance(value, bytes) else 8 * len(value) if isinstance(value, tuple) else 8
+            for _, value, _, _ in self.fields or ()
+        )
 
     def encoded(self, most: int) -> tuple[bytes, int]:
         """The message, and how many values are left out of it, the largest ones, to be of so many bytes.
