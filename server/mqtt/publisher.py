@@ -32,7 +32,7 @@ from server.mqtt.sender import Outgoing, Sender
 from server.mqtt.settings import EMBEDDED, MqttSettings
 from server.mqtt.state import WriterBook
 from server.mqtt.topics import Topics, level
-from server.mqtt.writer import DataSetWriter, Draft
+from server.mqtt.writer import AT_ONCE, DataSetWriter, Draft
 from server.plant.mirrored import MARK, Cell, Mirrored, Mirroring
 from server.plant.model import Plant
 from server.plant.values import Point, ValueStore
@@ -48,8 +48,6 @@ _SLICE: Final = 1000
 """Writers looked at before others have their turn on the loop: less than a millisecond."""
 _MOST_TOLD: Final = 100
 """Values that cannot be published of which the log tells."""
-_AT_ONCE: Final = 8 << 10
-"""Bytes of values that the loop encodes itself: at most some milliseconds."""
 _AGAIN: Final = 60.0
 """Seconds after which imported values are looked at again that could not be published."""
 _BEHIND: Final = 5
@@ -163,6 +161,8 @@ class MqttPublisher:
         self._cut: set[str] = set()
         self._encoding = asyncio.Lock()
         """Held while a large message is encoded beside the loop: one at a time, or the loop would notice."""
+        self._rested = 0.0
+        """When the next may be: they take half of the time at most."""
 
     @property
     def status(self) -> MqttStatus:
@@ -533,13 +533,16 @@ class MqttPublisher:
     async def _send(self, sender: Sender, writer: DataSetWriter, draft: Draft) -> None:
         topic = self._topics.data(writer.name)
         most = sender.most(topic)
-        if draft.size <= _AT_ONCE:
+        if draft.size <= AT_ONCE:
             payload, without = draft.encoded(most)
         else:
             writer.queued = True  # its next message comes after this one
             try:
                 async with self._encoding:
+                    await asyncio.sleep(max(0.0, self._rested - time.monotonic()))
+                    began = time.monotonic()
                     payload, without = await asyncio.to_thread(draft.encoded, most)
+                    self._rested = 2 * time.monotonic() - began
             finally:
                 writer.queued = False
             if writer.ended:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,8 +20,22 @@ from sources.tag import same
 _SEQUENCE_END: Final = 1 << 32
 _LIMITS_EXCEEDED: Final = 0x80080000
 
+AT_ONCE: Final = 8 << 10
+"""Bytes of values that the loop encodes itself: at most some milliseconds."""
+MOST: Final = 32 << 20
+"""Bytes of a message, whatever a broker takes."""
+
 _Held = tuple[int, Any, Quality, str]
 """Of a field: its index, value, status and time."""
+
+
+def _weight(value: Any) -> int:
+    return len(value) if isinstance(value, bytes) else 8 * len(value) if isinstance(value, tuple) else 8
+
+
+def _none(time: str) -> bytes:
+    """A value for which a message has no room."""
+    return orjson.dumps({"Value": None, "Status": status_code(_LIMITS_EXCEEDED), "SourceTimestamp": time})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +53,7 @@ class Draft:
     @property
     def size(self) -> int:
         """About how many bytes there are to encode."""
-        return sum(
-            len(value) if isinstance(value, bytes) else 8 * len(value) if isinstance(value, tuple) else 8
-            for _, value, _, _ in self.fields or ()
-        )
+        return sum(_weight(held[1]) for held in self.fields or ())
 
     def encoded(self, most: int) -> tuple[bytes, int]:
         """The message, and how many values are left out of it, the largest ones, to be of so many bytes.
@@ -50,30 +62,42 @@ class Draft:
         """
         if self.fields is None:
             return self._message(None), 0
-        dataset = self.dataset
-        payload = {
-            dataset.field_name(index): dataset.encoded(index, value, status, time)
-            for index, value, status, time in self.fields
-        }
-        message = self._message(payload)
-        without, surplus = 0, len(message) - most
-        if surplus > 0:
-            sizes = {name: len(orjson.dumps(one)) for name, one in payload.items()}
-            for name in sorted(sizes, key=sizes.__getitem__, reverse=True):
-                if surplus <= 0:
-                    break
-                payload[name] = {
-                    "Value": None,
-                    "Status": status_code(_LIMITS_EXCEEDED),
-                    "SourceTimestamp": payload[name]["SourceTimestamp"],
-                }
-                saved = sizes[name] - len(orjson.dumps(payload[name]))
-                if saved <= 0:
-                    break
-                surplus -= saved
+        if self.size <= AT_ONCE:
+            name_of = self.dataset.field_name
+            message = self._message({name_of(held[0]): self.dataset.encoded(*held) for held in self.fields})
+            if len(message) <= most:
+                return message, 0
+        return self._fitted(self.fields, min(most, MOST))
+
+    def _fitted(self, fields: Sequence[_Held], most: int) -> tuple[bytes, int]:
+        """Value by value, so that no more is in memory than the message may have.
+
+        Once some had to be left out, those are not even encoded for which there would be no room.
+        """
+        payload: Json = {}
+        largest: list[tuple[int, str, str]] = []
+        left, without, texts, weights = most - len(self._message({})), 0, 1, 1
+        for held in fields:
+            name, weight = self.dataset.field_name(held[0]), _weight(held[1])
+            if without and weight * texts // weights > max(left, AT_ONCE):
+                text = _none(held[3])
                 without += 1
-            message = self._message(payload)
-        return message, without
+            else:
+                text = orjson.dumps(self.dataset.encoded(*held))
+                texts, weights = texts + len(text), weights + weight
+            payload[name] = orjson.Fragment(text)
+            left -= len(text) + len(orjson.dumps(name)) + 2
+            heapq.heappush(largest, (-len(text), name, held[3]))
+            while left < 0:
+                size, which, time = largest[0]
+                text = _none(time)
+                if len(text) >= -size:
+                    break
+                heapq.heapreplace(largest, (-len(text), which, time))
+                payload[which] = orjson.Fragment(text)
+                left -= len(text) + size
+                without += 1
+        return self._message(payload), without
 
     def _message(self, payload: Json | None) -> bytes:
         return data_message(

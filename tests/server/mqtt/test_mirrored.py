@@ -19,7 +19,10 @@ from support.pubsub_schema import validate, validate_data
 from support.small_plant import small_plant
 
 from server.mqtt import discovery, publisher
-from server.mqtt.state import FILE_NAME
+from server.mqtt.dataset import ConfigurationVersion
+from server.mqtt.mirrored import MirroredDataSet
+from server.mqtt.state import FILE_NAME, WriterIdentity
+from server.mqtt.writer import DataSetWriter
 from server.plant.mirrored import Cell, DataTypes, MirroredField, MirroredSet, Mirroring
 from server.plant.values import ValueStore
 from sources.clock import now
@@ -237,6 +240,24 @@ async def test_what_a_publisher_with_too_many_sets_said_of_them_is_cleared(
         assert len(told.body["Connection"]["WriterGroups"][0]["DataSetWriters"]) == 2
         beside.be(drive(Held(1.5)))
         await until(lambda: any(seen.topic == CONNECTION and seen.body is None for seen in observer.seen))
+
+
+def test_of_a_message_that_is_too_large_the_largest_values_are_left_out() -> None:
+    cells = [Held(float(number)) for number in range(4)]
+    for cell, count in zip(cells, (20_000, 3, 30_000, 25_000), strict=True):
+        cell.value = b"\x8b" + struct.pack("<i", count) + struct.pack("<d", 0.5) * count
+    (made,) = drive(*cells, names="ABCD").sets
+    dataset = MirroredDataSet(made, lambda _: "", lambda *_: None)
+    identity = WriterIdentity(0x8000, ConfigurationVersion(1, 2))
+    writer = DataSetWriter(dataset, identity, dataset.cells, publisher_id="p", key_frame_every=9)
+    draft = writer.draft(1, 0.0, monotonic=1.0, time=now())
+    assert draft is not None
+    for most, left_out in ((10**6, ""), (200_000, "C"), (100_000, "CD"), (1000, "ACD"), (10, "ACD")):
+        message, without = draft.encoded(most)
+        payload = json.loads(message)["Messages"][0]["Payload"]
+        none = [name for name, one in payload.items() if one["Value"] is None]
+        assert ("".join(sorted(none)), without, len(payload)) == (left_out, len(left_out), 4)
+        assert len(message) <= most or most == 10
 
 
 async def test_what_did_not_come_back_is_cleared(broker: Mosquitto, tmp_path: Path) -> None:
