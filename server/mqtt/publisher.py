@@ -159,10 +159,8 @@ class MqttPublisher:
         self._sender: Sender | None = None
         self._large: set[str] = set()
         self._cut: set[str] = set()
-        self._encoding = asyncio.Lock()
-        """Held while a large message is encoded beside the loop: one at a time, or the loop would notice."""
-        self._rested = 0.0
-        """When the next may be: they take half of the time at most."""
+        self._large_ones: asyncio.Queue[tuple[DataSetWriter, Draft]] = asyncio.Queue()
+        """What is encoded beside the loop: one of each writer at most."""
 
     @property
     def status(self) -> MqttStatus:
@@ -174,7 +172,7 @@ class MqttPublisher:
             last_error=self._last_error,
             published=self._published + (self._sender.sent if self._sender else 0),
             dropped=self._dropped + (self._sender.too_large if self._sender else 0),
-            queued=self._due.qsize(),
+            queued=self._due.qsize() + self._large_ones.qsize(),
             data_sets=len(self._writers),
             mirrored=sum(one.size for one in self._mirrored_sets),
             left_out=dict(self._mirroring.left_out),
@@ -365,6 +363,7 @@ class MqttPublisher:
                 group.create_task(self._tell_news(sender), name="mqtt metadata")
                 for _ in range(WINDOW):
                     group.create_task(self._work(sender), name="mqtt publish")
+                group.create_task(self._work_beside(sender), name="mqtt publish large")
                 await self._renew(client, sender)
         except* aiomqtt.MqttError as group_error:
             failures = list(_leaves(group_error))
@@ -453,6 +452,9 @@ class MqttPublisher:
         while not self._due.empty():
             self._due.get_nowait().queued = False
             self._dropped += 1
+        while not self._large_ones.empty():
+            self._large_ones.get_nowait()[0].queued = False
+            self._dropped += 1
 
     # The data
 
@@ -521,43 +523,53 @@ class MqttPublisher:
             if writer.ended:
                 continue
             draft = writer.draft(self._turn, self._quiet_since(), monotonic=time.monotonic(), time=now())
-            if draft is not None:
-                try:
-                    await self._send(sender, writer, draft)
-                except BaseException:
-                    self._dropped += 1
-                    raise
+            if draft is not None and draft.size > AT_ONCE:
+                writer.queued = True  # its next message comes after this one
+                self._large_ones.put_nowait((writer, draft))
+            elif draft is not None:
+                await self._send(sender, writer, *draft.encoded(self._most(sender, writer)))
             # A message of QoS 0 is sent without a pause; others have their turn in between.
             await asyncio.sleep(0)
 
-    async def _send(self, sender: Sender, writer: DataSetWriter, draft: Draft) -> None:
-        topic = self._topics.data(writer.name)
-        most = sender.most(topic)
-        if draft.size <= AT_ONCE:
-            payload, without = draft.encoded(most)
-        else:
-            writer.queued = True  # its next message comes after this one
+    async def _work_beside(self, sender: Sender) -> Never:
+        """Publish the large messages, one after the other; to make them takes half of the time at most."""
+        while True:
+            writer, draft = await self._large_ones.get()
+            began = time.monotonic()
             try:
-                async with self._encoding:
-                    await asyncio.sleep(max(0.0, self._rested - time.monotonic()))
-                    began = time.monotonic()
-                    payload, without = await asyncio.to_thread(draft.encoded, most)
-                    self._rested = 2 * time.monotonic() - began
+                made = await asyncio.to_thread(draft.encoded, self._most(sender, writer))
+            except BaseException:
+                self._dropped += 1
+                raise
             finally:
                 writer.queued = False
-            if writer.ended:
-                return
+            lasted = time.monotonic() - began
+            if not writer.ended:
+                await self._send(sender, writer, *made)
+            del draft, made
+            await asyncio.sleep(lasted)
+
+    def _most(self, sender: Sender, writer: DataSetWriter) -> int:
+        return sender.most(self._topics.data(writer.name))
+
+    async def _send(self, sender: Sender, writer: DataSetWriter, payload: bytes, without: int) -> None:
         self._without += without
         if without and writer.name not in self._cut:
             self._cut.add(writer.name)
             log.warning(
-                "MQTT: %d values of %s are published as none: with them it is more than the broker takes",
+                "MQTT: %d values of %s are published as none: with them it is too large",
                 without,
                 writer.dataset.name,
             )
         if len(payload) > LARGE:
             self._tell_size(writer, len(payload))
-        await sender.send(Outgoing(topic, payload, "ua-data", self._settings.qos))
+        try:
+            await sender.send(
+                Outgoing(self._topics.data(writer.name), payload, "ua-data", self._settings.qos)
+            )
+        except BaseException:
+            self._dropped += 1
+            raise
 
     def _tell_size(self, writer: DataSetWriter, size: int) -> None:
         if writer.name not in self._large:
