@@ -32,6 +32,8 @@ _TWICE: Final = "others have their names, whatever is put to them"
 
 _OBJECT, _VARIABLE = 1, 2
 _HAS_PROPERTY: Final = numeric(46)
+_ITSELF: Final = str.maketrans({"[": "[[]", "?": "[?]"})
+"""Of a pattern ``*`` alone means something else: brackets are common in names, as in ``Axis[1]``."""
 _DIAGNOSTIC_INFO: Final = 25
 _A: Final = AttributeIds
 
@@ -151,7 +153,7 @@ class Sets:
         return places
 
     def _is_chosen(self, chosen: Chosen, path: str) -> bool:
-        fitting = [pattern for pattern in chosen.patterns if fnmatchcase(path, pattern)]
+        fitting = [one for one in chosen.patterns if fnmatchcase(path, one.translate(_ITSELF))]
         self._fitting.update(fitting)
         return bool(fitting) or not chosen.patterns
 

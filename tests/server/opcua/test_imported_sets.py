@@ -272,6 +272,16 @@ async def test_only_what_was_chosen_is_published(monkeypatch: pytest.MonkeyPatch
     assert "chooses none" in next(iter(everything.left_out))
 
 
+async def test_of_what_is_chosen_a_bracket_is_one() -> None:
+    world = World(A=("M/Axis[1].*",))
+    made = await world.mirroring(
+        world.object("M", (HAS_COMPONENT, "1"), (HAS_COMPONENT, "2")),
+        world.variable("1", called="Axis[1].Position"),
+        world.variable("2", called="Axis1.Position"),
+    )
+    assert (named(made), made.hints) == ({"A/M": ["Axis[1].Position"]}, [])
+
+
 async def test_more_objects_than_there_are_numbers_for_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(A=True)
     monkeypatch.setattr(sets, "MOST_SETS", 1)
