@@ -301,7 +301,8 @@ class Changer:
         parts = self._parts
         parts.fleet.halt(ready.fleet)
         await parts.server.change_imports(ready.config.plant)
-        parts.server.imported.renew(ready.fleet.replaced)
+        parts.server.imported.renew((*ready.fleet.replaced, *ready.fleet.added))
+        parts.server.imported.retire(ready.fleet.removed)
         for _ in ready.space.carry_out(lambda: self._change_values(ready)):
             await asyncio.sleep(0)
         parts.server.imported.rehang()

@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 WINDOW: Final = 16
 """Messages on their way at once, not yet acknowledged. Brokers take 20 and more."""
+_LARGEST: Final = 268_435_455
+"""Bytes of a packet that MQTT has a number for."""
 _GREETING: Final = 5.0
 """Seconds a broker has for answering a CONNECT."""
 _ANSWER: Final = 10.0
@@ -240,6 +242,8 @@ class Client(aiomqtt.Client):
     def __init__(self, hostname: str, port: int, **options: Any) -> None:
         """Options as for aiomqtt.Client."""
         self.version: ProtocolVersion = options["protocol"]
+        self.largest = _LARGEST
+        """Bytes of a packet that the broker takes, as far as it says so (MQTT 5.0 §3.2.2.3.6)."""
         self._end: int | None = None
         self._end_text = ""
         self._overheard = _Overheard()
@@ -304,6 +308,12 @@ class Client(aiomqtt.Client):
                 return await fut
         except TimeoutError:
             raise aiomqtt.MqttError("Operation timed out") from None
+
+    def _on_connect(
+        self, client: Any, userdata: Any, flags: Any, reason_code: Any, properties: Any = None
+    ) -> None:
+        self.largest = min(getattr(properties, "MaximumPacketSize", _LARGEST), _LARGEST)
+        super()._on_connect(client, userdata, flags, reason_code, properties)
 
     def _on_disconnect(self, client: Any, userdata: Any, flags: Any, reason_code: Any, *more: Any) -> None:
         self._end, self._end_text = reason_code.value, str(reason_code)

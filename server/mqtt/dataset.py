@@ -16,7 +16,7 @@ from server.mqtt.encode import Encoder, Json, data_value, encoder
 from server.mqtt.topics import level
 from server.plant.model import Enumeration, Equipment, Plant, Property, Range, Unit
 from sources.quality import Quality
-from sources.tag import Value
+from sources.tag import Value, ValueType
 
 _FIELD_IDS: Final = UUID("0f4b7a3e-6c1d-5d27-9a58-2f1f6f0b7c11")
 """Namespace of the DataSetFieldIds: they follow from the NodeId, so a restart keeps them."""
@@ -187,6 +187,7 @@ def analog(unit: Unit | None, limits: Range | None) -> list[Json]:
         }
         found.append(property_of("EngineeringUnits", BuiltinType.ExtensionObject, information))
     if limits is not None:
-        span = {"UaTypeId": _RANGE, "Low": float(limits.low), "High": float(limits.high)}
+        double = encoder(ValueType.Double)
+        span = {"UaTypeId": _RANGE, "Low": double(float(limits.low)), "High": double(float(limits.high))}
         found.append(property_of("EURange", BuiltinType.ExtensionObject, span))
     return found

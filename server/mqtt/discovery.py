@@ -102,8 +102,8 @@ class Discovery:
             )
             yield self._retained(self._topics.metadata(writer.name), message, "ua-metadata")
 
-    def connection(self) -> Outgoing | None:
-        """The configuration of this publisher; None where it would be too large for many brokers."""
+    def connection(self) -> Outgoing:
+        """The configuration of this publisher; what clears it where many brokers would not take it."""
         if len(self._writers) <= _NAMED:
             connection = self._connection()
             message = connection_message(self._settings.publisher_id, time=now(), connection=connection)
@@ -114,7 +114,8 @@ class Discovery:
             len(self._writers),
             LARGE // 1024,
         )
-        return None
+        # That of before would name writers that are no more, and not those that came.
+        return self._retained(self._topics.connection, b"", "ua-connection")
 
     def operational(self) -> Outgoing:
         """The status while we publish."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any, Final
 
 import orjson
@@ -26,19 +26,29 @@ _STRUCTURE_TYPES: Final = {Form.Structure: 0, Form.Optional: 1, Form.Union: 2}
 class MirroredDataSet:
     """What `server.mqtt.dataset.DataSet` is for an equipment, for the variables of an imported object."""
 
-    __slots__ = ("_encoder", "_refused", "fields", "key", "name", "of", "writer_name")
+    __slots__ = ("_encoder", "_name_of", "_refused", "fields", "key", "name", "of", "writer_name")
 
     def __init__(
-        self, of: MirroredSet, name_of: Callable[[int], str], refused: Callable[[str, str], None]
+        self,
+        of: MirroredSet,
+        name_of: Callable[[int], str],
+        refused: Callable[[str, str], None],
+        name: str = "",
     ) -> None:
         """``refused`` is told of a value that cannot be encoded: its NodeId, and why."""
         self.of = of
         self.key = of.key
-        self.name = of.name
-        self.writer_name = level(of.name)
+        self.name = name or of.name
+        self.writer_name = level(self.name)
         self.fields = of.fields
+        self._name_of = name_of
         self._encoder = VariantEncoder(of.types, name_of)
         self._refused = refused
+
+    def beside(self, taken: Container[str]) -> MirroredDataSet:
+        """The same by the name it has beside sets of these names: itself where that is the one it has."""
+        name = self.of.apart if self.of.name in taken else self.of.name
+        return self if name == self.name else MirroredDataSet(self.of, self._name_of, self._refused, name)
 
     @property
     def size(self) -> int:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Never
@@ -30,7 +32,7 @@ from server.mqtt.sender import Outgoing, Sender
 from server.mqtt.settings import EMBEDDED, MqttSettings
 from server.mqtt.state import WriterBook
 from server.mqtt.topics import Topics, level
-from server.mqtt.writer import DataSetWriter
+from server.mqtt.writer import AT_ONCE, DataSetWriter, Draft
 from server.plant.mirrored import MARK, Cell, Mirrored, Mirroring
 from server.plant.model import Plant
 from server.plant.values import Point, ValueStore
@@ -46,6 +48,8 @@ _SLICE: Final = 1000
 """Writers looked at before others have their turn on the loop: less than a millisecond."""
 _MOST_TOLD: Final = 100
 """Values that cannot be published of which the log tells."""
+_AGAIN: Final = 60.0
+"""Seconds after which imported values are looked at again that could not be published."""
 _BEHIND: Final = 5
 """Turns in a row with a message still waiting before we speak of a slow broker."""
 
@@ -71,7 +75,7 @@ class MqttStatus:
     left_out: Mapping[str, int] = field(default_factory=dict)
     """Imported variables that are not, though they were to be, by the reason."""
     unencodable: int = 0
-    """Values that had to be published as none, as JSON does not hold them here."""
+    """Values that had to be published as none: JSON does not hold them, or no message the broker takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +130,8 @@ class MqttPublisher:
         self._other_sets = asyncio.Event()
         """Set when `Mirrored` has others than are published."""
         self._refused: set[tuple[str, str]] = set()
-        self._unencodable = 0
+        self._refusing = threading.Lock()
+        self._unencodable = self._without = 0
         identities = WriterBook(state).enrol(sets, namespaces, now(), pending=self._is_pending)
         self._writers = [
             change.writer_of(dataset, identities[dataset.key], store.points, settings) for dataset in sets
@@ -153,6 +158,9 @@ class MqttPublisher:
         self._dropped_before = 0
         self._sender: Sender | None = None
         self._large: set[str] = set()
+        self._cut: set[str] = set()
+        self._large_ones: asyncio.Queue[tuple[DataSetWriter, Draft]] = asyncio.Queue()
+        """What is encoded beside the loop: one of each writer at most."""
 
     @property
     def status(self) -> MqttStatus:
@@ -163,12 +171,12 @@ class MqttPublisher:
             since=self._since,
             last_error=self._last_error,
             published=self._published + (self._sender.sent if self._sender else 0),
-            dropped=self._dropped,
-            queued=self._due.qsize(),
+            dropped=self._dropped + (self._sender.too_large if self._sender else 0),
+            queued=self._due.qsize() + self._large_ones.qsize(),
             data_sets=len(self._writers),
             mirrored=sum(one.size for one in self._mirrored_sets),
             left_out=dict(self._mirroring.left_out),
-            unencodable=self._unencodable,
+            unencodable=self._unencodable + self._without,
         )
 
     @property
@@ -199,9 +207,10 @@ class MqttPublisher:
     def _ready(
         self, sets: Sequence[DataSet], mirrored: Sequence[MirroredDataSet], points: Mapping[str, Point]
     ) -> WriterChange:
+        taken = {one.name for one in sets}
         return change.prepare(
             self._writers,
-            [*sets, *mirrored],
+            [*sets, *(one.beside(taken) for one in mirrored)],
             points,
             self._settings,
             state=self._state,
@@ -260,15 +269,21 @@ class MqttPublisher:
 
     async def _follow(self, mirrored: Mirrored) -> Never:
         """Publish what there is beside the plant, and what it becomes."""
+        again: float | None = None
         while True:
-            await self._other_sets.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(again):
+                    await self._other_sets.wait()
             self._other_sets.clear()
+            again = None
             try:
                 await self._publish_others(mirrored)
             except MqttStateError as error:
+                again = _AGAIN
                 log.error("MQTT: imported values are published as before: %s", error)  # noqa: TRY400
             except Exception:
                 # Whatever is wrong with what is imported, the plant is published.
+                again = _AGAIN
                 log.exception("MQTT: imported values are published as before: a fault of ours")
             await asyncio.sleep(self._settings.publishing_interval)  # they come in crowds
 
@@ -294,10 +309,13 @@ class MqttPublisher:
                 log.warning("MQTT: %d imported variables are not published: %s", count, why)
 
     def _refuse(self, node_id: str, why: str) -> None:
-        """A value is published as none."""
-        self._unencodable += 1
-        if (node_id, why) not in self._refused and len(self._refused) < _MOST_TOLD:
-            self._refused.add((node_id, why))
+        """A value is published as none. May be called in a thread."""
+        with self._refusing:
+            self._unencodable += 1
+            new = (node_id, why) not in self._refused and len(self._refused) < _MOST_TOLD
+            if new:
+                self._refused.add((node_id, why))
+        if new:
             log.warning("MQTT: %s is published without its value: %s", node_id, why)
 
     # The connection
@@ -345,6 +363,7 @@ class MqttPublisher:
                 group.create_task(self._tell_news(sender), name="mqtt metadata")
                 for _ in range(WINDOW):
                     group.create_task(self._work(sender), name="mqtt publish")
+                group.create_task(self._work_beside(sender), name="mqtt publish large")
                 await self._renew(client, sender)
         except* aiomqtt.MqttError as group_error:
             failures = list(_leaves(group_error))
@@ -376,9 +395,7 @@ class MqttPublisher:
         try:
             await sender.send_all(self._discovery.cleared(stale))
             await sender.send_all(self._discovery.metadata(writers))
-            connection = self._discovery.connection()
-            if connection is not None:
-                await sender.send(connection)
+            await sender.send(self._discovery.connection())
         except BaseException:
             self._news.set()  # for the next connection
             raise
@@ -428,11 +445,15 @@ class MqttPublisher:
         self._last_error = reason
         if self._sender is not None:
             self._published += self._sender.sent
+            self._dropped += self._sender.too_large
             self._sender = None
         if self._connected:
             self._connected, self._since = False, now()
         while not self._due.empty():
             self._due.get_nowait().queued = False
+            self._dropped += 1
+        while not self._large_ones.empty():
+            self._large_ones.get_nowait()[0].queued = False
             self._dropped += 1
 
     # The data
@@ -501,18 +522,54 @@ class MqttPublisher:
             writer.queued = False
             if writer.ended:
                 continue
-            payload = writer.build(self._turn, self._quiet_since(), monotonic=time.monotonic(), time=now())
-            if payload is not None:
-                if len(payload) > LARGE:
-                    self._tell_size(writer, len(payload))
-                message = Outgoing(self._topics.data(writer.name), payload, "ua-data", self._settings.qos)
-                try:
-                    await sender.send(message)
-                except BaseException:
-                    self._dropped += 1
-                    raise
+            draft = writer.draft(self._turn, self._quiet_since(), monotonic=time.monotonic(), time=now())
+            if draft is not None and draft.size > AT_ONCE:
+                writer.queued = True  # its next message comes after this one
+                self._large_ones.put_nowait((writer, draft))
+            elif draft is not None:
+                await self._send(sender, writer, *draft.encoded(self._most(sender, writer)))
             # A message of QoS 0 is sent without a pause; others have their turn in between.
             await asyncio.sleep(0)
+
+    async def _work_beside(self, sender: Sender) -> Never:
+        """Publish the large messages, one after the other; to make them takes half of the time at most."""
+        while True:
+            writer, draft = await self._large_ones.get()
+            began = time.monotonic()
+            try:
+                made = await asyncio.to_thread(draft.encoded, self._most(sender, writer))
+            except BaseException:
+                self._dropped += 1
+                raise
+            finally:
+                writer.queued = False
+            lasted = time.monotonic() - began
+            if not writer.ended:
+                await self._send(sender, writer, *made)
+            del draft, made
+            await asyncio.sleep(lasted)
+
+    def _most(self, sender: Sender, writer: DataSetWriter) -> int:
+        return sender.most(self._topics.data(writer.name))
+
+    async def _send(self, sender: Sender, writer: DataSetWriter, payload: bytes, without: int) -> None:
+        self._without += without
+        if without and writer.name not in self._cut:
+            self._cut.add(writer.name)
+            log.warning(
+                "MQTT: %d values of %s are published as none: with them it is too large",
+                without,
+                writer.dataset.name,
+            )
+        if len(payload) > LARGE:
+            self._tell_size(writer, len(payload))
+        try:
+            await sender.send(
+                Outgoing(self._topics.data(writer.name), payload, "ua-data", self._settings.qos)
+            )
+        except BaseException:
+            self._dropped += 1
+            raise
 
     def _tell_size(self, writer: DataSetWriter, size: int) -> None:
         if writer.name not in self._large:

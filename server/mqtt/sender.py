@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from paho.mqtt.properties import Properties
 
 from server.mqtt.connection import WINDOW, Client, properties
+
+log = logging.getLogger(__name__)
+
+_AROUND: Final = 256
+"""Bytes of a packet beside topic and payload, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +32,21 @@ class Outgoing:
 
 
 class Sender:
-    """Publishes and counts. Raises aiomqtt.MqttError where the broker does not take a message in time."""
+    """Publishes and counts. Raises aiomqtt.MqttError where the broker does not take a message in time.
+
+    What is larger than the broker takes is not sent: it would end the connection, and every one after it.
+    """
 
     def __init__(self, client: Client) -> None:
         self.sent = 0
+        self.too_large = 0
+        """Messages that were not sent for that."""
         self._client = client
         self._properties: dict[tuple[str, int | None], Properties | None] = {}
+
+    def most(self, topic: str) -> int:
+        """Bytes of a payload that the broker takes there."""
+        return self._client.largest - len(topic.encode()) - _AROUND
 
     async def send(self, message: Outgoing) -> None:
         """Publish one message; returns when the broker has it, as far as its QoS tells.
@@ -38,6 +54,17 @@ class Sender:
         What is sent in turn arrives in turn: the message is on its way before the first
         suspension.
         """
+        if len(message.payload) > self.most(message.topic):
+            if not self.too_large:
+                log.warning(
+                    "MQTT: a message of %d kB is not sent to %s: the broker takes %d kB; divide the "
+                    "equipment, or choose what of an import is published",
+                    len(message.payload) // 1024,
+                    message.topic,
+                    self._client.largest // 1024,
+                )
+            self.too_large += 1
+            return
         key = (message.message_type, message.expiry)
         if key not in self._properties:
             self._properties[key] = properties(self._client.version, key[0], expiry=key[1])

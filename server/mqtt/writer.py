@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
+import orjson
+
 from server.mqtt.dataset import ConfigurationVersion, DataSet
-from server.mqtt.encode import DELTA_FRAME, KEEP_ALIVE, KEY_FRAME, Json, data_message
+from server.mqtt.encode import DELTA_FRAME, KEEP_ALIVE, KEY_FRAME, Json, data_message, status_code
 from server.mqtt.mirrored import MirroredDataSet
 from server.mqtt.state import WriterIdentity
 from sources.clock import to_iso
@@ -14,6 +18,97 @@ from sources.quality import Quality
 from sources.tag import same
 
 _SEQUENCE_END: Final = 1 << 32
+_LIMITS_EXCEEDED: Final = 0x80080000
+
+AT_ONCE: Final = 8 << 10
+"""Bytes of values that the loop encodes itself: at most some milliseconds."""
+MOST: Final = 32 << 20
+"""Bytes of a message, whatever a broker takes."""
+
+_Held = tuple[int, Any, Quality, str]
+"""Of a field: its index, value, status and time."""
+
+
+def _weight(value: Any) -> int:
+    return len(value) if isinstance(value, bytes) else 8 * len(value) if isinstance(value, tuple) else 8
+
+
+def _none(time: str) -> bytes:
+    """A value for which a message has no room."""
+    return orjson.dumps({"Value": None, "Status": status_code(_LIMITS_EXCEEDED), "SourceTimestamp": time})
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A message with the values it is to hold, which may be others by the time it is encoded."""
+
+    dataset: DataSet | MirroredDataSet
+    publisher_id: str
+    identity: WriterIdentity
+    kind: str
+    sequence: int
+    time: int
+    fields: Sequence[_Held] | None
+
+    @property
+    def size(self) -> int:
+        """About how many bytes there are to encode."""
+        return sum(_weight(held[1]) for held in self.fields or ())
+
+    def encoded(self, most: int) -> tuple[bytes, int]:
+        """The message, and how many values are left out of it, the largest ones, to be of so many bytes.
+
+        It may be larger all the same where it has very many fields. Touches nothing that others change.
+        """
+        if self.fields is None:
+            return self._message(None), 0
+        if self.size <= AT_ONCE:
+            name_of = self.dataset.field_name
+            message = self._message({name_of(held[0]): self.dataset.encoded(*held) for held in self.fields})
+            if len(message) <= most:
+                return message, 0
+        return self._fitted(self.fields, min(most, MOST))
+
+    def _fitted(self, fields: Sequence[_Held], most: int) -> tuple[bytes, int]:
+        """Value by value, so that no more is in memory than the message may have.
+
+        Once some had to be left out, those are not even encoded for which there would be no room.
+        """
+        payload: Json = {}
+        largest: list[tuple[int, str, str]] = []
+        left, without, texts, weights = most - len(self._message({})), 0, 1, 1
+        for held in fields:
+            name, weight = self.dataset.field_name(held[0]), _weight(held[1])
+            if without and weight * texts // weights > max(left, AT_ONCE):
+                text = _none(held[3])
+                without += 1
+            else:
+                text = orjson.dumps(self.dataset.encoded(*held))
+                texts, weights = texts + len(text), weights + weight
+            payload[name] = orjson.Fragment(text)
+            left -= len(text) + len(orjson.dumps(name)) + 2
+            heapq.heappush(largest, (-len(text), name, held[3]))
+            while left < 0:
+                size, which, time = largest[0]
+                text = _none(time)
+                if len(text) >= -size:
+                    break
+                heapq.heapreplace(largest, (-len(text), which, time))
+                payload[which] = orjson.Fragment(text)
+                left -= len(text) + size
+                without += 1
+        return self._message(payload), without
+
+    def _message(self, payload: Json | None) -> bytes:
+        return data_message(
+            self.publisher_id,
+            self.kind,
+            writer_id=self.identity.id,
+            sequence=self.sequence,
+            minor_version=self.identity.version.minor,
+            time=self.time,
+            payload=payload,
+        )
 
 
 class DataSetWriter:
@@ -97,15 +192,15 @@ class DataSetWriter:
         """Whether a message is owed: a key frame, changes, or nothing was sent since that moment."""
         return turn >= self._key_frame_turn or bool(self._pending) or self._sent_at <= quiet_since
 
-    def build(self, turn: int, quiet_since: float, *, monotonic: float, time: int) -> bytes | None:
+    def draft(self, turn: int, quiet_since: float, *, monotonic: float, time: int) -> Draft | None:
         """The message that is due; None where the changes turned out to be none. ``time`` in ticks."""
         if turn >= self._key_frame_turn:
             self._key_frame_turn = turn + self._key_frame_every
-            message = self._numbered(KEY_FRAME, self._payload(range(len(self.points))), time)
-        elif payload := self._payload(sorted(i for i in self._pending if self._differs(i))):
-            message = self._numbered(DELTA_FRAME, payload, time)
+            message = self._numbered(KEY_FRAME, self._held(range(len(self.points))), time)
+        elif held := self._held(sorted(i for i in self._pending if self._differs(i))):
+            message = self._numbered(DELTA_FRAME, held, time)
         elif self._sent_at <= quiet_since:
-            message = self._message(KEEP_ALIVE, None, time)
+            message = self._draft(KEEP_ALIVE, None, time)
         else:
             self._pending.clear()
             return None
@@ -119,33 +214,23 @@ class DataSetWriter:
             return True
         return not same(last[0], point.value)
 
-    def _payload(self, indices: Sequence[int]) -> Json:
-        payload: Json = {}
+    def _held(self, indices: Sequence[int]) -> Sequence[_Held]:
+        held: list[_Held] = []
         times: dict[int, str] = {}
         for index in indices:
             point = self.points[index]
-            ticks = point.source_time
+            ticks, value, status = point.source_time, point.value, point.status
             time = times.get(ticks)
             if time is None:
                 time = times[ticks] = to_iso(ticks)
-            self._last[index] = (point.value, point.status)
-            payload[self.dataset.field_name(index)] = self.dataset.encoded(
-                index, point.value, point.status, time
-            )
-        return payload
+            self._last[index] = (value, status)
+            held.append((index, value, status, time))
+        return held
 
-    def _numbered(self, kind: str, payload: Json, time: int) -> bytes:
-        message = self._message(kind, payload, time)
+    def _numbered(self, kind: str, held: Sequence[_Held], time: int) -> Draft:
+        message = self._draft(kind, held, time)
         self._sequence = (self._sequence + 1) % _SEQUENCE_END
         return message
 
-    def _message(self, kind: str, payload: Json | None, time: int) -> bytes:
-        return data_message(
-            self._publisher_id,
-            kind,
-            writer_id=self.identity.id,
-            sequence=self._sequence,
-            minor_version=self.identity.version.minor,
-            time=time,
-            payload=payload,
-        )
+    def _draft(self, kind: str, held: Sequence[_Held] | None, time: int) -> Draft:
+        return Draft(self.dataset, self._publisher_id, self.identity, kind, self._sequence, time, held)

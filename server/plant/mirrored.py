@@ -109,6 +109,8 @@ class MirroredSet:
     name: str
     fields: tuple[MirroredField, ...]
     types: DataTypes
+    apart: str
+    """Its name where the plant has an equipment of the other one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,10 @@ class Counts:
         """See Mirror."""
         self._mirror.lose(device, quality)
 
+    def miss(self, device: Device) -> None:
+        """See Mirror."""
+        self._mirror.miss(device)
+
     @asynccontextmanager
     async def walking(self, wanted: Wanted) -> AsyncIterator[None]:
         """An import is carried out meanwhile."""

@@ -166,9 +166,14 @@ class OpcUaSource:
     async def connect(self) -> AsyncIterator[OpcUaSession]:
         """Dial. Raises Unreachable, Refused."""
         device = self._device
-        connection = await connect(device.settings, device.surroundings, device.traffic, device.resolver)
-        keep = False
         importing = device.importing
+        try:
+            connection = await connect(device.settings, device.surroundings, device.traffic, device.resolver)
+        except SourceError:
+            if importing is not None:
+                importing.missed()
+            raise
+        keep = False
         if importing is not None:
             importing.connection = connection
         quality = UNCERTAIN_NO_COMMUNICATION_LAST_USABLE_VALUE

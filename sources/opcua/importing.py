@@ -82,6 +82,10 @@ class Importing:
         self.connection = None
         self._mirror.lose(self._device, quality)
 
+    def missed(self) -> None:
+        """There was no connection to be had."""
+        self._mirror.miss(self._device)
+
     @property
     def _holds(self) -> bool:
         """Whether the device has the namespaces that this was named by: else it is soon named anew.

@@ -129,6 +129,10 @@ class Mirror(Protocol):
         """The device is gone: mark what it brought."""
         ...
 
+    def miss(self, device: Device) -> None:
+        """The device was not reached: values of which nothing is known say so."""
+        ...
+
 
 @runtime_checkable
 class CanImport(Protocol):

@@ -105,12 +105,12 @@ class Items:
         subscription.watched = keys
         self._live.add(subscription)
         plan.subscriptions.append(subscription)
-        later: list[tuple[bytes, Any]] = []
         sampling = (self._live.settings.sampling or scan.period) * 1000
+        refused: dict[int, int] = {}
         places = range(len(watched))
         for part in chunks(places, self._live.connection.limits.items):
-            if later:
-                later += [watched[place] for place in part]
+            if _TOO_MANY_ITEMS in refused.values():
+                refused |= dict.fromkeys(part, _TOO_MANY_ITEMS)
                 continue
             request = ua.CreateMonitoredItemsRequest()
             request.Parameters.SubscriptionId = subscription.id
@@ -119,17 +119,17 @@ class Items:
                 item(watched[place][1], place, sampling, self._live.settings.queue, None) for place in part
             ]
             response = await self._live.connection.ask(request, ua.CreateMonitoredItemsResponse)
-            for place, result in zip(part, response.Results or [], strict=False):
+            for place, result in zip(part, _each(response, len(part)), strict=True):
                 code = int(result.StatusCode.value)
-                if code == _TOO_MANY_ITEMS and place:
-                    later.append(watched[place])
-                elif is_bad(code):
-                    subscription.refused[place] = code
+                if is_bad(code):
+                    refused[place] = code
                 else:
                     subscription.room += self._queue(result)
-        subscription.watched = subscription.watched[: len(watched) - len(later)]
+        full = _full(refused, len(watched))
+        subscription.watched = keys[:full]
+        subscription.refused |= {place: code for place, code in refused.items() if place < full}
         tell_refused(self._live, subscription)
-        return later
+        return watched[full:]
 
     async def _items(
         self, subscription: Subscription, plan: Plan, places: Sequence[int], *, filtered: bool
@@ -161,10 +161,7 @@ class Items:
                 for place in part
             ]
             response = await self._live.connection.ask(request, ua.CreateMonitoredItemsResponse)
-            results = response.Results or []
-            if len(results) != len(part):
-                raise ConnectionLost("monitored items were made in part", BAD_COMMUNICATION_ERROR)
-            for place, result in zip(part, results, strict=True):
+            for place, result in zip(part, _each(response, len(part)), strict=True):
                 code = int(result.StatusCode.value)
                 if is_bad(code):
                     refused[place] = code
@@ -176,9 +173,8 @@ class Items:
     def _sort_out(self, plan: Plan, subscription: Subscription, refused: dict[int, int]) -> list[Tag[Any]]:
         """What was refused: tags for another subscription, and marks on those that are not there."""
         tags = subscription.tags
-        full = min((place for place, code in refused.items() if code == _TOO_MANY_ITEMS), default=len(tags))
         later: list[Tag[Any]] = []
-        if full and all(place in refused for place in range(full, len(tags))):
+        if (full := _full(refused, len(tags))) < len(tags):
             gone = subscription.retired
             later = [tag for place, tag in enumerate(tags[full:], full) if place not in gone]
             subscription.shrink(full)
@@ -204,6 +200,20 @@ class Items:
             DeadbandType=int(ua.DeadbandType.Percent if percent else ua.DeadbandType.Absolute),
             DeadbandValue=deadband.percent if deadband.percent is not None else deadband.absolute,
         )
+
+
+def _each(response: Any, count: int) -> Sequence[Any]:
+    """A result for each item that was asked for. Raises ConnectionLost."""
+    results: Sequence[Any] = response.Results or []
+    if len(results) != count:
+        raise ConnectionLost("monitored items were made in part", BAD_COMMUNICATION_ERROR)
+    return results
+
+
+def _full(refused: dict[int, int], count: int) -> int:
+    """How many of so many places a subscription has room for: all, where it takes none or later ones."""
+    full = min((place for place, code in refused.items() if code == _TOO_MANY_ITEMS), default=count)
+    return full if full and all(place in refused for place in range(full, count)) else count
 
 
 def tell_refused(live: Live, subscription: Subscription) -> None:

@@ -40,6 +40,9 @@ class Mirrored:
     def lose(self, _device: Any, quality: Quality) -> None:
         self.lost.append(quality)
 
+    def miss(self, _device: Any) -> None:
+        pass
+
     def named(self, holder: str) -> dict[str, Raw]:
         """The values of an import, by the text of their BrowseNames."""
         nodes = self.models[holder].nodes

@@ -64,6 +64,7 @@ class Line:
 
     def __init__(self) -> None:
         self.renew_at = float("inf")
+        self.largest = 1 << 20
         self.sent: list[tuple[Any, asyncio.Future[bytes]]] = []
         self.asked: list[Any] = []
         self.answers: dict[str, Callable[[Any], Any]] = {}

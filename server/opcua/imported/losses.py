@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from server.opcua.imported.value import ImportedValue
 from server.opcua.wire.nodeid import Key
 from sources.opcua.imports import Device, Model
-from sources.quality import BAD_NO_COMMUNICATION, Quality, is_bad
+from sources.quality import BAD_NO_COMMUNICATION, BAD_NOT_CONNECTED, Quality, is_bad
 
 Owner = tuple[str, str]
 """Source and holder of an import."""
@@ -29,6 +29,10 @@ class Losses:
         self._tell = tell
         self._alive: set[str] = set()
         """Sources of which something came since they were lost."""
+        self._unknown: set[str] = set()
+        """Sources of which nothing came since they became other devices, or failed by a fault of ours."""
+        self._former: dict[str, Device] = {}
+        """What a source was before it became another device: how that ends concerns nobody."""
         self._timers: dict[Owner, asyncio.TimerHandle] = {}
 
     def close(self) -> None:
@@ -40,14 +44,19 @@ class Losses:
     def heard(self, source: str) -> None:
         """Something came of a device."""
         self._alive.add(source)
+        self._unknown.discard(source)
+        self._former.pop(source, None)
 
     def lost(self, device: Device, quality: Quality) -> None:
         """A device is gone. To be gone again before anything came makes nothing usable for longer."""
         source = device.name
+        if self._former.get(source) is device:
+            return
         alive = source in self._alive
         self._alive.discard(source)
         held = [value for value in self._values.get(source, {}).values() if value.device is device]
         if is_bad(quality):
+            self._unknown.add(source)
             self._mark(held, quality)
         elif alive:
             now = asyncio.get_running_loop().time()
@@ -59,10 +68,20 @@ class Losses:
                 if owner[0] == source and owner not in self._timers:
                     self._wait(owner, model.usable)
 
+    def missed(self, device: Device) -> None:
+        """A device was not reached: values of which nothing is known say so."""
+        if device.name in self._unknown and self._former.get(device.name) is not device:
+            self._mark(self._values.get(device.name, {}).values(), BAD_NOT_CONNECTED)
+
     def mark(self, source: str, quality: Quality) -> None:
-        """Mark all values of a source, of which nothing is known any more."""
+        """Mark all values of a source, of which nothing is known any more, for it is another device."""
+        held = self._values.get(source, {}).values()
+        for value in held:
+            self._former[source] = value.device
+            break
         self._alive.discard(source)
-        self._mark(self._values.get(source, {}).values(), quality)
+        self._unknown.add(source)
+        self._mark(held, quality)
 
     def _wait(self, owner: Owner, seconds: float) -> None:
         self._timers[owner] = asyncio.get_running_loop().call_later(seconds, self._expire, owner)

@@ -37,6 +37,7 @@ from sources.opcua.imports import CallResult, Device, ImportedNode, Model
 from sources.opcua.wire import Raw
 from sources.quality import (
     BAD_NODE_ID_UNKNOWN,
+    BAD_OUT_OF_SERVICE,
     BAD_TIMEOUT,
     BAD_WAITING_FOR_INITIAL_DATA,
     Quality,
@@ -106,7 +107,7 @@ class ImportedNodes:
         """The node that the tops of an import hang below."""
         self._showing = asyncio.Lock()
         """Held while nodes come and go: one import after the other."""
-        self.published = Published(space, namespaces, self.holders, self._models, self._values)
+        self.published = Published(space, namespaces, self.holders, self._models, self._values, self._showing)
         """What of them is published beside OPC UA."""
         self._losses = Losses(self._models, self._values, self.published.tell)
 
@@ -174,8 +175,7 @@ class ImportedNodes:
         self._hang(owner, model.tops, former.tops)
         self._models[owner] = model
         self.take(device, [(key, raw) for key, raw in values.items() if key in held])
-        if new or gone or not before:
-            self.published.changed()
+        self.published.changed()  # units and ranges may be others, though no node is
         log.info(
             "%s: %d nodes below %s: %d new, %d changed, %d gone",
             device.name,
@@ -262,6 +262,10 @@ class ImportedNodes:
         """See Mirror. After a while the values are no longer usable."""
         self._losses.lost(device, quality)
 
+    def miss(self, device: Device) -> None:
+        """See Mirror."""
+        self._losses.missed(device)
+
     # --- Another configuration
 
     async def change(self, holders: Mapping[str, Holder]) -> None:
@@ -293,6 +297,11 @@ class ImportedNodes:
         """These are other devices from now on: what was held of them is worth nothing."""
         for source in sources:
             self._losses.mark(source, BAD_WAITING_FOR_INITIAL_DATA)
+
+    def retire(self, sources: Iterable[str]) -> None:
+        """These are dialled no more, as the configuration says."""
+        for source in sources:
+            self._losses.mark(source, BAD_OUT_OF_SERVICE)
 
     async def _withdraw(self, owner: tuple[str, str]) -> None:
         """Have the nodes of an import go."""
@@ -355,8 +364,11 @@ class ImportedNodes:
         if not self._writable:
             return frozenset()
         found: frozenset[Role] = frozenset()
-        for _, path in self._owners[node.key]:
-            wanted = self.holders[path].wanted
+        for source, path in self._owners[node.key]:
+            holder = self.holders.get(path)
+            if holder is None or holder.wanted.source != source:
+                continue  # on its way out, as the one that shared it
+            wanted = holder.wanted
             found |= wanted.writers if node.node_class == _VARIABLE else wanted.callers
         return found
 

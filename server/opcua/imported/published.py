@@ -28,13 +28,18 @@ class Published:
         holders: Mapping[str, Holder],
         models: Mapping[tuple[str, str], Model],
         values: Mapping[str, Mapping[Key, ImportedValue]],
+        showing: asyncio.Lock,
     ) -> None:
-        """``holders`` and ``models`` are those of `ImportedNodes`, ``values`` its values by source."""
+        """``holders`` and ``models`` are those of `ImportedNodes`, ``values`` its values by source.
+
+        ``showing`` is held while they are others, step by step.
+        """
         self._space = space
         self._namespaces = namespaces
         self._holders = holders
         self._models = models
         self._values = values
+        self._showing = showing
         self._on_values: Callable[[Sequence[Cell]], None] | None = None
         self._on_sets: Callable[[], None] | None = None
 
@@ -57,7 +62,11 @@ class Published:
         return self._namespaces.uris[index]
 
     async def mirroring(self) -> Mirroring:
-        """See Mirrored. The most of it is done in a thread."""
+        """See Mirrored. The most of it is done in a thread; of what is half shown nothing is told."""
+        async with self._showing:
+            return await self._mirroring()
+
+    async def _mirroring(self) -> Mirroring:
         sets = Sets(self._space, self.name_of, self._values)
         pending: dict[str, str] = {}
         known: list[tuple[Chosen, Model]] = []

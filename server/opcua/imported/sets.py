@@ -23,9 +23,15 @@ MOST: Final = 10_000
 """Variables of an import that are published without a choice."""
 MOST_SETS: Final = 10_000
 """Sets of all imports together: each takes one of the 32,768 ids a publisher has."""
+LONGEST: Final = 1000
+"""Characters of a set's or a field's name: a topic has 65,535 bytes, of which a character may take eleven."""
+_TOO_LONG: Final = f"their names or NodeIds, or those on the way to them, have more than {LONGEST} characters"
+_TWICE: Final = "others have their names, whatever is put to them"
 
 _OBJECT, _VARIABLE = 1, 2
 _HAS_PROPERTY: Final = numeric(46)
+_ITSELF: Final = str.maketrans({"[": "[[]", "?": "[?]"})
+"""Of a pattern ``*`` alone means something else: brackets are common in names, as in ``Axis[1]``."""
 _DIAGNOSTIC_INFO: Final = 25
 _A: Final = AttributeIds
 
@@ -54,6 +60,11 @@ class _Place:
     path: str
     name: str
     found: list[tuple[str, ImportedNode]]
+    too_long: bool = False
+    """Whether nothing there has a name that can be published."""
+
+
+_NOWHERE: Final = _Place(b"", "", "", [], too_long=True)
 
 
 class Sets:
@@ -117,15 +128,18 @@ class Sets:
             met.add(key)
             name = _name(node)
             if node.node_class == _OBJECT:
-                path = f"{place.path}/{name}" if place.path else name
-                place = _Place(key, path, f"{chosen.path}/{path}", [])
-                places.append(place)
+                place = _below(chosen, place, key, name)
+                if place is not _NOWHERE:
+                    places.append(place)
                 prefix = ""
             else:
                 if prefix and kind == _HAS_PROPERTY:
                     continue  # it describes a variable: its unit, its range, what its states are called
                 name = f"{prefix}.{name}" if prefix else name
-                if self._is_chosen(chosen, f"{place.path}/{name}".lstrip("/")) and key not in self._taken:
+                if place.too_long or len(name) > LONGEST:
+                    self.left_out[_TOO_LONG] += 1
+                    place, name = _NOWHERE, "_"
+                elif self._is_chosen(chosen, f"{place.path}/{name}".lstrip("/")) and key not in self._taken:
                     self._taken.add(key)
                     place.found.append((name, node))
                 prefix = name
@@ -137,7 +151,7 @@ class Sets:
         return places
 
     def _is_chosen(self, chosen: Chosen, path: str) -> bool:
-        fitting = [pattern for pattern in chosen.patterns if fnmatchcase(path, pattern)]
+        fitting = [one for one in chosen.patterns if fnmatchcase(path, one.translate(_ITSELF))]
         self._fitting.update(fitting)
         return bool(fitting) or not chosen.patterns
 
@@ -151,18 +165,25 @@ class Sets:
                 self.left_out["their NodeIds are taken here by other nodes"] += 1
                 continue
             alone = name if names[name] == 1 else f"{name} {node_text(node.key, self._name_of)}"
+            if len(alone) > 2 * LONGEST or (alone != name and alone in names):
+                self.left_out[_TOO_LONG if len(alone) > 2 * LONGEST else _TWICE] += 1
+                continue
+            names[alone] += 1
             made = self._field(alone, node, value)
             if made is not None:
                 fields.append(replace(made, **dict(self._analog(node, model, values))))
         if not fields:
             return None
-        its_name = place.name
+        which = node_text(place.node, self._name_of) if place.node else chosen.source
+        its_name, apart = place.name, f"{place.name}/@{which}"
         if its_name in self._names:
-            its_name = f"{its_name}/@{node_text(place.node, self._name_of)}"
+            its_name = apart
+        if len(which) > LONGEST or its_name in self._names:
+            self.left_out[_TOO_LONG if len(which) > LONGEST else _TWICE] += len(fields)
+            return None
         self._names.add(its_name)
-        key = chosen.prefix + (node_text(place.node, self._name_of) if place.node else chosen.source)
         types = types_of(self._types.types, dict.fromkeys(field.data_type for field in fields))
-        return MirroredSet(key, its_name, tuple(fields), types)
+        return MirroredSet(chosen.prefix + which, its_name, tuple(fields), types, apart)
 
     def _field(self, name: str, node: ImportedNode, value: ImportedValue) -> MirroredField | None:
         data_type = node.attributes.get(_A.DataType, b"")[1:]
@@ -199,6 +220,14 @@ class Sets:
                 symbol = clean(held.DisplayName.Text)
                 uri, text = clean(held.NamespaceUri), clean(held.Description.Text)
                 yield "unit", Unit(symbol, int(held.UnitId), uri, symbol, text)
+
+
+def _below(chosen: Chosen, above: _Place, key: Key, name: str) -> _Place:
+    """The place of an object. Names that grow with the way to them would fill the memory."""
+    path = f"{above.path}/{name}" if above.path else name
+    if above.too_long or len(path) > LONGEST:
+        return _NOWHERE
+    return _Place(key, path, f"{chosen.path}/{path}", [])
 
 
 def _name(node: ImportedNode) -> str:

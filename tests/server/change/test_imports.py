@@ -11,7 +11,7 @@ import pytest
 from support.importing import DATA, METADATA, PLANT_URI, Rig, first, rig, stanza
 from support.isthmus import isthmus
 from support.machine_server import URI
-from support.net import until
+from support.net import free_port, until
 from support.uaclient import ua
 
 from server.change.imports import Asked, import_change
@@ -169,8 +169,9 @@ async def test_imports_come_go_and_change_while_clients_look_on(tmp_path: Path) 
         assert await connects(it) == before
         assert await is_good(it, "F2")
 
-        await check_another_holder(it, BOUND, smaller.replace("{level:", "{id: Pinned, level:"))
-        await check_the_contract(it)
+        pinned = smaller.replace("{level:", "{id: Pinned, level:")
+        await check_another_holder(it, BOUND, pinned)
+        await check_the_contract(it, BOUND, pinned)
 
 
 async def check_another_holder(it: Rig, *stanzas: str) -> None:
@@ -187,7 +188,7 @@ async def check_another_holder(it: Rig, *stanzas: str) -> None:
     await subscription.delete()
 
 
-async def check_the_contract(it: Rig) -> None:
+async def check_the_contract(it: Rig, *stanzas: str) -> None:
     """What is imported is worth what is bound: the same codes for the same cause, one after the other."""
     statuses = Statuses()
     names = (
@@ -203,6 +204,20 @@ async def check_the_contract(it: Rig) -> None:
     it.proxies[1].open = True
     contract.append("Good")
     await until(lambda: [*statuses.of.values()] == [contract, contract], what=f"not {statuses.of}")
+    # By the configuration: dialled no more, dialled again, and dialled where nobody is.
+    head = it.head
+    own = f"127.0.0.1:{it.proxies[1].port}"
+    for changed, status in (
+        (head.replace("F2: {", "F2: {enabled: false, "), "BadOutOfService"),
+        (head, "Good"),
+        (head.replace(own, f"127.0.0.1:{free_port()}"), "BadNotConnected"),
+    ):
+        it.head = changed
+        assert (await it.order(*stanzas))["outcome"] == "applied"
+        await until(lambda: [told[-1] for told in statuses.of.values()] == [status, status])  # noqa: B023
+        contract.append(status)
+    told = [[one for one in each if one != "BadWaitingForInitialData"] for each in statuses.of.values()]
+    assert told == [contract, contract]
 
 
 async def is_good(it: Rig, source: str) -> bool:

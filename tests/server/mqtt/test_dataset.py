@@ -6,8 +6,8 @@ from typing import Any
 from support.pubsub_schema import validate
 from support.small_plant import FILLER, LINE, NAMESPACES, machine, node_of, small_plant
 
-from server.mqtt.dataset import ConfigurationVersion, DataSet, datasets
-from server.plant.model import Enumeration, Plant, PropertyType
+from server.mqtt.dataset import ConfigurationVersion, DataSet, analog, datasets
+from server.plant.model import Enumeration, Plant, PropertyType, Range
 from sources.tag import ValueType
 
 VERSION = ConfigurationVersion(7, 9)
@@ -148,3 +148,9 @@ def test_an_array_tells_its_rank_and_length_and_another_length_is_other_metadata
             "MetaData": metadata,
         }
     )
+
+
+def test_a_range_that_is_none_is_said_in_words() -> None:
+    # As a device may send it; JSON has no such numbers (OPC 10000-6 §5.4.2.4).
+    (span,) = analog(None, Range(float("nan"), float("inf")))
+    assert span["Value"]["Value"] == {"UaTypeId": "i=884", "Low": "NaN", "High": "Infinity"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,11 +14,15 @@ import pytest
 from support.mosquitto import Mosquitto
 from support.mqtt_observer import observe
 from support.net import until
-from support.publishing import PUBLISHER, Rig, make, settings
+from support.publishing import CONNECTION, PUBLISHER, Rig, make, settings
 from support.pubsub_schema import validate, validate_data
 from support.small_plant import small_plant
 
-from server.mqtt.state import FILE_NAME
+from server.mqtt import discovery, publisher
+from server.mqtt.dataset import ConfigurationVersion
+from server.mqtt.mirrored import MirroredDataSet
+from server.mqtt.state import FILE_NAME, WriterIdentity
+from server.mqtt.writer import DataSetWriter
 from server.plant.mirrored import Cell, DataTypes, MirroredField, MirroredSet, Mirroring
 from server.plant.values import ValueStore
 from sources.clock import now
@@ -43,6 +48,8 @@ class Beside:
 
     def __init__(self, known: Mirroring) -> None:
         self.known = known
+        self.asked: set[threading.Thread] = set()
+        """Threads in which values were encoded that have names."""
         self.values: Callable[[Sequence[Cell]], None] = lambda _: None
         self.sets: Callable[[], None] = lambda: None
 
@@ -50,6 +57,7 @@ class Beside:
         return self.known
 
     def name_of(self, index: int) -> str:
+        self.asked.add(threading.current_thread())
         return ("http://opcfoundation.org/UA/", "urn:maker")[index]
 
     def follow(self, values: Callable[[Sequence[Cell]], None], sets: Callable[[], None]) -> None:
@@ -60,14 +68,14 @@ class Beside:
         self.sets()
 
 
-def drive(*cells: Held, names: str = "AB") -> Mirroring:
+def drive(*cells: Held, names: Sequence[str] = "AB", name: str = "Acme/Lyon/Packer/Drive") -> Mirroring:
     """One set, a field for each cell."""
     fields = tuple(
         MirroredField(name, f"nsu=urn:maker;s=Drive.{name}", cell, 11, "i=11")
         for name, cell in zip(names, cells, strict=False)
     )
     key = "Acme/Lyon/Packer@nsu=urn:maker;s=Drive"
-    return Mirroring([MirroredSet(key, "Acme/Lyon/Packer/Drive", fields, DataTypes())])
+    return Mirroring([MirroredSet(key, name, fields, DataTypes(), f"{name}/@Drive")])
 
 
 @pytest.fixture
@@ -80,9 +88,9 @@ def broker(tmp_path: Path) -> Iterator[Mosquitto]:
 async def publishing(broker: Mosquitto, state: Path, beside: Beside) -> AsyncIterator[Rig]:
     plant = small_plant()
     store = ValueStore(plant)
-    publisher = make(settings(broker.url, key_frame_every=1000), plant, store, state)
-    publisher.mirror(beside)
-    rig = Rig(publisher, store, asyncio.create_task(publisher.run(), name="publisher"))
+    made = make(settings(broker.url, key_frame_every=1000), plant, store, state)
+    made.mirror(beside)
+    rig = Rig(made, store, asyncio.create_task(made.run(), name="publisher"))
     try:
         yield rig
     finally:
@@ -153,6 +161,105 @@ async def test_it_comes_late_and_keeps_its_number(broker: Mosquitto, tmp_path: P
             assert fresh.part["Payload"]["B"]["Value"] == 5.5
 
 
+async def test_an_equipment_of_the_same_name_keeps_its_topics(broker: Mosquitto, tmp_path: Path) -> None:
+    metadata = TOPIC.replace("Packer__Drive", "Line1__Filler")
+    beside = Beside(PENDING)
+    async with publishing(broker, tmp_path, beside) as rig, observe(broker.port) as observer:
+        own = await observer.first("ua-metadata", metadata)
+        await until(lambda: rig.publisher.status.connected)
+        beside.be(drive(Held(1.5), name="Acme/Lyon/Line1/Filler"))
+        other = await observer.first("ua-metadata", f"{metadata}___x0040_Drive")
+        assert other.body["MetaData"]["Name"] == "Acme/Lyon/Line1/Filler/@Drive"
+        frame = await observer.first("ua-keyframe", other.topic.replace("metadata", "data"))
+        assert frame.part["Payload"]["A"]["Value"] == 1.5
+        assert [seen.body for seen in observer.seen if seen.topic == metadata] == [own.body]
+
+
+def names(count: int) -> bytes:
+    """That many NodeIds in a Variant."""
+    return b"\x91" + struct.pack("<i", count) + b"\x01\x01\x07\x00" * count
+
+
+async def test_a_large_message_is_encoded_beside_the_loop(broker: Mosquitto, tmp_path: Path) -> None:
+    one, two = Held(1.5), Held(2.5)
+    one.value = names(1)
+    beside = Beside(drive(one, two))
+    async with publishing(broker, tmp_path, beside), observe(broker.port) as observer:
+        await observer.first("ua-keyframe", DATA)
+        assert beside.asked == {threading.main_thread()}
+        beside.asked.clear()
+        one.value = names(20_000)
+        beside.values([one])
+        # What it becomes meanwhile comes after it.
+        large = await observer.first("ua-deltaframe", DATA)
+        assert len(large.part["Payload"]["A"]["Value"]) == 20_000
+        assert threading.main_thread() not in beside.asked
+        one.value = names(2)
+        beside.values([one])
+        small = await observer.first("ua-deltaframe", DATA, after=observer.seen.index(large) + 1)
+        assert small.part["SequenceNumber"] == large.part["SequenceNumber"] + 1
+
+
+async def test_what_a_broker_does_not_take_does_not_end_the_connection(tmp_path: Path) -> None:
+    with Mosquitto(tmp_path / "broker", options=("max_packet_size 20000",)) as broker:
+        one, two = Held(1.5), Held(2.5)
+        one.value = names(5000)
+        beside = Beside(drive(one, two))
+        async with publishing(broker, tmp_path, beside) as rig, observe(broker.port) as observer:
+            described = await observer.first("ua-metadata", TOPIC)
+            frame = await observer.first("ua-keyframe", DATA)
+            validate_data(frame.body, described.body)
+            payload = frame.part["Payload"]
+            assert payload["A"]["Value"] is None
+            assert payload["A"]["Status"]["Code"] == 0x80080000
+            assert payload["B"]["Value"] == 2.5
+            # Metadata that is too large for it is not sent, and counted.
+            status = rig.publisher.status
+            assert (status.connected, status.unencodable, status.dropped) == (True, 1, 0)
+            many = [Held(float(number)) for number in range(200)]
+            beside.be(drive(*many, names=[f"V{number}" for number in range(200)]))
+            await until(lambda: rig.publisher.status.dropped > 0)
+            two.value = Held(3.5).value
+            await until(lambda: rig.publisher.status.mirrored == 200)
+            seen = len(observer.seen)
+            beside.be(drive(one, two))
+            again = await observer.first(
+                "ua-keyframe", DATA, after=seen, where=lambda one: "B" in one.part["Payload"]
+            )
+            assert again.part["Payload"]["B"]["Value"] == 3.5
+            assert "oversize" not in broker.log
+
+
+async def test_what_a_publisher_with_too_many_sets_said_of_them_is_cleared(
+    broker: Mosquitto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discovery, "_NAMED", 2)
+    beside = Beside(PENDING)
+    async with publishing(broker, tmp_path, beside), observe(broker.port) as observer:
+        told = await observer.first("ua-connection", CONNECTION)
+        assert len(told.body["Connection"]["WriterGroups"][0]["DataSetWriters"]) == 2
+        beside.be(drive(Held(1.5)))
+        await until(lambda: any(seen.topic == CONNECTION and seen.body is None for seen in observer.seen))
+
+
+def test_of_a_message_that_is_too_large_the_largest_values_are_left_out() -> None:
+    cells = [Held(float(number)) for number in range(4)]
+    for cell, count in zip(cells, (20_000, 3, 30_000, 25_000), strict=True):
+        cell.value = b"\x8b" + struct.pack("<i", count) + struct.pack("<d", 0.5) * count
+    (made,) = drive(*cells, names="ABCD").sets
+    dataset = MirroredDataSet(made, lambda _: "", lambda *_: None)
+    identity = WriterIdentity(0x8000, ConfigurationVersion(1, 2))
+    writer = DataSetWriter(dataset, identity, dataset.cells, publisher_id="p", key_frame_every=9)
+    draft = writer.draft(1, 0.0, monotonic=1.0, time=now())
+    assert draft is not None
+    for most, left_out in ((10**6, ""), (200_000, "C"), (100_000, "CD"), (1000, "ACD"), (10, "ACD")):
+        message, without = draft.encoded(most)
+        payload = json.loads(message)["Messages"][0]["Payload"]
+        none = [name for name, one in payload.items() if one["Value"] is None]
+        assert ("".join(sorted(none)), without, len(payload)) == (left_out, len(left_out), 4)
+        assert len(message) <= most or most == 10
+
+
 async def test_what_did_not_come_back_is_cleared(broker: Mosquitto, tmp_path: Path) -> None:
     beside = Beside(drive(Held(1.5)))
     async with publishing(broker, tmp_path, beside), observe(broker.port) as observer:
@@ -168,8 +275,9 @@ async def test_what_did_not_come_back_is_cleared(broker: Mosquitto, tmp_path: Pa
 
 
 async def test_a_number_that_cannot_be_kept_leaves_all_as_it_is(
-    broker: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    broker: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(publisher, "_AGAIN", 0.2)
     state = tmp_path / "state"
     beside = Beside(drive(Held(1.5)))
     async with publishing(broker, state, beside) as rig, observe(broker.port) as observer:
@@ -180,5 +288,5 @@ async def test_a_number_that_cannot_be_kept_leaves_all_as_it_is(
         await until(lambda: "published as before" in caplog.text)
         assert rig.publisher.status.mirrored == 1
         (state / FILE_NAME).write_text(good, encoding="utf-8")
-        beside.sets()
+        # Nobody has to tell of them again.
         await until(lambda: rig.publisher.status.mirrored == 2)

@@ -44,9 +44,10 @@ class Rig:
         quiet_since = number + 1.0 - KEEP_ALIVE
         if not self.writer.due(number, quiet_since):
             return None
-        message = self.writer.build(number, quiet_since, monotonic=float(number), time=0)
-        if message is None:
+        draft = self.writer.draft(number, quiet_since, monotonic=float(number), time=0)
+        if draft is None:
             return None
+        message, _ = draft.encoded(1 << 20)
         body = json.loads(message)
         validate(body)
         (part,) = body["Messages"]

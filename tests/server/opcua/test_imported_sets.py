@@ -26,6 +26,12 @@ from server.plant.mirrored import DataType, Form, MirroredSet, Mirroring
 from server.plant.model import Import, Range
 from sources.opcua.imports import CallResult, ImportedNode, Model
 from sources.opcua.wire import Raw
+from sources.quality import (
+    BAD_NOT_CONNECTED,
+    BAD_OUT_OF_SERVICE,
+    BAD_WAITING_FOR_INITIAL_DATA,
+    UNCERTAIN_NO_COMMUNICATION_LAST_USABLE_VALUE,
+)
 
 ORGANIZES, HAS_COMPONENT, HAS_PROPERTY, HAS_TYPE = key(35), key(47), key(46), key(40)
 URI = "urn:maker#F"
@@ -69,7 +75,7 @@ async def cleared() -> AsyncIterator[None]:
 class World:
     """An address space with imports."""
 
-    def __init__(self, **mqtt: bool | tuple[str, ...]) -> None:
+    def __init__(self, *, writable: bool = False, **mqtt: bool | tuple[str, ...]) -> None:
         """The imports' equipment, each with what it chooses."""
         plant = shared()
         self.names = plant.names
@@ -89,7 +95,7 @@ class World:
             self.names,
             Methods(plant.space),
             holders,
-            writable=False,
+            writable=writable,
             forward=forward,
             withhold=withhold,
         )
@@ -187,6 +193,35 @@ async def test_each_object_has_its_variables_by_their_path() -> None:
     assert (made.pending, made.left_out) == ({}, {})
 
 
+async def test_a_range_that_is_another_is_published_when_the_nodes_are_looked_at() -> None:
+    world = World(A=True)
+    changed = asyncio.Event()
+    world.nodes.published.follow(lambda _: None, changed.set)
+    nodes = world.variable("V", (HAS_PROPERTY, "R")), world.property("R", "EURange", 884)
+    for high in (10.0, 20.0):
+        changed.clear()
+        its = ua.Variant(ua.Range(Low=0.0, High=high), ua.VariantType.ExtensionObject)
+        made = await world.mirroring(*nodes, values={"R": its})
+        assert changed.is_set()
+        assert made.sets[0].fields[0].range == Range(0.0, high)
+
+
+async def test_of_nodes_that_are_half_shown_nothing_is_published() -> None:
+    world = World(A=True)
+    names = [f"V{number}" for number in range(450)]
+    top = world.object("M", *((HAS_COMPONENT, name) for name in names))
+    await world.mirroring(top, *(world.variable(name) for name in names))
+    # All are others: they go, slice by slice, and come again.
+    others = {one.key: one for one in (top, *(world.variable(name, kind=10) for name in names))}
+    showing = asyncio.create_task(world.nodes.show(world.device, Model("A", others, (top.key,)), {}))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    made = await world.nodes.published.mirroring()
+    await showing
+    assert (len(made.sets[0].fields), made.left_out) == (450, {})
+    assert {field.built_in for field in made.sets[0].fields} == {10}
+
+
 async def test_variables_without_an_object_are_the_import_s_own() -> None:
     world = World(A=True)
     made = await world.mirroring(world.variable("Alone", (HAS_PROPERTY, "P")), world.variable("P"))
@@ -237,6 +272,16 @@ async def test_only_what_was_chosen_is_published(monkeypatch: pytest.MonkeyPatch
     assert "chooses none" in next(iter(everything.left_out))
 
 
+async def test_of_what_is_chosen_a_bracket_is_one() -> None:
+    world = World(A=("M/Axis[1].*",))
+    made = await world.mirroring(
+        world.object("M", (HAS_COMPONENT, "1"), (HAS_COMPONENT, "2")),
+        world.variable("1", called="Axis[1].Position"),
+        world.variable("2", called="Axis1.Position"),
+    )
+    assert (named(made), made.hints) == ({"A/M": ["Axis[1].Position"]}, [])
+
+
 async def test_more_objects_than_there_are_numbers_for_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(A=True)
     monkeypatch.setattr(sets, "MOST_SETS", 1)
@@ -247,6 +292,40 @@ async def test_more_objects_than_there_are_numbers_for_are_left_out(monkeypatch:
         world.variable("N.V"),
     )
     assert (named(made), list(made.left_out.values())) == ({"A/M": ["V"]}, [1])
+
+
+async def test_names_that_are_too_long_for_a_topic_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(A=True)
+    monkeypatch.setattr(sets, "LONGEST", 40)
+    names = [f"{number:03}" for number in range(31)]
+    objects = [
+        world.object(
+            name, (HAS_COMPONENT, f"{name}.V"), *((HAS_COMPONENT, below) for below in names[at : at + 1])
+        )
+        for at, name in enumerate(names, 1)
+    ]
+    made = await world.mirroring(
+        *objects,
+        *(world.variable(f"{name}.V") for name in names[1:]),
+        world.variable("000.V", (HAS_COMPONENT, "X"), called="V" * 41),
+        world.variable("X"),
+    )
+    # A chain of objects takes no more memory than what is published of it.
+    assert [one.name for one in made.sets] == ["A/" + "/".join(names[:end]) for end in range(2, 11)]
+    assert list(made.left_out.values()) == [21 + 2]
+
+
+async def test_no_two_have_one_name_whatever_the_device_calls_them() -> None:
+    world = World(A=True)
+    made = await world.mirroring(
+        world.object("M", (HAS_COMPONENT, "1"), (HAS_COMPONENT, "2"), (HAS_COMPONENT, "3")),
+        world.variable("1", called="Speed"),
+        world.variable("2", called="Speed"),
+        world.variable("3", called=f"Speed {OWN}2"),
+    )
+    assert named(made) == {"A/M": [f"Speed {OWN}1", f"Speed {OWN}2"]}
+    assert [one.node_id for one in made.sets[0].fields] == [f"{OWN}1", f"{OWN}3"]
+    assert list(made.left_out.values()) == [1]
 
 
 async def test_a_variable_of_no_type_that_is_known_is_left_out() -> None:
@@ -267,6 +346,16 @@ async def test_what_two_imports_share_is_published_once() -> None:
     assert (named(made), made.pending) == ({"A/M": ["V"]}, {"B@": "B"})
     made = await world.mirroring(*nodes, path="B")
     assert (named(made), made.pending) == ({"A/M": ["V"]}, {})
+
+
+async def test_imports_that_share_nodes_may_go_at_once() -> None:
+    world = World(writable=True, A=True, B=True)
+    nodes = world.object("M", (HAS_COMPONENT, "M.V")), world.variable("M.V")
+    await world.mirroring(*nodes)
+    await world.mirroring(*nodes, path="B")
+    await world.nodes.change({})
+    assert not (await world.nodes.published.mirroring()).sets
+    assert not [node for node in nodes if node.key in shared().space.nodes]
 
 
 async def test_a_simple_type_of_the_maker_s_is_described() -> None:
@@ -315,10 +404,36 @@ async def test_values_and_sets_are_told() -> None:
     assert (cell.value, cell.status, cell.source_time) == (structs.encode_variant(ua.Variant(1.5)), 0, 5)
     changed.clear()
     told.clear()
-    await world.mirroring(world.variable("V"), values={"V": ua.Variant(2.5)})
+    held = key("V", world.index)
+    world.nodes.take(world.device, [(held, Raw(structs.encode_variant(ua.Variant(2.5)), 0, 5))])
     assert (told, changed.is_set()) == ([cell], False)
     assert isinstance(only, MirroredSet)
     told.clear()
     world.nodes.lose(world.device, 0x408F0000)
     world.nodes.close()
     assert (told, cell.status) == ([cell], 0x408F0000)
+
+
+async def test_a_source_that_becomes_another_device_is_not_marked_for_the_end_of_the_former() -> None:
+    world = World(A=True)
+    made = await world.mirroring(world.variable("V"), values={"V": ua.Variant(1.5)})
+    cell = made.sets[0].fields[0].cell
+    world.nodes.miss(world.device)
+    assert cell.status == 0  # it was there a moment ago
+    world.nodes.renew(["F"])
+    assert cell.status == BAD_WAITING_FOR_INITIAL_DATA
+    world.nodes.lose(world.device, UNCERTAIN_NO_COMMUNICATION_LAST_USABLE_VALUE)
+    world.nodes.miss(world.device)
+    assert cell.status == BAD_WAITING_FOR_INITIAL_DATA
+    other = There()
+    world.nodes.miss(other)
+    assert cell.status == BAD_NOT_CONNECTED
+    await world.nodes.show(
+        other,
+        Model("A", {key("V", world.index): world.variable("V")}, (key("V", world.index),)),
+        {key("V", world.index): Raw(structs.encode_variant(ua.Variant(2.5)), 0, 5)},
+    )
+    world.nodes.miss(other)
+    assert cell.status == 0
+    world.nodes.retire(["F"])
+    assert (cell.value, cell.status) == (None, BAD_OUT_OF_SERVICE)

@@ -49,6 +49,9 @@ class Shown:
     def lose(self, _device: Device, quality: Quality) -> None:
         self.lost.append(quality)
 
+    def miss(self, _device: Device) -> None:
+        pass
+
 
 @pytest.fixture(scope="module")
 def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
