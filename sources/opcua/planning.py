@@ -45,7 +45,7 @@ class Planning:
         """Look at the nodes again; where they are others, or there now, subscribe anew."""
         live, plan = self._live, self._live.device.plan
         await live.connection.look()
-        tags = live.device.tags if plan is None else plan.tags
+        names, tags = live.connection.namespaces, live.device.tags if plan is None else plan.tags
         nodes, missing = await self._resolve(tags)
         importing = live.device.importing
         came = importing is not None and importing.lacks and await importing.came()
@@ -61,7 +61,7 @@ class Planning:
             watch = next((one for one in live.subscriptions.values() if one.scan is None), None)
             live.device.plan = None
             await self._delete([one.id for one in live.subscriptions.values() if one is not watch])
-            await self._plan(tags, (nodes, missing), watch)
+            await self._plan(tags, (nodes, missing, names), watch)
         live.next_check()
 
     async def retag(self) -> None:
@@ -69,6 +69,16 @@ class Planning:
         device, plan = self._live.device, self._live.device.plan
         if plan is None:
             return
+        try:
+            await self._take_tags(plan)
+        except BaseException:
+            # What stands at the server is not what the plan says: it cannot be taken over as it is.
+            if device.plan is plan:
+                device.plan = None
+            raise
+
+    async def _take_tags(self, plan: Plan) -> None:
+        device = self._live.device
         tags = device.tags
         plan.retire(tags)
         had = set(map(id, plan.tags))
@@ -123,15 +133,16 @@ class Planning:
     async def _plan(
         self,
         tags: tuple[OpcUaTag, ...],
-        resolved: tuple[dict[int, Any], dict[int, str]] | None = None,
+        resolved: tuple[dict[int, Any], dict[int, str], tuple[str, ...]] | None = None,
         watch: Subscription | None = None,
     ) -> None:
         """Find every tag's node, and subscribe."""
         device, connection = self._live.device, self._live.connection
         self._live.stale = False
         watch = watch or await self._watch.subscribe()
-        nodes, missing = resolved or await self._resolve(tags)
-        plan = Plan(connection.namespaces, connection.start_time, nodes, missing, subscriptions=[watch])
+        names = connection.namespaces
+        nodes, missing, names = resolved or (*await self._resolve(tags), names)
+        plan = Plan(names, connection.start_time, nodes, missing, subscriptions=[watch])
         self._count_classes(tags)
         for statistics in device.statistics.values():
             statistics.blocks, statistics.measured = 0, 0.0
@@ -141,19 +152,22 @@ class Planning:
                 waiting = await self._items.subscribe(plan, scan, waiting)
         await self._import(plan)
         self._finish(plan, tags)
-        # Where they were renamed meanwhile, its NodeIds are of no use.
-        device.plan = plan if plan.namespaces == connection.namespaces else None
+        if plan.namespaces == connection.namespaces:
+            device.plan = plan
+        else:  # they were renamed meanwhile: its NodeIds are of no use
+            device.plan, self._live.stale = None, True
 
     def _finish(self, plan: Plan, tags: tuple[OpcUaTag, ...]) -> None:
-        """All of these are watched that can be."""
+        """All of these are watched that can be; those that went meanwhile and came again are still to be."""
         tell_missing(self._live, plan)
-        plan.tags = tags
         plan.places = {
             id(one.tags[place]): (one, place)
             for one in plan.subscriptions
             if one.tags
             for place in one.reported()
         }
+        known = plan.places.keys() | plan.missing.keys()
+        plan.tags = tags if known >= set(map(id, tags)) else tuple([tag for tag in tags if id(tag) in known])
 
     def _count_classes(self, tags: Sequence[OpcUaTag]) -> None:
         """Have statistics of the scan classes there are, and of no others."""
