@@ -174,3 +174,37 @@ async def test_what_was_read_alone_is_so_until_its_name_is_anothers() -> None:
             source.retag([tags[0], replace(tags[1]), tag("A_SINT", "sint")])
             await scan.good(*source.tags)
             assert plan.alone == {tags[0].name}
+
+
+async def test_what_is_gone_is_not_told_to_be_bad_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the connection is lost before the new plan is made, and what it refuses is told afterwards."""
+    go = asyncio.Event()
+    real = Line.bind
+    bound: list[Any] = []
+
+    async def bind(*given: Any) -> Bindings:
+        bound.append(given)
+        await go.wait()
+        return await real(*given)
+
+    async with serving(everything()) as plc:
+        kept, goes, astray = tag("A_DINT", "dint"), tag("A_INT", "int"), tag("Unit.Nowhere", "dint")
+        source = LogixSource(
+            "PLC", settings(plc.port, timeout="300ms"), [kept, goes, tag("Unit.Total", "lint")]
+        )
+        async with scanning(source) as scan:
+            await scan.good(*source.tags)
+            monkeypatch.setattr(Line, "bind", bind)
+            source.retag([kept, astray])
+            await until(lambda: bound)
+            source.retag([kept])
+            count = len(scan.listener.batches)
+            go.set()
+            await until(lambda: len(bound) > 1)
+            go.clear()
+            source.retag([kept, goes])
+            source.retag([kept])
+            plc.controller.faults.mute = True
+            await scan.lost()
+            told = {one.name for batch in scan.listener.batches[count:] for one in batch.tags}
+            assert told == {kept.name}
