@@ -177,9 +177,8 @@ class Scan:
         for statistics in self._device.statistics.values():
             statistics.measured = 0.0
         known = {what: failure for job in self._jobs for what, failure in job.troubles.items()}
-        there = set(map(id, self._plan.tags))
         for job in self._jobs:
-            job.replaced = not there.issuperset(map(id, job.packet.tags))
+            job.replaced = True
         self._jobs = set()
         for driver in self._drivers:
             driver.schedule = Schedule()
@@ -270,8 +269,6 @@ class Scan:
             self._plan.learn(job.packet, answer)
             if answer.typed is not None:
                 job.packet = answer.typed
-        if job not in self._jobs:
-            return  # planned anew meanwhile
         now = self._clock()
         if job.rhythm is not None:
             its.schedule.put_back(entry, now, job.rhythm)
