@@ -166,8 +166,10 @@ class Planning:
             if one.tags
             for place in one.reported()
         }
+        plan.tags = tags
         known = plan.places.keys() | plan.missing.keys()
-        plan.tags = tags if known >= set(map(id, tags)) else tuple([tag for tag in tags if id(tag) in known])
+        if not known >= set(map(id, tags)):
+            plan.retire([tag for tag in tags if id(tag) in known])
 
     def _count_classes(self, tags: Sequence[OpcUaTag]) -> None:
         """Have statistics of the scan classes there are, and of no others."""

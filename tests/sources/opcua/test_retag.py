@@ -24,6 +24,7 @@ from sources.opcua.config import OpcUaTag
 from sources.opcua.connection import Connection
 from sources.opcua.driver import OpcUaSource
 from sources.opcua.items import Items
+from sources.opcua.kept import Plan
 from sources.quality import BAD_CONFIGURATION_ERROR, GOOD
 from sources.tag import ValueType
 
@@ -361,9 +362,38 @@ async def test_values_may_be_there_before_the_answer_that_their_items_are_made()
         made = SimpleNamespace(StatusCode=SimpleNamespace(value=0), MonitoredItemId=1, RevisedQueueSize=1)
         return SimpleNamespace(Results=[made] * len(request.Parameters.ItemsToCreate))
 
-    lone.connection.ask = ask  # type: ignore[method-assign]
+    lone.connection.ask = ask  # type: ignore[assignment,method-assign]
     lone.device.retag((first, *others))
     plan.nodes |= {id(tag): number for number, tag in enumerate(others, 1)}
     assert await Items(lone.live).add(plan, lone.subscription, list(others)) == []
     assert len(lone.values) == 300
     assert lone.subscription.room == 300
+
+
+async def test_of_a_tag_that_went_while_the_plan_was_made_no_node_is_left(there: Running) -> None:
+    """Nodes are known by the identity of their tags, which another may have once one is gone."""
+    speed, point = named("Speed"), named("SpeedSP")
+    device = source(there, [speed, point], max_nodes=1)
+    seen: list[set[int]] = []
+    async with device.connect() as session:
+        real = session._connection.ask
+
+        async def ask(request: Any, answer: Any, **how: Any) -> Any:
+            if type(request).__name__ == "CreateSubscriptionRequest" and len(device.tags) == 2:
+                device.retag([speed])
+            return await real(request, answer, **how)
+
+        session._connection.ask = ask  # type: ignore[method-assign]
+        finish = planning.Planning._finish
+
+        def finished(its: planning.Planning, plan: Plan, tags: tuple[OpcUaTag, ...]) -> None:
+            finish(its, plan, tags)
+            seen.append(plan.nodes.keys() - set(map(id, plan.tags)))
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(planning.Planning, "_finish", finished)
+            scan = asyncio.create_task(session.scan(Listener()))
+            await until(lambda: len(seen) > 1)
+            scan.cancel()
+            await asyncio.wait((scan,))
+    assert seen == [set(), set()]
