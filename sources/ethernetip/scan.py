@@ -26,6 +26,7 @@ from sources.quality import (
     BAD_CONFIGURATION_ERROR,
     BAD_TIMEOUT,
     GOOD,
+    Quality,
     quality_name,
 )
 from sources.schedule import Entry, Schedule, phase
@@ -161,7 +162,13 @@ class Scan:
             if tag.name in self._plan.bindings.refused:
                 groups[tag.scan].append(tag)
         for tags in groups.values():
-            self._emit(Batch(tuple(tags), None, BAD_CONFIGURATION_ERROR, None, clock.now()))
+            self._tell_bad(tuple(tags), BAD_CONFIGURATION_ERROR)
+
+    def _tell_bad(self, tags: tuple[LogixTag, ...], quality: Quality) -> None:
+        """Report that these have no value, those of them that are still read."""
+        batch = self._still(Batch(tags, None, quality, None, clock.now()))
+        if batch.tags:
+            self._emit(batch)
 
     def _start(self) -> None:
         """Everything once at once, the fastest class first; then each packet in a rhythm of its own."""
@@ -170,9 +177,8 @@ class Scan:
         for statistics in self._device.statistics.values():
             statistics.measured = 0.0
         known = {what: failure for job in self._jobs for what, failure in job.troubles.items()}
-        there = set(map(id, self._plan.tags))
         for job in self._jobs:
-            job.replaced = not there.issuperset(map(id, job.packet.tags))
+            job.replaced = True
         self._jobs = set()
         for driver in self._drivers:
             driver.schedule = Schedule()
@@ -263,8 +269,6 @@ class Scan:
             self._plan.learn(job.packet, answer)
             if answer.typed is not None:
                 job.packet = answer.typed
-        if job not in self._jobs:
-            return  # planned anew meanwhile
         now = self._clock()
         if job.rhythm is not None:
             its.schedule.put_back(entry, now, job.rhythm)
@@ -274,14 +278,14 @@ class Scan:
 
     def _still(self, batch: Batch) -> Batch:
         """What is of tags that are still read, where these are others and not planned for yet."""
-        if self._plan.tags is self._device.tags or batch.values is None:
+        if self._plan.tags is self._device.tags:
             return batch
         there = set(map(id, self._device.tags))
         rows = [row for row, tag in enumerate(batch.tags) if id(tag) in there]
-        qualities = batch.qualities
+        values, qualities = batch.values, batch.qualities
         return Batch(
             tuple(batch.tags[row] for row in rows),
-            [batch.values[row] for row in rows],
+            None if values is None else [values[row] for row in rows],
             qualities if isinstance(qualities, int) else [qualities[row] for row in rows],
             None,
             batch.received,
@@ -296,7 +300,7 @@ class Scan:
             return await its.track.read(job.packet, self._line.limits)
         except ConnectionLost as error:
             if error.quality in {BAD_TIMEOUT, BAD_COMMUNICATION_ERROR} and not job.replaced:
-                self._emit(Batch(job.packet.tags, None, error.quality, None, clock.now()))
+                self._tell_bad(job.packet.tags, error.quality)
             raise
         finally:
             turns.give()

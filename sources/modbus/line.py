@@ -142,10 +142,11 @@ class Line:
         if self.loss is not None:
             return
         self.loss = reason, quality
-        for link in self._links:
-            link.close(reason, quality)
+        # First the units: who loses a reply gives its slot to another, who must not ask here any more.
         for unit in tuple(self.units):
             unit.lost(self.loss)
+        for link in self._links:
+            link.close(reason, quality)
 
 
 def _in_flight(link: Link) -> int:

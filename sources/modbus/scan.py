@@ -217,6 +217,8 @@ class Scan:
 
     def answered(self, job: _Job, reply: bytes) -> None:
         """A block's reply came."""
+        if not self._ended and not (reply[0] & 0x80 and reply[-1] in codec.UNREACHED):
+            self.line.heard()
         if self._settled(job):
             return
         try:
@@ -229,6 +231,9 @@ class Scan:
     def failed(self, job: _Job, error: Failure) -> None:
         """None came."""
         if self._settled(job):
+            if isinstance(error, NoReply) and not self._ended:
+                self.line.unanswered(error)  # nor would one to whoever asks for these tags now
+                self._pump()
             return
         try:
             if isinstance(error, NoReply):
@@ -254,8 +259,6 @@ class Scan:
     def _take(self, job: _Job, reply: bytes) -> None:
         """Emit what a reply brings, and put its block back on the schedule."""
         layout = job.layout
-        if not (reply[0] & 0x80 and reply[-1] in codec.UNREACHED):
-            self.line.heard()
         try:
             data = codec.check_read(job.request, reply, layout.size)
         except codec.MalformedReply as error:

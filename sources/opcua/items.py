@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any, Final
 
 from sources import clock
@@ -48,19 +48,19 @@ class Items:
         statistics = self._live.device.statistics[scan.name]
         statistics.planned = subscription.interval
         statistics.blocks += 1
-        places = subscription.grow(self._still(tags))
+        places = subscription.grow(self._still(plan, tags))
         self._live.add(subscription)
         plan.subscriptions.append(subscription)
         return await self._make(plan, subscription, places)
 
     async def add(self, plan: Plan, subscription: Subscription, tags: list[Tag[Any]]) -> list[Tag[Any]]:
         """Have a subscription watch these as well; returns those for which it has no room."""
-        return await self._make(plan, subscription, subscription.grow(self._still(tags)))
+        return await self._make(plan, subscription, subscription.grow(self._still(plan, tags)))
 
-    def _still(self, tags: list[Tag[Any]]) -> list[Tag[Any]]:
-        """Those that the device still has: they may be others since it was asked for."""
+    def _still(self, plan: Plan, tags: list[Tag[Any]]) -> list[Tag[Any]]:
+        """Those that the device still has: they may have gone since it was asked for, and come again."""
         there = set(map(id, self._live.device.tags))
-        return [tag for tag in tags if id(tag) in there]
+        return [tag for tag in tags if id(tag) in there and id(tag) in plan.nodes]
 
     async def drop(self, subscription: Subscription) -> None:
         """Delete the items of tags that are read no more."""
@@ -79,7 +79,9 @@ class Items:
         refused: dict[int, int] = {}
         places: Sequence[int] = fresh
         for filtered in (True, False) if self._live.settings.deadband is not None else (False,):
-            refused = await self._items(subscription, plan, places, filtered=filtered)
+            for place in places:
+                refused.pop(place, None)
+            refused |= await self._items(subscription, plan, places, filtered=filtered)
             places = [place for place, code in refused.items() if status_name(code) in _FILTER]
             if not places:
                 break
@@ -112,6 +114,7 @@ class Items:
             if _TOO_MANY_ITEMS in refused.values():
                 refused |= dict.fromkeys(part, _TOO_MANY_ITEMS)
                 continue
+            subscription.room += self._live.settings.queue * len(part)
             request = ua.CreateMonitoredItemsRequest()
             request.Parameters.SubscriptionId = subscription.id
             request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Source
@@ -124,7 +127,7 @@ class Items:
                 if is_bad(code):
                     refused[place] = code
                 else:
-                    subscription.room += self._queue(result)
+                    subscription.room += self._queue(result) - self._live.settings.queue
         full = _full(refused, len(watched))
         subscription.watched = keys[:full]
         subscription.refused |= {place: code for place, code in refused.items() if place < full}
@@ -141,12 +144,16 @@ class Items:
         )
         refused: dict[int, int] = {}
         for part in chunks(places, self._live.connection.limits.items):
+            if plan.namespaces != self._live.connection.namespaces:
+                break  # the NodeIds are others' now, and all is planned anew at once
             if _TOO_MANY_ITEMS in refused.values():
                 refused |= dict.fromkeys(part, _TOO_MANY_ITEMS)
                 continue
             part = [place for place in part if place not in subscription.retired]  # noqa: PLW2901
             if not part:
                 continue
+            # Their first values may come before the answer.
+            subscription.room += settings.queue * len(part)
             request = ua.CreateMonitoredItemsRequest()
             request.Parameters.SubscriptionId = subscription.id
             request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Source
@@ -167,15 +174,16 @@ class Items:
                     refused[place] = code
                 else:
                     subscription.items[place] = int(result.MonitoredItemId)
-                    subscription.room += self._queue(result)
+                    subscription.room += self._queue(result) - settings.queue
         return refused
 
     def _sort_out(self, plan: Plan, subscription: Subscription, refused: dict[int, int]) -> list[Tag[Any]]:
         """What was refused: tags for another subscription, and marks on those that are not there."""
         tags = subscription.tags
         later: list[Tag[Any]] = []
-        if (full := _full(refused, len(tags))) < len(tags):
-            gone = subscription.retired
+        gone = subscription.retired
+        nowhere = {place for place in gone if not subscription.items[place]}
+        if (full := _full(refused, len(tags), nowhere)) < len(tags):
             later = [tag for place, tag in enumerate(tags[full:], full) if place not in gone]
             subscription.shrink(full)
         missing = dict(plan.missing)
@@ -210,10 +218,14 @@ def _each(response: Any, count: int) -> Sequence[Any]:
     return results
 
 
-def _full(refused: dict[int, int], count: int) -> int:
-    """How many of so many places a subscription has room for: all, where it takes none or later ones."""
+def _full(refused: dict[int, int], count: int, nowhere: Container[int] = ()) -> int:
+    """How many of so many places a subscription has room for: all, where it takes none or later ones.
+
+    Places that are ``nowhere`` are asked for no more.
+    """
     full = min((place for place, code in refused.items() if code == _TOO_MANY_ITEMS), default=count)
-    return full if full and all(place in refused for place in range(full, count)) else count
+    later = all(place in refused or place in nowhere for place in range(full, count))
+    return full if full and later else count
 
 
 def tell_refused(live: Live, subscription: Subscription) -> None:

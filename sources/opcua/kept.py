@@ -91,7 +91,8 @@ class Subscription:
         """Take back the places from there on, whose items were never made."""
         self.tags, self.expected = self.tags[:count], self.expected[:count]
         del self.kinds[count:], self.items[count:]
-        self.retired = {place for place in self.retired if place < count}
+        for places in (self.retired, self.unheard, self.beside):
+            places.difference_update([place for place in places if place >= count])
 
     def retire(self, there: AbstractSet[int]) -> None:
         """Report nothing more of tags that are not among these, which are given by their identities."""

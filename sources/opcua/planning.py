@@ -70,6 +70,16 @@ class Planning:
         device, plan = self._live.device, self._live.device.plan
         if plan is None:
             return
+        try:
+            await self._take_tags(plan)
+        except BaseException:
+            # What stands at the server is not what the plan says: it cannot be taken over as it is.
+            if device.plan is plan:
+                device.plan = None
+            raise
+
+    async def _take_tags(self, plan: Plan) -> None:
+        device = self._live.device
         tags = device.tags
         plan.retire(tags)
         had = set(map(id, plan.tags))
@@ -152,15 +162,18 @@ class Planning:
             device.plan, self._live.stale = None, True
 
     def _finish(self, plan: Plan, tags: tuple[OpcUaTag, ...]) -> None:
-        """All of these are watched that can be."""
+        """All of these are watched that can be; those that went meanwhile and came again are still to be."""
         tell_missing(self._live, plan)
-        plan.tags = tags
         plan.places = {
             id(one.tags[place]): (one, place)
             for one in plan.subscriptions
             if one.tags
             for place in one.reported()
         }
+        plan.tags = tags
+        known = plan.places.keys() | plan.missing.keys()
+        if not known >= set(map(id, tags)):
+            plan.retire([tag for tag in tags if id(tag) in known])
 
     def _count_classes(self, tags: Sequence[OpcUaTag]) -> None:
         """Have statistics of the scan classes there are, and of no others."""

@@ -390,14 +390,15 @@ class SlcSession:
     async def begin(self) -> None:
         """See which program and data files there are. Raises Unreachable where that ends the connection."""
         now = self._clock()
-        if self._known.may_ask(now):
+        if (ask_at := self._known.ask_at(now)) <= now:
             try:
                 self._known.learn(await survey(self._ask, self._link))
             except ConnectionLost as error:
                 self._known.lost(now)
                 raise Unreachable(str(error)) from None
         if self._known.survey.processor is not None:
-            self._watch_at, self._look_at = self._clock() + WATCH, self._clock() + LOOK
+            self._watch_at = max(self._clock() + WATCH, ask_at)
+            self._look_at = self._clock() + LOOK
 
     def _judge(self, emit: Emit) -> None:
         """Tell and mark the tags that the controller's files speak against."""
@@ -426,6 +427,13 @@ class SlcSession:
 
     async def _watch(self) -> bool:
         """Whether the controller runs another program than before, or has other files."""
+        try:
+            return await self._look()
+        except ConnectionLost:
+            self._known.lost(self._clock())
+            raise
+
+    async def _look(self) -> bool:
         known, found = self._known.survey.processor, await look(self._ask, self._link)
         same = known is not None and isinstance(found, Processor) and found.same == known.same
         changed = False

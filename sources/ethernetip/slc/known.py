@@ -28,6 +28,8 @@ class Known:
         self._name = name
         self.identity: Identity | None = None
         self.survey = Survey()
+        self._other = False
+        """Whether what is known was told by another controller than the one that answered last."""
         self._lost = 0
         self._again = 0.0
         self._told: frozenset[str] = frozenset()
@@ -40,11 +42,12 @@ class Known:
             log.warning(
                 "%s: another controller answers: %s; before it was %s", self._name, identity, self.identity
             )
+            self._other, self._lost = True, 0
         self.identity = identity
 
-    def may_ask(self, now: float) -> bool:
-        """Whether to ask for program and files: not where that has ended connections, for some time."""
-        return self._lost < _MOST_LOST or now >= self._again
+    def ask_at(self, now: float) -> float:
+        """When to ask for program and files: not now where that has ended connections, but in some time."""
+        return now if self._lost < _MOST_LOST else max(now, self._again)
 
     def lost(self, now: float) -> None:
         """A connection was lost over the question."""
@@ -57,12 +60,15 @@ class Known:
                 self._name,
                 _AGAIN / 60,
             )
+        if self._other and self._lost >= _MOST_LOST:
+            self.survey, self._other = Survey(), False
 
     def learn(self, found: Survey) -> bool:
         """Take a survey; whether another program than before was found, which is told."""
         self._lost = 0
         before = self.survey
-        if found.processor is None and before.processor is not None:
+        other, self._other = self._other, False
+        if found.processor is None and before.processor is not None and not other:
             return False  # as during a download: what was known counts until more is
         if found.why and found.why != before.why:
             log.info("%s: the controller's data files are not known: %s", self._name, found.why)

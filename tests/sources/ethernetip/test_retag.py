@@ -16,6 +16,7 @@ from sources.ethernetip.bindings import Bindings
 from sources.ethernetip.driver import LogixSource
 from sources.ethernetip.line import Line, Survey
 from sources.ethernetip.planned import Plan
+from sources.ethernetip.scan import Scan
 from sources.quality import BAD_CONFIGURATION_ERROR, BAD_NOT_WRITABLE, GOOD
 from sources.simulators.logix.spec import TagSpec
 
@@ -174,3 +175,71 @@ async def test_what_was_read_alone_is_so_until_its_name_is_anothers() -> None:
             source.retag([tags[0], replace(tags[1]), tag("A_SINT", "sint")])
             await scan.good(*source.tags)
             assert plan.alone == {tags[0].name}
+
+
+async def test_what_is_gone_is_not_told_to_be_bad_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the connection is lost before the new plan is made, and what it refuses is told afterwards."""
+    go = asyncio.Event()
+    real = Line.bind
+    bound: list[Any] = []
+
+    async def bind(*given: Any) -> Bindings:
+        bound.append(given)
+        await go.wait()
+        return await real(*given)
+
+    async with serving(everything()) as plc:
+        kept, goes, astray = tag("A_DINT", "dint"), tag("A_INT", "int"), tag("Unit.Nowhere", "dint")
+        source = LogixSource(
+            "PLC", settings(plc.port, timeout="300ms"), [kept, goes, tag("Unit.Total", "lint")]
+        )
+        async with scanning(source) as scan:
+            await scan.good(*source.tags)
+            monkeypatch.setattr(Line, "bind", bind)
+            source.retag([kept, astray])
+            await until(lambda: bound)
+            source.retag([kept])
+            count = len(scan.listener.batches)
+            go.set()
+            await until(lambda: len(bound) > 1)
+            go.clear()
+            source.retag([kept, goes])
+            source.retag([kept])
+            plc.controller.faults.mute = True
+            await scan.lost()
+            told = {one.name for batch in scan.listener.batches[count:] for one in batch.tags}
+            assert told == {kept.name}
+
+
+async def test_a_reply_that_another_program_overtakes_is_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tags come when all is planned anew already, and a packet of before is still on its way."""
+    monkeypatch.setattr("sources.ethernetip.scan.WATCH", 0.1)
+    async with serving(everything()) as plc:
+        kept, goes = tag("A_DINT", "dint"), tag("A_INT", "int")
+        source = LogixSource("PLC", settings(plc.port), [kept, goes])
+        moments: list[int] = []
+        async with scanning(source) as scan:
+            await scan.good(kept, goes)
+            rebind, start = Plan.rebind, Scan._start
+
+            async def on_its_way(plan: Plan, survey: Survey) -> None:
+                plc.controller.faults.delay = 0.5
+                reads = source.statistics["fast"].reads
+                await until(lambda: source.statistics["fast"].reads > reads, every=0.001)
+                await rebind(plan, survey)
+
+            def anew(its: Scan) -> None:
+                start(its)
+                source.retag([kept])
+                moments.append(len(scan.listener.batches))
+
+            monkeypatch.setattr(Plan, "rebind", on_its_way)
+            monkeypatch.setattr(Scan, "_start", anew)
+            other = everything()
+            other = other.model_copy(update={"tags": (*other.tags, TagSpec(name="More", type="DINT"))})
+            plc.controller.replace(other, close_connections=False)
+            await until(lambda: moments)
+            plc.controller.faults.delay = 0.0
+            await until(lambda: len(scan.listener.batches) > moments[0] + 3)
+            told = [one.name for batch in scan.listener.batches[moments[0] :] for one in batch.tags]
+            assert set(told) == {kept.name}

@@ -7,14 +7,14 @@ from types import MethodType
 from typing import Any
 
 import pytest
-from support.modbus_peer import modbus_peer
+from support.modbus_peer import modbus_peer, mute
 from support.modbus_tags import settings, tag
 from support.net import until
 from support.scanning import FAST, NORMAL, SLOW, Listener, scanning
 
 from sources.modbus.driver import ModbusSource
 from sources.modbus.scan import Scan
-from sources.quality import BAD_CONFIGURATION_ERROR, GOOD
+from sources.quality import BAD_CONFIGURATION_ERROR, BAD_TIMEOUT, GOOD
 from sources.tag import ScanClass, Tag
 
 PATIENT = "30s"
@@ -182,6 +182,20 @@ async def test_each_write_is_sent_once_whatever_is_planned_meanwhile() -> None:
             sent = [request for request in peer.requests if request[0] not in {1, 2, 3, 4}]
             assert len(sent) == len(set(sent)) == 40
             assert peer.registers[500] == 39
+
+
+async def test_a_device_that_is_dead_is_found_so_though_its_tags_change_all_the_time() -> None:
+    async with modbus_peer() as peer:
+        source = ModbusSource("PLC", settings(peer.port, timeout="300ms"), [tag("holding:0")])
+        async with scanning(source) as scan:
+            await scan.good(*source.tags)
+            peer.spoil = mute
+            for turn in range(200):
+                await asyncio.sleep(0.05)
+                source.retag([tag(f"holding:{turn}")])
+                if scan.task.done():
+                    break
+            assert (await scan.lost(0.0)).quality == BAD_TIMEOUT
 
 
 async def test_an_error_of_planning_ends_the_scan_not_the_change(

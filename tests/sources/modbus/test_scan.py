@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from types import MethodType
 from typing import Any, Never
 
 import pytest
@@ -21,6 +22,7 @@ from sources.batch import Batch
 from sources.errors import Unreachable
 from sources.modbus.driver import ModbusSource
 from sources.modbus.plan import Block, plan
+from sources.modbus.scan import Scan, _Job
 from sources.quality import (
     BAD_COMMUNICATION_ERROR,
     BAD_CONFIGURATION_ERROR,
@@ -571,6 +573,29 @@ async def test_a_search_that_is_cut_short_is_taken_up_again() -> None:
         async with scanning(ModbusSource("PLC", settings(peer.port), tags)) as scan:
             await scan.good(*tags[:7], *tags[8:])
             assert scan.listener.quality(tags[7]) == BAD_CONFIGURATION_ERROR
+
+
+async def test_a_connection_that_is_lost_while_it_is_searched_is_noticed_at_once() -> None:
+    """Others who wait for their turn must not take it on a link that is gone: a time-out would pass."""
+    async with modbus_peer() as peer:
+        peer.illegal, peer.delay = {30}, 0.02
+        tags = [*(tag(f"holding:{address}") for address in range(60)), tag("holding:1000"), tag("coil:7")]
+        source = ModbusSource("PLC", settings(peer.port, timeout=PATIENT), tags)
+        async with scanning(source) as scan:
+            await until(lambda: peer.requests)
+            told = source._device.on_retag
+            assert isinstance(told, MethodType)
+            its: Scan = told.__self__  # type: ignore[assignment]
+            (link,) = its.line._line._links
+
+            def there() -> bool:
+                waiting = its.line.slots._patient
+                asked = [type(exchange) for exchange in link._pending.values()]
+                return asked == [_Job] and len(waiting) == 2 and waiting[0] == its._given
+
+            await until(there, every=0.001)
+            peer.hang_up()
+            assert (await scan.lost()).quality == BAD_CONNECTION_CLOSED
 
 
 async def test_scans_that_come_too_late_are_skipped_and_counted_never_queued() -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +23,8 @@ from sources.opcua import planning
 from sources.opcua.config import OpcUaTag
 from sources.opcua.connection import Connection
 from sources.opcua.driver import OpcUaSource
+from sources.opcua.items import Items
+from sources.opcua.kept import Plan
 from sources.quality import BAD_CONFIGURATION_ERROR, GOOD
 from sources.tag import ValueType
 
@@ -251,3 +254,146 @@ async def test_a_late_message_tells_of_the_tags_that_are_left() -> None:
     lone.there = [9.0, 9.0]
     await lone.take(published(5, (1, 5.0)))
     assert lone.values[3:] == [(1, 5.0)]
+
+
+async def test_a_tag_that_goes_and_comes_again_while_items_are_made_is_watched(there: Running) -> None:
+    """It is the same object both times: what is known of it from before is not enough."""
+    speed, point, count = named("Speed"), named("SpeedSP"), named("Count", ValueType.UInt32)
+    device = source(there, [speed], max_nodes=1)
+    async with scanning(device) as its:
+        await its.good(speed)
+        real, sets = its.session._connection.ask, [[speed], [speed, point, count]]
+
+        async def ask(request: Any, answer: Any, **how: Any) -> Any:
+            found = await real(request, answer, **how)
+            while type(request).__name__ == "CreateMonitoredItemsRequest" and sets:
+                device.retag(sets.pop(0))
+            return found
+
+        its.session._connection.ask = ask  # type: ignore[method-assign]
+        device.retag([speed, point, count])
+        await its.good(point, count)
+        there.feed("Count", 31)
+        there.feed("SpeedSP", 32.0)
+        await until(lambda: (its.listener.value(count), its.listener.value(point)) == (31, 32.0))
+
+
+async def test_what_was_half_moved_when_the_connection_was_lost_is_subscribed_to_anew(
+    there: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "_MOST_RETIRED", 0)
+    speed, point, level = (named(name) for name in ("Speed", "SpeedSP", "Level"))
+    async with proxy_to(there.port) as proxy:
+        device = source(proxy.port, [speed, point, level], lifetime="1min", **SAFE)
+        device.settle(protected(there, tmp_path))
+        with pytest.raises(ConnectionLost):
+            await _lose_it_as_subscriptions_are_deleted(device, speed, proxy)
+        async with scanning(device) as its:
+            await its.good(speed)
+            there.feed("Speed", 41.0)
+            await until(lambda: its.listener.value(speed) == 41.0)
+
+
+async def _lose_it_as_subscriptions_are_deleted(device: OpcUaSource, stays: OpcUaTag, proxy: Proxy) -> None:
+    async with device.connect() as session:
+        listener = Listener()
+        scan = asyncio.create_task(session.scan(listener))
+        await until(lambda: device.device.plan is not None and listener.quality(stays) == GOOD)
+        real = session._connection.ask
+
+        async def ask(request: Any, answer: Any, **how: Any) -> Any:
+            if type(request).__name__ == "DeleteSubscriptionsRequest":
+                proxy.cut()
+            return await real(request, answer, **how)
+
+        session._connection.ask = ask  # type: ignore[method-assign]
+        device.retag([stays])
+        await scan
+
+
+async def test_what_is_missing_is_told_where_others_take_no_deadband(there: Running) -> None:
+    speed, text = named("Speed"), named("Recipe")
+    astray = named("Level", address="nsu=urn:acme:plant;s=Nowhere")
+    device = source(there, [speed, text, astray], deadband={"absolute": 1})
+    async with scanning(device) as its:
+        await its.good(speed)
+        await its.bad(BAD_CONFIGURATION_ERROR, astray)
+        assert astray.name in device.bad_points()
+
+
+async def test_what_has_no_room_finds_some_though_a_tag_between_is_gone() -> None:
+    first, *others = [named(f"T{number}") for number in range(7)]
+    lone = Lone([first])
+    lone.connection.limits.items = 3
+    assert lone.device.plan is not None
+    plan = lone.device.plan
+    numbers = iter(range(10, 100))
+
+    def create(request: Any) -> Any:
+        handles = [each.RequestedParameters.ClientHandle for each in request.Parameters.ItemsToCreate]
+        lone.device.retag((first, *(tag for tag in others if tag is not others[4])))
+        codes = [0x80DB0000 if handle > 3 else 0 for handle in handles]  # BadTooManyMonitoredItems
+        return SimpleNamespace(
+            Results=[
+                SimpleNamespace(
+                    StatusCode=SimpleNamespace(value=code), MonitoredItemId=next(numbers), RevisedQueueSize=1
+                )
+                for code in codes
+            ]
+        )
+
+    lone.line.answers["CreateMonitoredItemsRequest"] = create
+    lone.device.retag((first, *others))
+    plan.nodes |= {id(tag): number for number, tag in enumerate(others, 1)}
+    left = await Items(lone.live).add(plan, lone.subscription, list(others))
+    assert left == [others[3], others[5]]
+    assert lone.subscription.tags == (first, *others[:3])
+    assert plan.missing == {}
+
+
+async def test_values_may_be_there_before_the_answer_that_their_items_are_made() -> None:
+    first, *others = [named(f"T{number}") for number in range(300)]
+    lone = Lone([first])
+    assert lone.device.plan is not None
+    plan = lone.device.plan
+
+    async def ask(request: Any, _answer: Any, **_how: Any) -> Any:
+        await lone.take(published(1, *((number, 1.0) for number in range(300))))
+        made = SimpleNamespace(StatusCode=SimpleNamespace(value=0), MonitoredItemId=1, RevisedQueueSize=1)
+        return SimpleNamespace(Results=[made] * len(request.Parameters.ItemsToCreate))
+
+    lone.connection.ask = ask  # type: ignore[assignment,method-assign]
+    lone.device.retag((first, *others))
+    plan.nodes |= {id(tag): number for number, tag in enumerate(others, 1)}
+    assert await Items(lone.live).add(plan, lone.subscription, list(others)) == []
+    assert len(lone.values) == 300
+    assert lone.subscription.room == 300
+
+
+async def test_of_a_tag_that_went_while_the_plan_was_made_no_node_is_left(there: Running) -> None:
+    """Nodes are known by the identity of their tags, which another may have once one is gone."""
+    speed, point = named("Speed"), named("SpeedSP")
+    device = source(there, [speed, point], max_nodes=1)
+    seen: list[set[int]] = []
+    async with device.connect() as session:
+        real = session._connection.ask
+
+        async def ask(request: Any, answer: Any, **how: Any) -> Any:
+            if type(request).__name__ == "CreateSubscriptionRequest" and len(device.tags) == 2:
+                device.retag([speed])
+            return await real(request, answer, **how)
+
+        session._connection.ask = ask  # type: ignore[method-assign]
+        finish = planning.Planning._finish
+
+        def finished(its: planning.Planning, plan: Plan, tags: tuple[OpcUaTag, ...]) -> None:
+            finish(its, plan, tags)
+            seen.append(plan.nodes.keys() - set(map(id, plan.tags)))
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(planning.Planning, "_finish", finished)
+            scan = asyncio.create_task(session.scan(Listener()))
+            await until(lambda: len(seen) > 1)
+            scan.cancel()
+            await asyncio.wait((scan,))
+    assert seen == [set(), set()]

@@ -243,3 +243,49 @@ async def test_files_are_not_taken_from_two_programs() -> None:
         )
         assert str(found.directory.files[-1]) == "N20 of 4"
         assert asked > 10
+
+
+async def test_a_question_that_is_answered_no_more_does_not_end_one_connection_after_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What the controller said once is no reason to ask it for ever."""
+    async with serving() as plc:
+        word = tag("N7:4")
+        source = SlcSource("PLC", settings(plc.port, timeout="200ms"), [word])
+        real = plc.device._answer
+
+        def silent(command: int, function: int, body: bytes) -> bytes:
+            plc.device.faults.mute = command == 6
+            return real(command, function, body)
+
+        async with scanning(source) as scan:
+            await scan.good(word)
+            monkeypatch.setattr(plc.device, "_answer", silent)
+            await scan.lost()
+        plc.device.faults.mute = False
+        with pytest.raises(Unreachable, match="no reply"):
+            async with source.connect():
+                pass
+        plc.device.faults.mute = False
+        async with scanning(source) as scan:
+            await scan.good(word)
+            word_from = source.statistics[word.scan.name].reads
+            await until(lambda: source.statistics[word.scan.name].reads > word_from + 20)
+            assert not scan.task.done()
+
+
+async def test_what_one_controller_said_does_not_count_for_another_that_says_nothing() -> None:
+    async with serving() as plc:
+        plc.device.loose = True
+        was, its = tag("N7:4"), tag("F7:4")
+        source = SlcSource("PLC", settings(plc.port), [was, its])
+        async with source.connect() as session:
+            assert (await session.read([its])).qualities == [BAD_CONFIGURATION_ERROR]
+        download(plc)
+        plc.device.no_status = True
+        async with source.connect():
+            assert source.bad_points() == ("F7:4",)  # it is the same: as during a download
+        plc.device.identity = replace(plc.device.identity, serial=0xBEEF)
+        async with source.connect() as session:
+            assert source.bad_points() == ()
+            assert (await session.read([its])).qualities == [GOOD]
