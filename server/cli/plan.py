@@ -14,6 +14,7 @@ from server.cli.run import PlantFile
 from server.cli.waiting import bar
 from server.config import Configuration, load
 from server.config.errors import did_you_mean
+from server.tools.errors import ToolError
 from server.tools.planning import SourcePlan, plans
 from sources.forecast import NETWORK_ROUND_TRIP, Forecast, ForecastBlock, Pace
 from sources.settings import parse_duration
@@ -51,11 +52,12 @@ def plan(
         found = asyncio.run(plans(config, names=_names(config, source), connect=connect, pace=pace))
         if as_json:
             typer.echo(json.dumps([_as_json(each) for each in found], indent=1, ensure_ascii=False))
-            return
-        for index, each in enumerate(found):
+        for index, each in enumerate(() if as_json else found):
             if index:
                 typer.echo()
             _print(each)
+        if failures := [each.failure for each in found if each.failure]:
+            raise ExceptionGroup("devices did not answer", [ToolError(each) for each in failures])
 
 
 def _pace(round_trip: str | None) -> Pace | None:
@@ -89,6 +91,8 @@ def _print(plan: SourcePlan) -> None:
         _print_blocks(plan, made)
     for sentence in plan.spoils():
         out.print(f"spoils: {sentence}", soft_wrap=True)
+    if plan.failure:
+        out.print("note: planned without the device, which did not answer", soft_wrap=True)
     for note in made.notes:
         out.print(f"note: {note}", soft_wrap=True)
 
@@ -123,6 +127,7 @@ def _as_json(plan: SourcePlan) -> dict[str, Any]:
         "tags": len(plan.entry.tags),
         "planned": made is not None,
         "why": plan.why,
+        "failure": plan.failure,
         "load": plan.load,
         "blocks": [_block(each, made.pace) for each in made.blocks] if made is not None else [],
         "classes": [

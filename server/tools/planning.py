@@ -41,12 +41,16 @@ class ClassCost:
 
 @dataclass(frozen=True, slots=True)
 class SourcePlan:
-    """One source: its forecast, None where it makes no plan, and why not."""
+    """One source: its forecast, None where it makes no plan, and why not.
+
+    ``failure`` is why its device could not be asked, where that was wanted.
+    """
 
     entry: SourceEntry
     address: str
     forecast: Forecast | None
     why: str = ""
+    failure: str = ""
 
     @property
     def classes(self) -> list[ClassCost]:
@@ -104,7 +108,7 @@ async def plans(
 ) -> list[SourcePlan]:
     """The plan of each source, or of those named. With ``connect`` controllers are asked for their tags.
 
-    Raises ToolError where one does not answer.
+    One that does not answer is planned by what is configured, and its plan tells the failure.
     """
     found = []
     for entry in config.sources:
@@ -114,13 +118,18 @@ async def plans(
         if not entry.enabled:
             found.append(SourcePlan(entry, address, None, "disabled"))
             continue
-        made = await _forecast(config, entry, connect=connect)
+        failure = ""
+        try:
+            made = await _forecast(config, entry, connect=connect)
+        except ToolError as error:
+            failure = str(error)
+            made = await _forecast(config, entry, connect=False)
         if made is None:
             found.append(SourcePlan(entry, address, None, f"driver {entry.driver.kind} makes no plan"))
             continue
         if pace is not None:
             made = Forecast(made.blocks, pace, made.lanes, made.spoils, made.notes)
-        found.append(SourcePlan(entry, address, made))
+        found.append(SourcePlan(entry, address, made, failure=failure))
     return _with_neighbours(found)
 
 

@@ -211,3 +211,9 @@ def test_wrong_usage_and_devices_that_are_not_there(tmp_path: Path) -> None:
     done = invoke("plan", file, "--connect")
     assert done.code == 1
     assert done.err.startswith(f"isthmus: PLC (127.0.0.1:{port}): ")
+    assert "1 tag, 1 request a scan" in done.out
+    assert "note: planned without the device, which did not answer" in done.out
+    done = invoke("plan", file, "--connect", "--json")
+    assert done.code == 1
+    [made] = json.loads(done.out)
+    assert (made["planned"], made["failure"].partition("): ")[0]) == (True, f"PLC (127.0.0.1:{port}")
