@@ -42,6 +42,8 @@ def _roles(names: list[str]) -> frozenset[Role]:
 def _password(*, from_stdin: bool) -> str:
     if from_stdin:
         return sys.stdin.readline().rstrip("\r\n")
+    if not sys.stdin.isatty():
+        fail("nobody is there to type a password; say --password-stdin and send it", BAD_CONFIGURATION)
     answer: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
     return answer
 

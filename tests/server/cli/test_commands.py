@@ -120,6 +120,12 @@ def test_users_are_added_listed_and_removed(tmp_path: Path) -> None:
     assert "anna" in gone.stderr
 
 
+def test_a_password_is_asked_for_at_a_terminal_only(tmp_path: Path) -> None:
+    done = isthmus("users", "add", "anna", "--role", "operator", "--data", tmp_path, stdin="correct horse\n")
+    assert done.returncode == 2
+    assert done.stderr == "isthmus: nobody is there to type a password; say --password-stdin and send it\n"
+
+
 def test_an_unknown_role_is_named(tmp_path: Path) -> None:
     done = isthmus(
         "users", "add", "anna", "--role", "king", "--data", tmp_path, "--password-stdin", stdin="x\n"
