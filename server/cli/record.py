@@ -46,8 +46,6 @@ def recorders(config: Configuration, wanted: Sequence[str] | None, limit: str) -
             hint = did_you_mean(name, enabled)
             fail(f"--record: there is no enabled source {name!r}; {hint}".rstrip("; "), BAD_CONFIGURATION)
         path = Path(file)
-        if not path.absolute().parent.is_dir():
-            fail(f"--record: {path}: there is no folder {path.parent}", BAD_CONFIGURATION)
         if played & {path.absolute(), path.absolute().with_name(f"{path.name}.1")}:
             fail(f"--record: {path} is being played back; record to another file", BAD_CONFIGURATION)
         recorder = made.setdefault(path.absolute(), Recorder(path, size))

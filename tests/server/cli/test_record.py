@@ -105,14 +105,6 @@ def test_what_cannot_be_recorded_is_told(tmp_path: Path, arguments: tuple[str, .
     assert words in done.err
 
 
-def test_a_folder_that_is_not_there_is_told_before_anything_is_made(tmp_path: Path) -> None:
-    plant = write(tmp_path, "{driver: modbus, host: 127.0.0.1}")
-    done = invoke("run", plant, "--data", tmp_path / "data", "--record", tmp_path / "no" / "x.rec")
-    assert done.code == 2
-    assert f"there is no folder {tmp_path / 'no'}" in done.err
-    assert not (tmp_path / "data").exists()
-
-
 @pytest.mark.parametrize("name", ["x.rec", "x.rec.1"])
 def test_what_is_played_back_is_not_recorded_over(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"")
