@@ -114,20 +114,13 @@ class Items:
             if _TOO_MANY_ITEMS in refused.values():
                 refused |= dict.fromkeys(part, _TOO_MANY_ITEMS)
                 continue
-            subscription.room += self._live.settings.queue * len(part)
-            request = ua.CreateMonitoredItemsRequest()
-            request.Parameters.SubscriptionId = subscription.id
-            request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Source
-            request.Parameters.ItemsToCreate = [
+            asked = [
                 item(watched[place][1], place, sampling, self._live.settings.queue, None) for place in part
             ]
-            response = await self._live.connection.ask(request, ua.CreateMonitoredItemsResponse)
-            for place, result in zip(part, _each(response, len(part)), strict=True):
+            for place, result in zip(part, await self._create(subscription, asked), strict=True):
                 code = int(result.StatusCode.value)
                 if is_bad(code):
                     refused[place] = code
-                else:
-                    subscription.room += self._queue(result) - self._live.settings.queue
         full = _full(refused, len(watched))
         subscription.watched = keys[:full]
         subscription.refused |= {place: code for place, code in refused.items() if place < full}
@@ -152,12 +145,7 @@ class Items:
             part = [place for place in part if place not in subscription.retired]  # noqa: PLW2901
             if not part:
                 continue
-            # Their first values may come before the answer.
-            subscription.room += settings.queue * len(part)
-            request = ua.CreateMonitoredItemsRequest()
-            request.Parameters.SubscriptionId = subscription.id
-            request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Source
-            request.Parameters.ItemsToCreate = [
+            asked = [
                 item(
                     plan.nodes[id(tags[place])],
                     place,
@@ -167,15 +155,29 @@ class Items:
                 )
                 for place in part
             ]
-            response = await self._live.connection.ask(request, ua.CreateMonitoredItemsResponse)
-            for place, result in zip(part, _each(response, len(part)), strict=True):
+            for place, result in zip(part, await self._create(subscription, asked), strict=True):
                 code = int(result.StatusCode.value)
                 if is_bad(code):
                     refused[place] = code
                 else:
                     subscription.items[place] = int(result.MonitoredItemId)
-                    subscription.room += self._queue(result) - settings.queue
         return refused
+
+    async def _create(self, subscription: Subscription, asked: list[Any]) -> Sequence[Any]:
+        """Have the server make items, and room for their values; a result each. Raises ConnectionLost."""
+        queue = self._live.settings.queue
+        # Their first values may come before the answer.
+        subscription.room += queue * len(asked)
+        request = ua.CreateMonitoredItemsRequest()
+        request.Parameters.SubscriptionId = subscription.id
+        request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Source
+        request.Parameters.ItemsToCreate = asked
+        response = await self._live.connection.ask(request, ua.CreateMonitoredItemsResponse)
+        results = _each(response, len(asked))
+        for result in results:
+            if not is_bad(int(result.StatusCode.value)):
+                subscription.room += self._queue(result) - queue
+        return results
 
     def _sort_out(self, plan: Plan, subscription: Subscription, refused: dict[int, int]) -> list[Tag[Any]]:
         """What was refused: tags for another subscription, and marks on those that are not there."""
