@@ -4,9 +4,7 @@ import asyncio
 import itertools
 import logging
 import socket
-import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from types import MethodType
@@ -15,6 +13,7 @@ from typing import Any, Never
 import pytest
 from support.modbus_peer import Peer, Spoil, excepting, frame, honest, modbus_peer, mute
 from support.modbus_tags import settings, tag
+from support.names import is_alone_in_it
 from support.net import free_port, until
 from support.scanning import FAST, NORMAL, SLOW, grainy, scanning
 
@@ -98,31 +97,8 @@ async def test_a_name_that_nobody_knows_is_told(monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_names_whose_server_is_dead_take_no_thread_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    release = threading.Event()
-
-    def hang(*_: object, **__: object) -> list[object]:
-        release.wait()
-        return []
-
-    def resolving() -> list[str]:
-        return [thread.name for thread in threading.enumerate() if thread.name.startswith("resolver plc")]
-
-    # As many as one sees soon; the loop's own look-ups would wait in this executor's one thread.
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
-    monkeypatch.setattr(socket, "getaddrinfo", hang)
     source = ModbusSource("PLC", settings(host="plc.example", timeout="100ms"), [])
-    try:
-        for _ in range(2):
-            with pytest.raises(Unreachable, match=r"the host name is not resolved within 0\.1 s"):
-                async with source.connect():
-                    pass
-        assert resolving() == ["resolver plc.example"], "it is asked once and waited for"
-        async with asyncio.timeout(20):
-            await asyncio.to_thread(int)
-    finally:
-        monkeypatch.undo()
-        release.set()
-    await until(lambda: not resolving())
+    await is_alone_in_it(monkeypatch, "plc.example", source.connect)
 
 
 @contextmanager

@@ -2,48 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
-import threading
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
 from support.downstream import named, source
-from support.net import free_port, until
+from support.names import is_alone_in_it
+from support.net import free_port
 from support.opcua import serving
 from support.scanning import scanning
 
 from sources.errors import Unreachable
+from sources.opcua.driver import OpcUaSession
 
 
 async def test_a_name_whose_server_is_dead_takes_no_thread_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    release = threading.Event()
-
-    def hang(*_: object, **__: object) -> list[object]:
-        release.wait()
-        return []
-
-    def resolving() -> list[str]:
-        return [thread.name for thread in threading.enumerate() if thread.name.startswith("resolver filler")]
-
-    # The loop's own look-ups would wait in this executor's one thread, and so would logins.
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
-    monkeypatch.setattr(socket, "getaddrinfo", hang)
     device = source("opc.tcp://filler.example:4840", [named("Speed")], timeout="100ms")
-    try:
-        for _ in range(2):
-            device.retag([named("Speed")])
-            with pytest.raises(Unreachable, match=r"the host name is not resolved within 0\.1 s"):
-                async with device.connect():
-                    pass
-        assert resolving() == ["resolver filler.example"], "it is asked once and waited for"
-        async with asyncio.timeout(20):
-            await asyncio.to_thread(int)
-    finally:
-        monkeypatch.undo()
-        release.set()
-    await until(lambda: not resolving())
+
+    def connect() -> AbstractAsyncContextManager[OpcUaSession]:
+        device.retag([named("Speed")])
+        return device.connect()
+
+    await is_alone_in_it(monkeypatch, "filler.example", connect)
 
 
 async def test_a_name_that_nobody_knows_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
