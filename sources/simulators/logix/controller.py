@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import JsonValue
 
 from sources.simulators.logix.build import build
 from sources.simulators.logix.device import Device
-from sources.simulators.logix.faults import LogixFaults
 from sources.simulators.logix.identity import Identity
 from sources.simulators.logix.points import Points
-from sources.simulators.logix.server import LogixServer
+from sources.simulators.logix.served import ServedController
 from sources.simulators.logix.spec import LogixSpec
 from sources.simulators.logix.values import find_place, load, store
 from sources.simulators.spec import Scalar
 
 
-class LogixController:
+class LogixController(ServedController):
     """One controller as its spec says. Its machines start to move when it is made."""
 
     def __init__(self, spec: LogixSpec, clock: Callable[[], float] = time.monotonic) -> None:
@@ -30,22 +28,7 @@ class LogixController:
         wanted = spec.identity
         identity = Identity(wanted.controller, wanted.product, wanted.serial, wanted.major, wanted.minor)
         self._device = Device(identity, database, Points(spec.points, database, clock), spec.slot, spec.hops)
-        self._server = LogixServer(self._device)
-
-    @property
-    def faults(self) -> LogixFaults:
-        """What it does wrong."""
-        return self._device.faults
-
-    @contextlib.asynccontextmanager
-    async def listening(self) -> AsyncIterator[tuple[str, int]]:
-        """Serve while inside; yields the address listened on. Raises ListenError."""
-        async with self._server.listening(self._spec.host, self._spec.port) as address:
-            yield address
-
-    def drop(self) -> None:
-        """Close every connection now."""
-        self._server.drop()
+        super().__init__(self._device, spec.host, spec.port)
 
     def get(self, machine: str, name: str) -> Scalar | None:
         """The engineering value of a point, as a client would read it. Raises KeyError."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import struct
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, Never
 
-from sources.simulators.logix.faults import LogixFaults
 from sources.simulators.logix.identity import Identity
-from sources.simulators.logix.server import LogixServer
+from sources.simulators.logix.served import ServedController
 from sources.simulators.slc.device import DataFile, SlcDevice, file
 from sources.simulators.slc.directory import Processor
 from sources.simulators.slc.spec import LETTERS, FileSpec, SlcSpec, Word
@@ -36,7 +34,7 @@ class _Place(NamedTuple):
     bit: int | None
 
 
-class SlcController:
+class SlcController(ServedController):
     """One controller as its spec says."""
 
     def __init__(self, spec: SlcSpec) -> None:
@@ -52,22 +50,7 @@ class SlcController:
         self.device = SlcDevice(made(spec.files), identity, Processor(who.bulletin, spec.program))
         for address, value in spec.values.items():
             self.write(address, value)
-        self._server = LogixServer(self.device)
-
-    @property
-    def faults(self) -> LogixFaults:
-        """What it does wrong."""
-        return self.device.faults
-
-    @contextlib.asynccontextmanager
-    async def listening(self) -> AsyncIterator[tuple[str, int]]:
-        """Serve while inside; yields the address listened on. Raises ListenError."""
-        async with self._server.listening(self._spec.host, self._spec.port) as address:
-            yield address
-
-    def drop(self) -> None:
-        """Close every connection now."""
-        self._server.drop()
+        super().__init__(self.device, spec.host, spec.port)
 
     def get(self, machine: str, name: str) -> Never:
         """Raises KeyError: it has no machines."""
